@@ -1,1 +1,5 @@
 //! map
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod caps;
+pub mod stanza;
