@@ -1,5 +1,9 @@
 //! map
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cache;
 pub mod caps;
+pub mod component;
+pub mod holders;
 pub mod metrics;
+pub mod stanza;
