@@ -158,7 +158,8 @@ impl Link {
 
     /// Sends a disco#info question: in the name of the holder's own account where that is granted, else from the component.
     pub fn ask(&self, id: QuestionId, address: &str, node: &str) -> bool {
-        let text = question_id_text(id);
+        let inner_id = question_id_text(id);
+        let outer_id = account_question_id_text(id);
         let own_name = jid::has_local_part(address)
             && jid::is_full(address)
             && self.grant(jid::domain(address)).disco_info;
@@ -166,11 +167,11 @@ impl Link {
         let route = Route {
             from: self.jid(),
             to,
-            id: &text,
+            id: if own_name { &outer_id } else { &inner_id },
         };
         let sent = self.outbox.push(|out| {
             if own_name {
-                write::privileged_question(out, route, address, &text, node);
+                write::privileged_question(out, route, address, &inner_id, node);
             } else {
                 write::question(out, route, node);
             }
@@ -204,6 +205,18 @@ impl Link {
 /// The text of a question's id: 32 hexadecimal digits.
 pub fn question_id_text(id: QuestionId) -> String {
     format!("{:032x}", id.0)
+}
+
+/// The text of the id that the outer stanza of a privileged question carries.
+pub fn account_question_id_text(id: QuestionId) -> String {
+    format!("{ACCOUNT_PREFIX}{:032x}", id.0)
+}
+
+const ACCOUNT_PREFIX: &str = "account-";
+
+/// The question that the id of an outer stanza names, if it can be one of ours.
+pub fn parse_account_question_id(text: &str) -> Option<QuestionId> {
+    parse_question_id(text.strip_prefix(ACCOUNT_PREFIX)?)
 }
 
 /// The question that an id names, if it can be one of ours.

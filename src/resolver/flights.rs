@@ -563,6 +563,25 @@ impl<W> Flights<W> {
         if question.link != link || *question.address != *from {
             return None;
         }
+        self.take(id)
+    }
+
+    /// Takes the question that an error carries the id of, if it comes over the link and from the account of the address that was
+    /// asked: that is how a server refuses a question in the name of the account.
+    pub fn take_refused_question(
+        &mut self,
+        id: QuestionId,
+        link: LinkId,
+        account: &str,
+    ) -> Option<Question> {
+        let question = self.questions.get(&id)?;
+        if question.link != link || jid::bare(&question.address) != account {
+            return None;
+        }
+        self.take(id)
+    }
+
+    fn take(&mut self, id: QuestionId) -> Option<Question> {
         let question = self.forget_question(id)?;
         if let Some(flight) = self.flights.get_mut(&question.flight) {
             flight.questions.retain(|other| *other != id);
@@ -649,11 +668,7 @@ impl<W> Flights<W> {
 
     fn lose(&mut self, now: Instant, ids: Vec<QuestionId>, effects: &mut Vec<Effect<W>>) {
         for id in ids {
-            let Some(Question { link, address, .. }) = self.questions.get(&id) else {
-                continue;
-            };
-            let (link, address) = (*link, address.clone());
-            if let Some(question) = self.take_question(id, link, &address) {
+            if let Some(question) = self.take(id) {
                 let gone = Verdicts::Failed(UpstreamResult::Gone, Reason::Unreachable);
                 effects.extend(self.answered(now, question, gone));
             }

@@ -247,6 +247,24 @@ impl Resolver {
         true
     }
 
+    /// A server refused a question in the name of a holder's account.
+    pub fn refused(
+        &self,
+        now: Instant,
+        id: QuestionId,
+        link: LinkId,
+        account: &str,
+        result: UpstreamResult,
+    ) -> bool {
+        let question = self.lock().flights.take_refused_question(id, link, account);
+        let Some(question) = question else {
+            return false;
+        };
+        let verdicts = Verdicts::Failed(result, Reason::Unreachable);
+        self.step(now, |flights| flights.answered(now, question, verdicts));
+        true
+    }
+
     /// Tries the answer against every key that it may prove; what is proven is made hot and stored before anybody is told, so that
     /// whoever comes later finds it.
     fn verdicts(&self, question: &Question, provable: &[CapsKey], answer: &Answer) -> Verdicts {

@@ -93,6 +93,8 @@ pub struct Iq {
     pub kind: IqKind,
     /// The first child that is not an error.
     pub payload: Payload,
+    /// The condition of an error (RFC 6120 section 8.3.3), such as `service-unavailable`.
+    pub condition: Option<String>,
     /// How many children there were, an `<error/>` not counted; RFC 6120 section 8.2.3 wants one in a request.
     pub children: usize,
 }
@@ -213,6 +215,7 @@ fn append(kept: &mut String, text: &str) {
 #[derive(Debug)]
 enum IqPart {
     Nothing,
+    Error,
     Answer(Box<AnswerBuilder>),
     Privilege,
     Forwarded,
@@ -278,6 +281,9 @@ impl IqBuilder {
             {
                 self.part = IqPart::Inner(Box::new(IqBuilder::new(attributes, true)));
             }
+            IqPart::Error if level == 2 && namespace == ns::STANZA_ERRORS && local != "text" => {
+                self.iq.condition.get_or_insert_with(|| local.to_owned());
+            }
             _ if level == 1 => self.child(namespace, local, &attributes, lang),
             _ => {}
         }
@@ -291,6 +297,7 @@ impl IqBuilder {
         lang: &str,
     ) {
         if local == "error" {
+            self.part = IqPart::Error;
             return;
         }
         self.iq.children += 1;
@@ -348,6 +355,7 @@ impl IqBuilder {
             }
             IqPart::Forwarded if level > 2 => self.part = IqPart::Forwarded,
             IqPart::Privilege if level > 1 => self.part = IqPart::Privilege,
+            IqPart::Error if level > 1 => self.part = IqPart::Error,
             _ => {}
         }
     }
