@@ -116,10 +116,12 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     fn new(bytes: &'a [u8]) -> Document<'a> {
-        let mut options = Options::default();
-        options.comments = CommentMode::Discard;
-        // The whole document is in memory already, and an answer is bounded by its own limits.
-        options.max_token_length = bytes.len().max(1024);
+        let options = Options {
+            comments: CommentMode::Discard,
+            // The whole document is in memory already, and an answer is bounded by its own limits.
+            max_token_length: bytes.len().max(1024),
+            ..Options::default()
+        };
         Document {
             parser: Parser::with_options(options),
             rest: bytes,
