@@ -66,7 +66,8 @@ fn is_xml(text: &str) -> bool {
         let is_control = (byte < 0x20) & (byte != b'\t') & (byte != b'\n') & (byte != b'\r');
         (control | is_control, rare | (byte == 0xef))
     });
-    !control && !(rare && text.contains(['\u{fffe}', '\u{ffff}']))
+    let nonchar = rare && text.contains(['\u{fffe}', '\u{ffff}']);
+    !(control || nonchar)
 }
 
 #[cfg(test)]
