@@ -68,24 +68,15 @@ pub enum SecretSource {
 
 /// Reads the secret of the component whose block this is; `None` after a fault, which is then said.
 pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
-    block.refused(
-        "secret",
-        Wrong::new(
-            "is no key: a secret does not stand in the configuration itself",
-            "write the secret into a file that others cannot read, and name it: `secret-file = \"/etc/capsd/secret\"`",
-        ),
-    );
-    if block.has("secret-file") && block.has("secret-env") {
-        block.optional("secret-file", absolute_path);
-        block.optional("secret-env", |_| Ok(()));
-        let message = "stands beside `secret-file`, and the secret can come from one place only";
-        block.fault("secret-env", Wrong::new(message, "remove one of the two"));
-        return None;
-    }
+    let inline = block.refuse("secret", || {
+        let message = "is no key: a secret does not stand in the configuration itself";
+        let hint = "write the secret into a file that others cannot read, and name it: \
+                    `secret-file = \"/etc/capsd/secret\"`";
+        Wrong::new(message, hint)
+    });
     let environment = block.source.environment;
     let from_file = block.has("secret-file");
     let from_variable = block.has("secret-env");
-    // Both are read, wherever the secret comes from, so that both are known keys of the block.
     let file = block.optional("secret-file", |value| {
         let path = absolute_path(value)?;
         let secret = read_file(&path)?;
@@ -96,7 +87,11 @@ pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
         let secret = read_variable(name, environment)?;
         Ok((SecretSource::Variable(name.to_owned()), secret))
     });
-    if from_file || from_variable {
+    if from_file && from_variable {
+        let message = "stands beside `secret-file`, and the secret can come from one place only";
+        block.fault("secret-env", Wrong::new(message, "remove one of the two"));
+    }
+    if from_file || from_variable || inline {
         return file.or(variable);
     }
     match read_credential(environment) {

@@ -250,11 +250,13 @@ impl<'s> Table<'s> {
         Some(values)
     }
 
-    /// A key that operators try and that must not be there.
-    pub(super) fn refused(&mut self, key: &'static str, wrong: Wrong) {
-        if let Some((name, _)) = self.entries.remove_entry(key) {
-            self.fault_at(name.span().start, key, wrong);
-        }
+    /// A key that operators try and that must not be there; whether it was.
+    pub(super) fn refuse(&mut self, key: &str, wrong: impl FnOnce() -> Wrong) -> bool {
+        let Some((name, _)) = self.entries.remove_entry(key) else {
+            return false;
+        };
+        self.fault_at(name.span().start, key, wrong());
+        true
     }
 
     /// A `[section]`; an empty one when it is missing.
