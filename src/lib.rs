@@ -4,6 +4,11 @@
 pub mod cache;
 pub mod caps;
 pub mod component;
+pub mod config;
 pub mod holders;
 pub mod metrics;
+pub mod resolver;
+pub mod service;
 pub mod stanza;
+pub mod store;
+pub mod trusted;
