@@ -3,3 +3,6 @@
 
 pub mod caps;
 pub mod metrics;
+pub mod stanza;
+pub mod store;
+pub mod trusted;
