@@ -8,7 +8,6 @@
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher as _;
 use std::time::{Duration, Instant};
 
 use ahash::{HashMap, RandomState};
@@ -481,13 +480,11 @@ impl Holders {
         };
         let failures = holder.failures.get_or_insert_default();
         let failure = Failure { key, until, reason };
-        match failures.iter_mut().find(|failure| failure.key == key) {
-            Some(old) => *old = failure,
-            None if failures.len() < MAX_LINKED => {
-                failures.push(failure);
-                self.failures += 1;
-            }
-            None => {}
+        if let Some(old) = failures.iter_mut().find(|failure| failure.key == key) {
+            *old = failure;
+        } else if failures.len() < MAX_LINKED {
+            failures.push(failure);
+            self.failures += 1;
         }
     }
 

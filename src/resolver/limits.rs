@@ -3,7 +3,6 @@
 //! The buckets are governor's; their clock is the `now` of the caller, so that tests need no real time. Keys are kept as keyed
 //! hashes, so no address is stored, and a table is swept when it grows past [`SWEEP_AT`].
 
-use std::hash::BuildHasher as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -22,7 +22,7 @@ use crate::cache::{Entry, HotTier};
 use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
 use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
-use crate::store::Learned;
+use crate::store::{Learned, standard_keys};
 use flights::{Effect, Flights, Outcome, Question, QuestionId, Settings, Verdicts};
 use tiers::{Below, Found, Tiers};
 
@@ -295,7 +295,7 @@ impl Resolver {
                 tracing::debug!(%key, "verified");
                 self.hot.insert(*key, Arc::clone(&entry));
             }
-            let more = info.standard_keys(&self.policy);
+            let more = standard_keys(&info, &self.policy);
             keys.extend(more.into_iter().filter(|key| !provable.contains(key)));
             proven.extend(keys.iter().map(|key| (*key, Arc::clone(&entry))));
             let node_url = &question.announcement.node_url;
