@@ -3,3 +3,4 @@
 
 pub mod caps;
 pub mod metrics;
+pub mod stanza;

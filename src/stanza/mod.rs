@@ -1,0 +1,3 @@
+//! XML in, XML out, as plain data.
+
+pub mod answer;
