@@ -4,3 +4,5 @@
 pub mod caps;
 pub mod metrics;
 pub mod stanza;
+pub mod store;
+pub mod trusted;
