@@ -368,9 +368,19 @@ mod tests {
         let held = StoreDirectory::claim(&path).unwrap();
         let refused = refusal(StoreDirectory::claim(&path));
         let holder = Some(std::process::id());
-        assert_eq!(refused, StoreRefusal::InUse { path: path.clone(), holder });
+        assert_eq!(
+            refused,
+            StoreRefusal::InUse {
+                path: path.clone(),
+                holder
+            }
+        );
         assert_eq!(refused.exit_code(), 3);
-        assert!(refused.to_string().contains(&format!("by process {}", std::process::id())));
+        assert!(
+            refused
+                .to_string()
+                .contains(&format!("by process {}", std::process::id()))
+        );
         drop(held);
         StoreDirectory::claim(&path).unwrap();
     }
@@ -381,7 +391,13 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("format"), "capsd learned store\nformat 2\n").unwrap();
         let refused = refusal(StoreDirectory::claim(&path));
-        assert_eq!(refused, StoreRefusal::Newer { path: path.clone(), found: 2 });
+        assert_eq!(
+            refused,
+            StoreRefusal::Newer {
+                path: path.clone(),
+                found: 2
+            }
+        );
         assert_eq!(refused.exit_code(), 3);
         assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
     }
@@ -390,7 +406,13 @@ mod tests {
     fn a_format_file_of_others_is_no_format() {
         let (_root, path) = fresh();
         fs::create_dir(&path).unwrap();
-        for text in ["", "format 2\n", "capsd learned store\n", "\0\0\0", "capsd learned store\nformat x\n"] {
+        for text in [
+            "",
+            "format 2\n",
+            "capsd learned store\n",
+            "\0\0\0",
+            "capsd learned store\nformat x\n",
+        ] {
             fs::write(path.join("format"), text).unwrap();
             assert_eq!(read_format(&path), Ok(None), "{text:?}");
         }
@@ -444,7 +466,10 @@ mod tests {
         let kept: Vec<_> = names.iter().filter(|(name, _)| name.exists()).collect();
         assert_eq!(kept.len(), DAMAGED_KEPT);
         for (name, _) in kept {
-            let number: u8 = fs::read_to_string(name.join("number")).unwrap().parse().unwrap();
+            let number: u8 = fs::read_to_string(name.join("number"))
+                .unwrap()
+                .parse()
+                .unwrap();
             assert!(number >= 9, "{number} was kept");
         }
     }
@@ -452,7 +477,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_no_refusal() {
         let error = io::Error::from_raw_os_error(28);
-        assert!(matches!(Obstacle::at(Path::new("/store"), &error), Obstacle::Fault(_)));
+        assert!(matches!(
+            Obstacle::at(Path::new("/store"), &error),
+            Obstacle::Fault(_)
+        ));
         let error = io::Error::from_raw_os_error(30);
         let Obstacle::Refusal(refused) = Obstacle::at(Path::new("/store"), &error) else {
             panic!("a read-only file system is a refusal");

@@ -25,7 +25,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use sled::{IVec, Mode};
+use sled::Mode;
 
 use crate::caps::{CapsKey, DiscoInfo, Policy, Verdict, verify::verify_canonical};
 
@@ -466,7 +466,7 @@ impl Disk {
         row[..32].copy_from_slice(&id.0);
         row[32..].copy_from_slice(&(size as u32).to_be_bytes());
 
-        self.uses.insert(used.to_be_bytes(), &row)?;
+        self.uses.insert(used.to_be_bytes(), row.as_slice())?;
         self.next_use += 1;
         self.totals.add(size as u64);
         self.infos.insert(id.0, value)?;
@@ -509,10 +509,8 @@ impl Disk {
         };
         let value = self.infos.get(other.0)?;
         let info = value.as_deref().and_then(|v| decode(&other, v));
-        Ok(match info {
-            Some((_, info)) if is_verified(key, info, &self.policy) => Holder::Other,
-            _ => Holder::None,
-        })
+        let sound = info.is_some_and(|(_, info)| is_verified(key, info, &self.policy));
+        Ok(if sound { Holder::Other } else { Holder::None })
     }
 }
 
@@ -528,7 +526,7 @@ pub(super) fn is_verified(key: &CapsKey, info: DiscoInfo, policy: &Policy) -> bo
     matches!(verify_canonical(key, info, policy), Verdict::Verified(_))
 }
 
-fn decode<'a>(id: &ContentId, value: &'a IVec) -> Option<(Record<'a>, DiscoInfo)> {
+fn decode<'a>(id: &ContentId, value: &'a [u8]) -> Option<(Record<'a>, DiscoInfo)> {
     let record = Record::decode(id, value)?;
     let info = DiscoInfo::decode(record.content).ok()?;
     Some((record, info))

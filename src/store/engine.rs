@@ -97,8 +97,12 @@ impl Fault {
             Fault::Io { kind, .. } => match kind {
                 StorageFull | QuotaExceeded => "Free space on that file system.",
                 FileTooLarge => "Raise the limit on the size of files (ulimit -f, LimitFSIZE=).",
-                PermissionDenied => "Give the directory and all in it to the user that capsd runs as.",
-                ReadOnlyFilesystem => "Mount the file system writable, or set store.path elsewhere.",
+                PermissionDenied => {
+                    "Give the directory and all in it to the user that capsd runs as."
+                }
+                ReadOnlyFilesystem => {
+                    "Mount the file system writable, or set store.path elsewhere."
+                }
                 _ => "Look for errors of that disk in the kernel's log.",
             },
             Fault::Damage { .. } => "Check the disk; the damaged store is kept for inspection.",
@@ -243,7 +247,10 @@ mod tests {
     fn a_panic_becomes_damage_with_its_words() {
         let fault = guarded::<()>(|| panic!("assertion of the engine")).unwrap_err();
         assert!(fault.is_damage());
-        assert!(fault.to_string().contains("assertion of the engine"), "{fault}");
+        assert!(
+            fault.to_string().contains("assertion of the engine"),
+            "{fault}"
+        );
     }
 
     #[test]
@@ -276,7 +283,10 @@ mod tests {
         for code in [28, 5] {
             let original = sled::Error::Io(io::Error::from_raw_os_error(code));
             let copy_of_copy = original.clone().clone();
-            assert_eq!(Fault::from_engine(copy_of_copy), Fault::from_engine(original));
+            assert_eq!(
+                Fault::from_engine(copy_of_copy),
+                Fault::from_engine(original)
+            );
         }
         let full = Fault::from_io(&io::Error::from_raw_os_error(28));
         assert_eq!(full.remedy(), "Free space on that file system.");

@@ -47,8 +47,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub use directory::StoreRefusal;
 pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES};
 
-use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
 use crate::caps::verify::verify_canonical;
+use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
 use crate::metrics::{Eviction, LoadResult, Metrics, StoreOperation};
 
 use backlog::Backlog;

@@ -136,7 +136,9 @@ impl<'a> Record<'a> {
         let mut names = Names::default();
         for _ in 0..rest.byte()? {
             let len = rest.byte()?;
-            names.keys.push(CapsKey::from_bytes(rest.take(len.into())?)?);
+            names
+                .keys
+                .push(CapsKey::from_bytes(rest.take(len.into())?)?);
         }
         for _ in 0..rest.byte()? {
             let len = u16::from_be_bytes(rest.take(2)?.try_into().ok()?);
@@ -255,7 +257,10 @@ mod tests {
         for node in ["http://b", "http://c", "http://d", "http://e"] {
             names.add_node(node);
         }
-        assert_eq!(names.nodes, ["http://a", "http://b", "http://c", "http://d"]);
+        assert_eq!(
+            names.nodes,
+            ["http://a", "http://b", "http://c", "http://d"]
+        );
     }
 
     #[test]

@@ -170,7 +170,10 @@ impl Store {
 
     /// Opens the database anew, if it is time and the disk takes anything at all.
     pub(super) fn try_again(&mut self) {
-        let due = self.trouble.as_ref().is_some_and(|t| self.now >= t.retry_at);
+        let due = self
+            .trouble
+            .as_ref()
+            .is_some_and(|t| self.now >= t.retry_at);
         if !due || self.writable {
             return;
         }
@@ -289,10 +292,10 @@ impl Store {
             let Some(disk) = self.disk.as_mut() else {
                 return;
             };
-            let written = if let Some((key, reason)) = self.removals.front() {
-                disk.remove_key(key).map(|removed| {
+            let written = if let Some((key, reason)) = self.removals.front().copied() {
+                disk.remove_key(&key).map(|removed| {
                     if removed {
-                        self.metrics.cache_evictions.get(*reason).inc();
+                        self.metrics.cache_evictions.get(reason).inc();
                     }
                     self.removals.pop_front();
                 })
@@ -324,7 +327,10 @@ impl Store {
                 Ok(Evicted::Moved) => self.dirty = true,
                 Ok(Evicted::Entry) => {
                     self.dirty = true;
-                    self.metrics.cache_evictions.get(Eviction::LearnedSize).inc();
+                    self.metrics
+                        .cache_evictions
+                        .get(Eviction::LearnedSize)
+                        .inc();
                 }
                 Err(fault) => return self.fail(StoreOperation::Write, fault),
             }
