@@ -18,13 +18,11 @@ use governor::{Quota, RateLimiter};
 /// How many buckets a table may hold before the full ones are dropped.
 pub const SWEEP_AT: usize = 100_000;
 
-/// A rate: so many in a period, and how many may come at once.
+/// A rate: how long it takes until one more may come, and how many may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many in a period.
-    pub count: NonZeroU32,
-    /// The period.
-    pub period: Duration,
+    /// The time in which one place of the bucket fills; at least a nanosecond.
+    pub interval: Duration,
     /// How many may come at once.
     pub burst: NonZeroU32,
 }
@@ -61,8 +59,9 @@ impl Quotas {
     /// A table whose buckets begin full; `now` is the beginning of its time.
     pub fn new(rate: Rate, now: Instant) -> Quotas {
         let clock = ToldClock::default();
-        let quota = Quota::with_period(rate.period / rate.count.get())
-            .unwrap_or(Quota::per_second(rate.count))
+        // Only an interval of nothing has no quota; then the bucket fills as fast as the clock can tell.
+        let quota = Quota::with_period(rate.interval)
+            .unwrap_or(Quota::per_second(NonZeroU32::MAX))
             .allow_burst(rate.burst);
         Quotas {
             epoch: now,
@@ -98,8 +97,7 @@ mod tests {
         let start = Instant::now();
         let quotas = Quotas::new(
             Rate {
-                count: NonZeroU32::new(20).unwrap(),
-                period: Duration::from_secs(3600),
+                interval: Duration::from_secs(180),
                 burst: NonZeroU32::new(20).unwrap(),
             },
             start,

@@ -12,7 +12,7 @@ use super::flights::FlightId;
 use crate::cache::Entry;
 use crate::caps::CapsKey;
 use crate::metrics::Metrics;
-use crate::store::{Learned, Store};
+use crate::store::{Learned, Store, StoreState};
 use crate::trusted::Trusted;
 
 /// How many learned contents may wait to be written, in all; more are dropped and learned again later.
@@ -30,6 +30,9 @@ pub type Found = (FlightId, Vec<(CapsKey, Arc<Entry>)>);
 /// How a batch of results is given back.
 pub type Report = Box<dyn Fn(Vec<Found>) + Send>;
 
+/// Is told the state of the learned tier whenever it was looked at; cheap to call.
+pub type StateWatcher = Box<dyn Fn(&StoreState) + Send>;
+
 enum Job {
     Load(FlightId, Vec<CapsKey>),
     Learn(Learned),
@@ -45,12 +48,19 @@ pub struct Tiers {
 }
 
 /// Both tiers, before their thread runs.
-#[derive(Debug)]
 pub struct Below {
     /// The learned tier.
     pub store: Store,
     /// The trusted tier.
     pub trusted: Trusted,
+    /// Is told how the learned tier is.
+    pub watcher: StateWatcher,
+}
+
+impl std::fmt::Debug for Below {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Below").finish_non_exhaustive()
+    }
 }
 
 impl Tiers {
@@ -147,6 +157,7 @@ impl Worker {
             if now >= next {
                 self.override_learned();
                 next = self.below.store.tick(now);
+                (self.below.watcher)(&self.below.store.state());
             }
         }
         self.below.store.close();
@@ -172,7 +183,7 @@ impl Worker {
     fn override_learned(&mut self) {
         const STEP: usize = 256;
         let keys = self.below.trusted.keys().skip(self.overridden).take(STEP);
-        let keys: Vec<CapsKey> = keys.copied().collect();
+        let keys: Vec<CapsKey> = keys.collect();
         for key in &keys {
             self.below.store.remove_key(key);
         }
