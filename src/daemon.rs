@@ -169,8 +169,9 @@ async fn serve(
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            () = signals.end() => break,
-            () = signals.reload() => daemon.reload(reload()),
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => daemon.reload(reload()),
             _ = sweep.tick() => daemon.service.sweep(),
         }
     }
@@ -402,9 +403,5 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-
-    async fn reload(&mut self) {
-        self.hangup.recv().await;
     }
 }

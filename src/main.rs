@@ -1,2 +1,7 @@
-//! bin
-fn main() {}
+//! The command `capsd`; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    capsd::cli::main()
+}
