@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::Exit;
 use crate::config::{Component, Config, ConfigFaults, DEFAULT_PATH, SecretSource};
 
-/// What `capsd check` is told on the command line.
+/// Check a configuration without starting anything
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArguments {
     /// The configuration file
@@ -23,17 +23,25 @@ pub struct CheckArguments {
 /// Checks a configuration without starting anything, and prints what it sets, or everything that is wrong with it.
 ///
 /// Exit code 0: usable; 2: not.
-pub fn check(arguments: &CheckArguments) -> ExitCode {
+pub fn check(arguments: &CheckArguments) -> Exit {
     let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
-    ExitCode::from(report(arguments, &mut output, &mut errors))
+    report(arguments, &mut output, &mut errors)
 }
 
 /// [`check`], with the place of standard output and standard error given; the exit code.
 ///
 /// A reader that has gone away changes nothing about the verdict.
-pub fn report(arguments: &CheckArguments, output: &mut impl Write, errors: &mut impl Write) -> u8 {
+pub fn report(
+    arguments: &CheckArguments,
+    output: &mut impl Write,
+    errors: &mut impl Write,
+) -> Exit {
     let config = Config::load(&arguments.config);
-    let code = if config.is_ok() { 0 } else { 2 };
+    let exit = if config.is_ok() {
+        Exit::Done
+    } else {
+        Exit::Usage
+    };
     let _ = match (&config, arguments.json) {
         (Ok(config), true) => writeln!(
             output,
@@ -46,7 +54,7 @@ pub fn report(arguments: &CheckArguments, output: &mut impl Write, errors: &mut 
         (Ok(config), false) => print_settings(arguments, config, output),
         (Err(faults), false) => writeln!(errors, "{faults}"),
     };
-    code
+    exit
 }
 
 fn print_settings(

@@ -1,38 +1,51 @@
 //! `capsd run`: the daemon, in the foreground.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
+use super::{Exit, Failure};
 use crate::config::{Config, DEFAULT_PATH};
-use crate::{daemon, trace};
+use crate::daemon::{self, StartError};
+use crate::store::StoreRefusal;
+use crate::trace;
 
-/// What `capsd run` is told on the command line.
+/// Run the daemon in the foreground, until SIGTERM or SIGINT; SIGHUP reads the configuration again
 #[derive(Clone, Debug, clap::Args)]
-pub struct RunArguments {
+pub(super) struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
-    pub config: PathBuf,
+    config: PathBuf,
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reads the configuration again.
-///
 /// Exit code 0: ended by a signal; 2: the configuration, the store's directory or the HTTP port is at fault; 3: the store is in use or
 /// newer than this version.
-pub fn run(arguments: &RunArguments) -> ExitCode {
-    let config = match Config::load(&arguments.config) {
-        Ok(config) => config,
-        Err(faults) => return refused(&faults),
-    };
-    if let Err(fault) = trace::start(&config.log) {
-        return refused(&fault);
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let config = Config::load(&arguments.config).map_err(|faults| usage(&faults))?;
+    trace::start(&config.log).map_err(|fault| usage(&fault))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %arguments.config.display(),
+        "capsd starts"
+    );
+    match daemon::run(&config, || Config::load(&arguments.config)) {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => Err(Failure {
+            message: error.to_string(),
+            exit: exit_of(&error),
+        }),
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %arguments.config.display(), "capsd starts");
-    daemon::run(&config, || Config::load(&arguments.config))
 }
 
-fn refused(fault: &dyn std::fmt::Display) -> ExitCode {
-    // If even standard error is gone, the exit code has to do.
-    let _ = writeln!(std::io::stderr(), "{fault}");
-    ExitCode::from(2)
+fn usage(fault: &dyn std::fmt::Display) -> Failure {
+    Failure {
+        message: fault.to_string(),
+        exit: Exit::Usage,
+    }
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Store(StoreRefusal::InUse { .. } | StoreRefusal::Newer { .. }) => Exit::Store,
+        StartError::Store(_) | StartError::Http { .. } => Exit::Usage,
+        StartError::System { .. } | StartError::Metrics(_) => Exit::Bug,
+    }
 }

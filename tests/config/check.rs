@@ -90,7 +90,10 @@ fn a_missing_file_is_not_usable() {
         json: false,
     };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
-    assert_eq!(report(&arguments, &mut output, &mut errors), 2);
+    assert_eq!(
+        report(&arguments, &mut output, &mut errors),
+        Exit::Usage
+    );
     assert!(output.is_empty());
     assert!(
         String::from_utf8(errors)
