@@ -82,6 +82,18 @@ impl Daemon {
         line[name.len()..].trim().parse::<f64>().unwrap() as u64
     }
 
+    /// Waits until a metric has that value.
+    pub(crate) fn wait_for(&self, name: &str, value: u64) {
+        let began = Instant::now();
+        while self.metric(name) != value {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "{name} is not {value}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The processor time that it took so far.
     pub(crate) fn cpu_time(&self) -> Duration {
         cpu_time(self.child.id())
