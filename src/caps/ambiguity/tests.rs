@@ -517,7 +517,8 @@ fn tokens_of(info: &DiscoInfo) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    // A failure prints its case; no file is left in the source tree.
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn verdicts_are_those_of_trying_everything(info in content()) {
