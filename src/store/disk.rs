@@ -39,8 +39,11 @@ const RECOUNT_STEP: usize = 2048;
 /// The length of a value in `uses`: a content id and the size of the entry in four bytes.
 const USE_LEN: usize = 36;
 
-/// How much memory the marks of used entries may take: 2^23 bits, one megabyte.
-const MARKS_MAX: u64 = 1 << 23;
+/// The fewest and the most marks of used entries; the most are two megabytes.
+const MARKS: (u64, u64) = (1 << 16, 1 << 24);
+
+/// How many marks there are for each entry, so that few entries share one.
+const MARKS_PER_ENTRY: u64 = 16;
 
 /// What was found under a key.
 #[derive(Debug)]
@@ -154,8 +157,8 @@ struct Marks {
 impl Marks {
     fn new(max_entries: u64) -> Marks {
         let bits = max_entries
-            .saturating_mul(2)
-            .clamp(64, MARKS_MAX)
+            .saturating_mul(MARKS_PER_ENTRY)
+            .clamp(MARKS.0, MARKS.1)
             .next_power_of_two();
         Marks {
             bits: vec![0; (bits / 64) as usize],
