@@ -254,3 +254,17 @@ pub(crate) fn rounds(few: u32, many: u32) -> u32 {
         _ => few,
     }
 }
+
+/// Copies a directory and all below it.
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}

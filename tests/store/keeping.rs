@@ -4,7 +4,7 @@ use capsd::caps::{Algorithm, Family, Policy};
 use capsd::metrics::{LoadResult, Tier};
 use capsd::store::{Learned, MAX_NODES, standard_keys};
 
-use crate::fixture::{Setup, has, info, is_on_disk, key, learned, learned_fully};
+use crate::fixture::{Setup, copy_directory, has, info, is_on_disk, key, learned, learned_fully};
 
 #[test]
 fn what_was_put_is_there_at_once_and_after_a_restart() {
@@ -193,19 +193,6 @@ fn the_gauges_show_what_is_there() {
     assert_eq!(bytes, i64::try_from(store.bytes()).unwrap());
     assert!(bytes > 2 * 1400, "{bytes}");
     assert_eq!(metrics.cache_limit_bytes.get(Tier::Learned).get(), 2 << 30);
-}
-
-fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_directory(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 #[test]
