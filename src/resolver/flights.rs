@@ -225,6 +225,9 @@ impl<W> Flights<W> {
         else {
             return effects;
         };
+        if let Some(replaced) = &noted.replaced {
+            self.replaced(noted.holder, replaced);
+        }
         let mut missing = Vec::new();
         for key in &announcement.keys {
             match self.by_key.get(key).copied() {
