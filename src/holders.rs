@@ -129,6 +129,8 @@ pub struct HolderView<'a> {
     pub announcement: &'a Announcement,
     /// Whether it may be asked.
     pub askable: bool,
+    /// Whether all keys of the announcement are known to be stored.
+    pub known: bool,
 }
 
 /// The table of holders.
@@ -224,11 +226,13 @@ impl Holders {
     /// A holder that is still there.
     pub fn view(&self, id: HolderId) -> Option<HolderView<'_>> {
         let holder = self.holder(id)?;
+        let shared = self.announcement_of(holder)?;
         Some(HolderView {
             link: holder.link,
             address: &holder.address,
-            announcement: &self.announcement_of(holder)?.announcement,
+            announcement: &shared.announcement,
             askable: holder.askable,
+            known: shared.known,
         })
     }
 
