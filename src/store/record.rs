@@ -207,7 +207,8 @@ mod tests {
         fn what_was_encoded_is_decoded(used: u64, names in names(), content: Vec<u8>) {
             let id = ContentId::of(&content);
             let record = Record { used, names, content: &content };
-            prop_assert_eq!(Record::decode(&id, &record.encode(&id)), Some(record.clone()));
+            let bytes = record.encode(&id);
+            prop_assert_eq!(Record::decode(&id, &bytes), Some(record.clone()));
         }
 
         #[test]
@@ -218,7 +219,7 @@ mod tests {
             names.add_node("http://a");
             let mut bytes = Record { used: 1, names, content: &content }.encode(&id);
             let place = place.index(bytes.len());
-            bytes[place] ^= 1 << bit;
+            bytes[place] ^= 1_u8 << bit;
             prop_assert_eq!(Record::decode(&id, &bytes), None);
         }
 
