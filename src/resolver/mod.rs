@@ -320,19 +320,22 @@ impl Resolver {
         self.metrics.verifications.get((family, result)).inc();
     }
 
-    /// Does what is due whenever it is due, until dropped. `clock` is that of the runtime's timers.
+    /// Does what is due: overdue holders, deadlines, silent holders; returns when it is to be called next, if anything is pending.
+    pub fn expire(&self, now: Instant) -> Option<Instant> {
+        self.step(now, |flights| flights.expire(now));
+        self.hot.measure(&self.metrics);
+        let mut state = self.lock();
+        state.armed = state.flights.next_timer();
+        state.armed
+    }
+
+    /// Calls [`Resolver::expire`] whenever something is due, until dropped. `clock` is that of the runtime's timers.
     pub async fn run_timers(&self, clock: impl Fn() -> Instant) {
         const IDLE: std::time::Duration = std::time::Duration::from_secs(1);
         loop {
             let now = clock();
-            self.step(now, |flights| flights.expire(now));
-            self.hot.measure(&self.metrics);
-            let until = {
-                let mut state = self.lock();
-                state.armed = state.flights.next_timer();
-                let idle = now + IDLE;
-                state.armed.map_or(idle, |next| next.min(idle))
-            };
+            let idle = now + IDLE;
+            let until = self.expire(now).map_or(idle, |next| next.min(idle));
             tokio::select! {
                 () = tokio::time::sleep_until(until.into()) => {}
                 () = self.rearm.notified() => {}
