@@ -541,14 +541,17 @@ impl<W> Flights<W> {
             }
         }
         candidates.sort_unstable_by_key(|(again, die, _)| (*again, *die));
+        // Who holds several of the keys is one candidate, with one die.
+        candidates.dedup_by_key(|(_, _, holder)| *holder);
         for (_, _, holder) in candidates {
             let Some(view) = self.holders.view(holder) else {
                 continue;
             };
-            let scope = if !self.domains.take(jid::domain(view.address), now) {
-                RateScope::Domain
-            } else if !self.accounts.take(jid::bare(view.address), now) {
+            // The account first: one that is over its quota must not spend that of its domain.
+            let scope = if !self.accounts.take(jid::bare(view.address), now) {
                 RateScope::Account
+            } else if !self.domains.take(jid::domain(view.address), now) {
+                RateScope::Domain
             } else {
                 return Some(holder);
             };
