@@ -9,7 +9,8 @@
 //!   is told.
 //! - A failure is remembered with the holder, for its keys, and never with a key. A holder that announces anew is forgiven.
 //! - An answer that proves a key settles it wherever it is awaited, whoever was asked for it.
-//! - A holder that is overdue is passed over, but its answer still counts until the flight ends.
+//! - A holder that is overdue is passed over, but its answer still counts until the flight ends. One that is not overdue when the
+//!   flight ends may still prove its keys, for whoever asks next.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -61,6 +62,7 @@ pub struct QuestionId(pub u128);
 /// A question that was sent and whose answer is awaited.
 #[derive(Clone, Debug)]
 pub struct Question {
+    id: QuestionId,
     flight: FlightId,
     /// The holder asked.
     pub holder: HolderId,
@@ -133,8 +135,8 @@ struct Flight<W> {
     questions: Vec<QuestionId>,
     /// Whether the tiers are still being looked in.
     looking: bool,
-    /// The holder whose announcement began the flight, if the flight covers all its keys.
-    whole: Option<HolderId>,
+    /// The announcement that began the flight, if the flight covers all its keys.
+    whole: Option<Announcement>,
     /// Whether the first waiter's lookup is still to be counted.
     uncounted: bool,
 }
@@ -233,11 +235,11 @@ impl<W> Flights<W> {
             }
         }
         if self.settings.on_announce && askable && !noted.known && !missing.is_empty() {
-            let whole = (missing.len() == announcement.keys.len()).then_some(noted.holder);
+            let whole = missing.len() == announcement.keys.len();
             match self.begin(now, missing, &mut effects) {
                 Some(id) => {
                     if let Some(flight) = self.flights.get_mut(&id) {
-                        flight.whole = whole;
+                        flight.whole = whole.then(|| announcement.clone());
                     }
                 }
                 None => self.metrics.flights_rejected.inc(),
@@ -419,8 +421,8 @@ impl<W> Flights<W> {
         flight.waiters = waiting;
         self.metrics.waiters.set(self.waiters as i64);
         if flight.keys.is_empty() {
-            if let Some(holder) = flight.whole {
-                self.holders.mark_known(holder);
+            if let Some(announcement) = flight.whole.take() {
+                self.holders.mark_known(&announcement);
             }
             self.end(id, Reason::Unknown, effects);
         }
@@ -437,8 +439,11 @@ impl<W> Flights<W> {
         for key in &flight.keys {
             self.by_key.remove(key);
         }
-        for question in &flight.questions {
-            self.forget_question(*question);
+        // Who is not overdue has its time all the same: the answer is learned, though nobody waits for it.
+        for id in &flight.questions {
+            if self.questions.get(id).is_some_and(|q| q.overdue) {
+                self.forget_question(*id);
+            }
         }
         if flight.uncounted && !flight.waiters.is_empty() {
             self.metrics.lookups.get(LookupResult::Negative).inc();
@@ -490,6 +495,7 @@ impl<W> Flights<W> {
         };
         let node = asked_node(view.announcement, &flight.keys);
         let question = Question {
+            id: question_id,
             flight: id,
             holder,
             link: view.link,
@@ -563,12 +569,14 @@ impl<W> Flights<W> {
     }
 
     /// Takes the question that an answer carries the id of, if it comes over the link and from the exact address that was asked.
+    ///
+    /// Its flight awaits what [`Flights::answered`] is told of it, and asks nobody else meanwhile.
     pub fn take_question(&mut self, id: QuestionId, link: LinkId, from: &str) -> Option<Question> {
         let question = self.questions.get(&id)?;
         if question.link != link || *question.address != *from {
             return None;
         }
-        self.take(id)
+        self.forget_question(id)
     }
 
     /// Takes the question that an error carries the id of, if it comes over the link and from the account of the address that was
@@ -583,18 +591,7 @@ impl<W> Flights<W> {
         if question.link != link || jid::bare(&question.address) != account {
             return None;
         }
-        self.take(id)
-    }
-
-    fn take(&mut self, id: QuestionId) -> Option<Question> {
-        let question = self.forget_question(id)?;
-        if let Some(flight) = self.flights.get_mut(&question.flight) {
-            flight.questions.retain(|other| *other != id);
-            if flight.current == Some(id) {
-                flight.current = None;
-            }
-        }
-        Some(question)
+        self.forget_question(id)
     }
 
     /// The keys that an answer to the question may prove: those announced when it was asked, and those that the holder announces
@@ -608,7 +605,7 @@ impl<W> Flights<W> {
         keys
     }
 
-    /// What came of a question that was taken.
+    /// What came of a question that was taken, which its flight awaits no more.
     pub fn answered(
         &mut self,
         now: Instant,
@@ -616,6 +613,10 @@ impl<W> Flights<W> {
         verdicts: Verdicts,
     ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
+        if let Some(flight) = self.flights.get_mut(&question.flight) {
+            flight.questions.retain(|id| *id != question.id);
+            flight.current = flight.current.filter(|id| *id != question.id);
+        }
         let elapsed = now.saturating_duration_since(question.asked);
         self.metrics
             .upstream_query_duration
@@ -640,11 +641,14 @@ impl<W> Flights<W> {
                     self.blame(now, &question, key, reason);
                 }
             }
+            Verdicts::Failed(UpstreamResult::Gone, reason) => {
+                // It left, or could not be asked: nothing that it did not prove.
+                self.count_end(&question, UpstreamResult::Gone);
+                self.note_cause(&question, reason);
+            }
             Verdicts::Failed(result, reason) => {
                 self.count_end(&question, result);
-                for key in question.announcement.keys.clone() {
-                    self.blame(now, &question, key, reason);
-                }
+                self.blame_for_all(now, &question, reason);
             }
         }
         self.advance(now, question.flight, &mut effects);
@@ -658,9 +662,24 @@ impl<W> Flights<W> {
         }
     }
 
+    /// Remembers that the holder did not prove the key, unless it announced anew since it was asked.
     fn blame(&mut self, now: Instant, question: &Question, key: CapsKey, reason: Reason) {
-        let until = now + self.settings.retry_after;
-        self.holders.fail(question.holder, key, until, reason);
+        let flight = self.flights.get(&question.flight);
+        let forgiven = flight.is_some_and(|flight| !flight.tried.contains(&question.holder));
+        if !forgiven {
+            let until = now + self.settings.retry_after;
+            self.holders.fail(question.holder, key, until, reason);
+        }
+        self.note_cause(question, reason);
+    }
+
+    fn blame_for_all(&mut self, now: Instant, question: &Question, reason: Reason) {
+        for key in &question.announcement.keys {
+            self.blame(now, question, *key, reason);
+        }
+    }
+
+    fn note_cause(&mut self, question: &Question, reason: Reason) {
         if let Some(flight) = self.flights.get_mut(&question.flight) {
             flight.cause = Some(reason);
         }
@@ -678,7 +697,7 @@ impl<W> Flights<W> {
 
     fn lose(&mut self, now: Instant, ids: Vec<QuestionId>, effects: &mut Vec<Effect<W>>) {
         for id in ids {
-            if let Some(question) = self.take(id) {
+            if let Some(question) = self.forget_question(id) {
                 let gone = Verdicts::Failed(UpstreamResult::Gone, Reason::Unreachable);
                 effects.extend(self.answered(now, question, gone));
             }
@@ -739,13 +758,12 @@ impl<W> Flights<W> {
             .upstream_queries
             .get(UpstreamResult::Timeout)
             .inc();
-        for key in question.announcement.keys.clone() {
-            self.blame(now, &question, key, Reason::Timeout);
-        }
-        if let Some(flight) = self.flights.get_mut(&question.flight)
-            && flight.current == Some(id)
-        {
-            flight.current = None;
+        self.blame_for_all(now, &question, Reason::Timeout);
+        match self.flights.get_mut(&question.flight) {
+            Some(flight) => flight.current = flight.current.filter(|current| *current != id),
+            None => {
+                self.forget_question(id);
+            }
         }
         self.advance(now, question.flight, effects);
     }

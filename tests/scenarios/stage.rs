@@ -96,7 +96,8 @@ pub(crate) struct Stage {
     clock: Arc<AtomicU64>,
     pub(crate) resolver: Arc<Resolver>,
     outgoing: Arc<Outgoing>,
-    told: (mpsc::Sender<(String, Told)>, mpsc::Receiver<(String, Told)>),
+    tell: mpsc::Sender<(String, Told)>,
+    told: mpsc::Receiver<(String, Told)>,
     /// Questions that nobody expected yet.
     pub(crate) questions: Vec<Asked>,
     /// What waiters were told and nobody expected yet.
@@ -134,6 +135,7 @@ impl Stage {
         }
         let clock = Arc::new(AtomicU64::new(0));
         let outgoing = Arc::new(Outgoing::default());
+        let (tell, told) = mpsc::channel();
         let resolver = start(&settings, &directory, began, &clock, &metrics, &outgoing);
         Stage {
             settings,
@@ -142,7 +144,8 @@ impl Stage {
             clock,
             resolver,
             outgoing,
-            told: mpsc::channel(),
+            tell,
+            told,
             questions: Vec::new(),
             news: Vec::new(),
             open: Vec::new(),
@@ -186,7 +189,7 @@ impl Stage {
         match self.resolver.hot(&key) {
             Some(entry) => self.news.push((who.to_owned(), Told::Hot(entry))),
             None => {
-                let told = self.told.0.clone();
+                let told = self.tell.clone();
                 let who = who.to_owned();
                 let tell = move |_, outcome| told.send((who, Told::By(outcome))).unwrap();
                 self.resolver.resolve(self.now(), key, Box::new(tell));
@@ -242,7 +245,7 @@ impl Stage {
     pub(crate) fn take_in(&mut self) {
         self.questions
             .extend(self.outgoing.0.lock().unwrap().drain(..));
-        self.news.extend(self.told.1.try_iter());
+        self.news.extend(self.told.try_iter());
     }
 }
 
