@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::{HashMap, RandomState};
+use ahash::{HashMap, HashSet, RandomState};
 
 use super::limits::{Quotas, Rate};
 use crate::cache::Entry;
@@ -127,8 +127,8 @@ struct Flight<W> {
     keys: Vec<CapsKey>,
     waiters: Vec<(CapsKey, W)>,
     began: Instant,
-    tried: Vec<HolderId>,
-    tried_accounts: Vec<Box<str>>,
+    tried: HashSet<HolderId>,
+    tried_accounts: HashSet<Box<str>>,
     cause: Option<Reason>,
     /// The question whose holder is not overdue yet.
     current: Option<QuestionId>,
@@ -251,7 +251,7 @@ impl<W> Flights<W> {
     /// A holder joins a flight that is in progress; if it was asked before, it may be asked again.
     fn join(&mut self, now: Instant, id: FlightId, holder: HolderId, effects: &mut Vec<Effect<W>>) {
         if let Some(flight) = self.flights.get_mut(&id) {
-            flight.tried.retain(|tried| *tried != holder);
+            flight.tried.remove(&holder);
         }
         self.advance(now, id, effects);
     }
@@ -342,8 +342,8 @@ impl<W> Flights<W> {
                 keys,
                 waiters: Vec::new(),
                 began: now,
-                tried: Vec::new(),
-                tried_accounts: Vec::new(),
+                tried: HashSet::default(),
+                tried_accounts: HashSet::default(),
                 cause: None,
                 current: None,
                 questions: Vec::new(),
@@ -504,8 +504,8 @@ impl<W> Flights<W> {
             asked: now,
             overdue: false,
         };
-        flight.tried.push(holder);
-        flight.tried_accounts.push(jid::bare(view.address).into());
+        flight.tried.insert(holder);
+        flight.tried_accounts.insert(jid::bare(view.address).into());
         flight.current = Some(question_id);
         flight.questions.push(question_id);
         effects.push(Effect::Ask {
@@ -541,7 +541,7 @@ impl<W> Flights<W> {
                     continue;
                 }
                 let account = jid::bare(view.address);
-                let again = flight.tried_accounts.iter().any(|a| **a == *account);
+                let again = flight.tried_accounts.contains(account);
                 let die = self.dice.hash_one((id, holder, now));
                 candidates.push((again, die, holder));
             }
@@ -563,7 +563,7 @@ impl<W> Flights<W> {
             };
             self.metrics.rate_limited.get(scope).inc();
             flight.cause = Some(Reason::RateLimited);
-            flight.tried.push(holder);
+            flight.tried.insert(holder);
         }
         None
     }
@@ -692,6 +692,13 @@ impl<W> Flights<W> {
             let ids = self.asked.get(&holder).cloned().unwrap_or_default();
             self.lose(now, ids, &mut effects);
         }
+        effects
+    }
+
+    /// A question could not be sent: the next holder is asked, and nobody is blamed.
+    pub fn unsent(&mut self, now: Instant, id: QuestionId) -> Vec<Effect<W>> {
+        let mut effects = Vec::new();
+        self.lose(now, vec![id], &mut effects);
         effects
     }
 
