@@ -208,18 +208,18 @@ mod tests {
             let id = ContentId::of(&content);
             let record = Record { used, names, content: &content };
             let bytes = record.encode(&id);
-            prop_assert_eq!(Record::decode(&id, &bytes), Some(record.clone()));
+            prop_assert_eq!(Record::decode(&id, &bytes), Some(record));
         }
 
         #[test]
-        fn any_changed_bit_is_noticed(content: Vec<u8>, place: prop::sample::Index, bit in 0..8) {
+        fn any_changed_bit_is_noticed(content: Vec<u8>, place: prop::sample::Index, bit in 0..8u8) {
             let id = ContentId::of(&content);
             let mut names = Names::default();
             names.add_key(key(1));
             names.add_node("http://a");
             let mut bytes = Record { used: 1, names, content: &content }.encode(&id);
             let place = place.index(bytes.len());
-            bytes[place] ^= 1_u8 << bit;
+            bytes[place] ^= 1u8 << bit;
             prop_assert_eq!(Record::decode(&id, &bytes), None);
         }
 

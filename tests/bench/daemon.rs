@@ -30,10 +30,11 @@ impl Daemon {
         let text = format!(
             "[[component]]\njid = 'caps.example.org'\nserver = '{server}'\nsecret-file = '{}'\n\
              [store]\npath = '{}'\ncache = '{cache}'\n[hot]\nmax-bytes = '32MiB'\n\
-             [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n\
+             [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n{}\
              [limits]\nqueries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'\n[log]\nlevel = 'warn'\n",
             secret.display(),
-            store.display()
+            store.display(),
+            std::env::var("BENCH_EXTRA").unwrap_or_default()
         );
         std::fs::write(&config, text).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_capsd"))
