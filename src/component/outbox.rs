@@ -84,16 +84,18 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Waits until less than half of the bound is taken, or the outbox is closed. A reader that waits here passes the server's
-    /// pressure on to the server.
+    /// Whether at most half of the bound is taken, or the outbox is closed.
+    pub fn has_room(&self) -> bool {
+        let state = self.lock();
+        !state.open || state.buffer.len() <= self.max_bytes / 2
+    }
+
+    /// Waits until there is room. A reader that waits here passes the server's pressure on to the server.
     pub async fn room(&self) {
         loop {
             let drained = self.drained.notified();
-            {
-                let state = self.lock();
-                if !state.open || state.buffer.len() <= self.max_bytes / 2 {
-                    return;
-                }
+            if self.has_room() {
+                return;
             }
             self.wake();
             drained.await;
