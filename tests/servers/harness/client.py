@@ -56,16 +56,17 @@ class Question:
 class Client:
     """One session of one account.
 
-    `mode` says how it answers: 'honest', 'silent', 'error', 'lying' (the features of somebody else), 'disconnect' (its connection breaks on
-    the question) or a number of seconds by which an honest answer is late. `questions` holds every disco#info get that arrived.
+    `mode` says how it answers: 'honest', 'silent', 'error', 'lying' (with `liar_info`) or 'disconnect' (its connection breaks on the
+    question), each after `delay` seconds. `questions` holds every disco#info get that arrived.
     """
 
-    def __init__(self, server, user, info=None, resource="r", mode="honest", domain=DOMAIN, liar_info=None):
+    def __init__(self, server, user, info=None, resource="r", mode="honest", delay=0.0, domain=DOMAIN, liar_info=None):
         self.server = server
         self.jid = f"{user}@{domain}/{resource}"
         self.bare = f"{user}@{domain}"
         self.info = info
         self.mode = mode
+        self.delay = delay
         self.liar_info = liar_info
         self.questions = []
         self.presences = []
@@ -73,7 +74,6 @@ class Client:
         self.connected = False
         self.ids = itertools.count(1)
         self.waiting = {}
-        self.tasks = set()
         self.xmpp = ClientXMPP(
             self.jid,
             PASSWORD,
@@ -161,33 +161,18 @@ class Client:
         query = stanza.xml.find(f"{{{DISCO_INFO}}}query")
         question = Question(stanza.xml.get("from", ""), query.get("node"), stanza.xml.get("id"))
         self.questions.append(question)
-        if self.mode == "silent":
-            return
+        asyncio.get_running_loop().call_later(self.delay, self.answer, question)
+
+    def answer(self, question):
+        """Does what the mode says about a question."""
+        head = f"id={quoteattr(question.id)}{address(question.sender)}"
         if self.mode == "disconnect":
             self.abort()
         elif self.mode == "error":
-            self.send(
-                f"<iq type='error' id={quoteattr(question.id)}{address(question.sender)}><error type='cancel'>"
-                f"<service-unavailable xmlns='{STANZA_ERRORS}'/></error></iq>"
-            )
-        elif isinstance(self.mode, (int, float)):
-            self.later(self.mode, question)
-        else:
-            self.answer(question)
-
-    def answer(self, question):
-        """Sends the info, or somebody else's when lying, for the node that was asked."""
-        info = self.liar_info if self.mode == "lying" else self.info
-        self.send(f"<iq type='result' id={quoteattr(question.id)}{address(question.sender)}>{info.query(question.node)}</iq>")
-
-    def later(self, seconds, question):
-        async def answer():
-            await asyncio.sleep(seconds)
-            self.answer(question)
-
-        task = asyncio.get_running_loop().create_task(answer())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+            self.send(f"<iq type='error' {head}><error type='cancel'><service-unavailable xmlns='{STANZA_ERRORS}'/></error></iq>")
+        elif self.mode != "silent" and self.connected:
+            info = self.liar_info if self.mode == "lying" else self.info
+            self.send(f"<iq type='result' {head}>{info.query(question.node)}</iq>")
 
     @property
     def caps_questions(self):

@@ -51,7 +51,7 @@ class Capsd:
     `settings` are tables of the configuration, as text: {"resolver": 'deadline = "2s"'}; those given here replace the defaults below.
     """
 
-    def __init__(self, directory, server, secret=SECRET, jid=COMPONENT, component_settings="", more_components="", **settings):
+    def __init__(self, directory, server, secret=SECRET, jid=COMPONENT, component_settings="", more_components="", flush_interval="200ms", **settings):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.http_port, = free_ports(1)
@@ -62,7 +62,7 @@ class Capsd:
         self.secret_file.chmod(0o600)
         self.config = self.directory / "capsd.toml"
         tables = {
-            "store": f'path = "{self.store}"\nflush-interval = "200ms"',
+            "store": f'path = "{self.store}"\nflush-interval = "{flush_interval}"',
             "http": f'listen = "127.0.0.1:{self.http_port}"',
             "control": f'socket = "{self.directory}/control.sock"',
         } | settings
@@ -82,26 +82,27 @@ domains = ["{DOMAIN}"]
     # Process
 
     def start(self, linked=True):
-        """Starts capsd and waits until it is ready; with `linked`, until it is connected and was told its privileges."""
+        """Starts capsd and waits until it answers over HTTP; with `linked`, until it is ready and was told its privileges."""
         self.process.start()
-        wait_until(self.ready, "capsd is ready", timeout=20)
+        wait_until(self.alive, "capsd answers over HTTP", timeout=20)
         if linked:
             self.wait_linked()
         return self
 
-    def ready(self):
-        """Whether /readyz says yes; fails if capsd has ended."""
+    def alive(self):
+        """Whether /healthz says yes; fails if capsd has ended."""
         self.process.require_running()
-        return self.get("/readyz")[0] == 200
+        return self.get("/healthz")[0] == 200
 
     def linked(self):
-        """Whether the link is up and the server's word about privileges has come.
+        """Whether capsd is ready and the server's word about privileges has come.
 
         A message is the only stanza that carries it, and no test sends capsd another one before it is linked.
         """
         self.process.require_running()
-        metrics = self.metrics()
-        return metrics.total("capsd_component_up") and metrics.total("capsd_component_stanzas_total", direction="in", kind="message")
+        if self.get("/readyz")[0] != 200:
+            return False
+        return self.metrics().total("capsd_component_stanzas_total", direction="in", kind="message") > 0
 
     def wait_linked(self, timeout=15):
         """Waits until `linked`."""
@@ -143,9 +144,23 @@ domains = ["{DOMAIN}"]
         return parse_metrics(text) if status == 200 else Metrics()
 
     def queries(self):
-        """How many disco#info queries have left capsd, whatever came of them, those under way included."""
+        """How many disco#info queries have left capsd; fails unless each has been counted by its end, too."""
         metrics = self.metrics()
-        return metrics.total("capsd_upstream_queries_total")
+        sent, ended = metrics.total("capsd_upstream_queries_sent_total"), metrics.total("capsd_upstream_queries_total")
+        assert sent == ended, f"{sent} queries left, {ended} came to an end"
+        return int(sent)
+
+    def presences_heard(self):
+        """How many presences the server has sent to capsd since it started."""
+        return self.metrics().total("capsd_component_stanzas_total", direction="in", kind="presence")
+
+    async def until_heard(self, before, more=1):
+        """Waits until `more` presences have arrived after `before` was read from `presences_heard`."""
+        await self.until_metric("capsd_component_stanzas_total", before + more, direction="in", kind="presence")
+
+    async def until_idle(self):
+        """Waits until no flight is in progress."""
+        await until(lambda: self.metrics().get(("capsd_flights", ())) == 0, "no flight is in progress")
 
     async def until_metric(self, name, value, timeout=15, **labels):
         """Waits until the sum of a metric is at least `value`."""
