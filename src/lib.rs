@@ -1,1 +1,14 @@
 //! map
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod cache;
+pub mod caps;
+pub mod component;
+pub mod config;
+pub mod holders;
+pub mod metrics;
+pub mod resolver;
+pub mod service;
+pub mod stanza;
+pub mod store;
+pub mod trusted;

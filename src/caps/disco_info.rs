@@ -45,6 +45,40 @@ pub struct DiscoInfo {
     pub forms: Vec<Form>,
 }
 
+impl DiscoInfo {
+    /// Puts everything into canonical order; costs one comparison per element where it already is.
+    pub fn sort(&mut self) {
+        self.identities.sort();
+        self.features.sort();
+        for form in &mut self.forms {
+            for field in &mut form.fields {
+                field.values.sort();
+            }
+            form.fields.sort();
+        }
+        self.forms.sort();
+    }
+
+    /// Every string of the content, in no particular order that matters to a caller.
+    pub(crate) fn strings(&self) -> impl Iterator<Item = &str> {
+        let identities = self
+            .identities
+            .iter()
+            .flat_map(|i| [&i.category, &i.type_, &i.lang, &i.name]);
+        let forms = self.forms.iter().flat_map(|form| {
+            let fields = form
+                .fields
+                .iter()
+                .flat_map(|field| std::iter::once(&field.var).chain(&field.values));
+            std::iter::once(&form.form_type).chain(fields)
+        });
+        identities
+            .chain(&self.features)
+            .chain(forms)
+            .map(String::as_str)
+    }
+}
+
 /// A field of a form as it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerField {
@@ -84,4 +118,9 @@ pub struct Answer {
     pub size: usize,
     /// How many elements within it had a required attribute missing (identity without category or type, feature without var).
     pub incomplete: usize,
+    /// The `node` attribute of the `<query/>`, where there is one. No hash covers it; some clients leave it out of their
+    /// replies, so nothing is decided by it.
+    pub node: Option<String>,
+    /// Whether a limit was hit while reading: what came after it was discarded, so this is not the whole answer.
+    pub too_large: bool,
 }

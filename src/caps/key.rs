@@ -139,7 +139,9 @@ impl Algorithm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
     /// No separator, no strict base64, or a digest of another length than the named algorithm has.
-    #[error("malformed-node: expected NODE#VER or urn:xmpp:caps#ALGO.BASE64 with strictly padded base64")]
+    #[error(
+        "malformed-node: expected NODE#VER or urn:xmpp:caps#ALGO.BASE64 with strictly padded base64"
+    )]
     Malformed,
     /// The digest is well-formed base64, of an algorithm that is not supported.
     #[error("unsupported-algorithm: the hash is of an algorithm that cannot be verified")]
@@ -190,7 +192,11 @@ impl CapsKey {
     ///
     /// # Errors
     /// [`NodeError::UnsupportedAlgorithm`] for an unknown name, [`NodeError::Malformed`] for any other fault.
-    pub fn from_base64(family: Family, algorithm: &str, digest: &str) -> Result<CapsKey, NodeError> {
+    pub fn from_base64(
+        family: Family,
+        algorithm: &str,
+        digest: &str,
+    ) -> Result<CapsKey, NodeError> {
         let algorithm = Algorithm::from_name(algorithm).ok_or(NodeError::UnsupportedAlgorithm)?;
         if !algorithm.belongs_to(family) {
             return Err(NodeError::UnsupportedAlgorithm);
@@ -325,7 +331,10 @@ mod tests {
         assert_eq!(key.family(), Family::Xep0115);
         assert_eq!(key.algorithm(), Algorithm::Sha1);
         assert_eq!(key.digest_base64(), SIMPLE_0115);
-        assert_eq!(key.to_node("http://a#b"), format!("http://a#b#{SIMPLE_0115}"));
+        assert_eq!(
+            key.to_node("http://a#b"),
+            format!("http://a#b#{SIMPLE_0115}")
+        );
     }
 
     #[test]
@@ -347,18 +356,33 @@ mod tests {
             ("nothing", NodeError::Malformed),
             ("http://a#", NodeError::Malformed),
             ("http://a#QgayPKawpkPSDYmwT/WM94uAlu0", NodeError::Malformed),
-            ("http://a#QgayPKawpkPSDYmwT/WM94uAlu1=", NodeError::Malformed),
-            ("http://a#QgayPKawpkPSDYmwT_WM94uAlu0=", NodeError::Malformed),
-            ("http://a#QgayPKawpkPSDYmwT/WM94uAlu0=\n", NodeError::Malformed),
+            (
+                "http://a#QgayPKawpkPSDYmwT/WM94uAlu1=",
+                NodeError::Malformed,
+            ),
+            (
+                "http://a#QgayPKawpkPSDYmwT_WM94uAlu0=",
+                NodeError::Malformed,
+            ),
+            (
+                "http://a#QgayPKawpkPSDYmwT/WM94uAlu0=\n",
+                NodeError::Malformed,
+            ),
             ("http://a#AAAA", NodeError::UnsupportedAlgorithm),
             ("urn:xmpp:caps#sha-256", NodeError::Malformed),
             ("urn:xmpp:caps#sha-256.AAAA", NodeError::Malformed),
-            ("urn:xmpp:caps#sha-1.QgayPKawpkPSDYmwT/WM94uAlu0=", NodeError::UnsupportedAlgorithm),
+            (
+                "urn:xmpp:caps#sha-1.QgayPKawpkPSDYmwT/WM94uAlu0=",
+                NodeError::UnsupportedAlgorithm,
+            ),
         ] {
             assert_eq!(CapsKey::from_node(node), Err(error), "{node}");
         }
         let long = format!("http://a#{}", "A".repeat(400));
-        assert_eq!(CapsKey::from_node(&long), Err(NodeError::UnsupportedAlgorithm));
+        assert_eq!(
+            CapsKey::from_node(&long),
+            Err(NodeError::UnsupportedAlgorithm)
+        );
         let longer = format!("{}#{SIMPLE_0115}", "a".repeat(MAX_NODE_LEN));
         assert_eq!(CapsKey::from_node(&longer), Err(NodeError::TooLarge));
     }
@@ -367,7 +391,10 @@ mod tests {
     fn every_0115_length_names_one_algorithm() {
         for algorithm in Algorithm::ALL {
             if algorithm.belongs_to(Family::Xep0115) {
-                assert_eq!(Algorithm::of_0115_digest_len(algorithm.digest_len()), Some(algorithm));
+                assert_eq!(
+                    Algorithm::of_0115_digest_len(algorithm.digest_len()),
+                    Some(algorithm)
+                );
             }
         }
     }

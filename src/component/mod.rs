@@ -1,0 +1,450 @@
+//! The links to servers: connect, prove the secret, serve, notice the end, come back (XEP-0114).
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`outbox`] | what is to be sent |
+//! | [`session`] | one stream |
+//! | this file | [`Link`]: what outlives a stream, and the loop that keeps one open |
+
+pub mod outbox;
+pub mod session;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use ahash::HashMap;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::holders::LinkId;
+use crate::metrics::{ComponentMetrics, ConnectResult, Direction, StanzaKind};
+use crate::resolver::flights::QuestionId;
+use crate::stanza::write::{self, Route};
+use crate::stanza::{Inbound, Message, jid, ns};
+use outbox::Outbox;
+use session::{Credentials, Ended, Handler, serve};
+
+/// How long a TCP connection may take.
+const CONNECTING: Duration = Duration::from_secs(5);
+
+/// The longest pause between attempts after a network fault or a conflict.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause after a refusal that only an operator can mend.
+const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
+
+/// How a component is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// JID and secret.
+    pub credentials: Credentials,
+    /// `host:port` of the server's component port.
+    pub server: String,
+    /// The domains whose users and bare domain may ask, and whose presences count.
+    pub domains: Vec<String>,
+    /// How many bytes may wait to be sent.
+    pub queue_bytes: usize,
+}
+
+/// What a server grants for one of its domains (XEP-0356).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Presence of the domain's own users is forwarded.
+    pub presence: bool,
+    /// Presence of their contacts is forwarded too; what comes from elsewhere then was not necessarily sent to capsd.
+    pub contacts: bool,
+    /// disco#info questions may be asked in the name of the domain's users.
+    pub disco_info: bool,
+}
+
+/// A link to a server: what outlives a stream.
+#[derive(Debug)]
+pub struct Link {
+    /// Its place in the configuration.
+    pub id: LinkId,
+    /// How it is set up.
+    pub settings: Settings,
+    /// What is to be sent.
+    pub outbox: Arc<Outbox>,
+    /// Its metrics.
+    pub metrics: ComponentMetrics,
+    grants: RwLock<HashMap<String, Grant>>,
+    pings: AtomicU64,
+}
+
+impl Link {
+    /// A link that is down.
+    pub fn new(id: LinkId, settings: Settings, metrics: ComponentMetrics) -> Link {
+        Link {
+            id,
+            outbox: Arc::new(Outbox::new(settings.queue_bytes)),
+            settings,
+            metrics,
+            grants: RwLock::default(),
+            pings: AtomicU64::new(0),
+        }
+    }
+
+    /// The component's JID.
+    pub fn jid(&self) -> &str {
+        &self.settings.credentials.jid
+    }
+
+    /// Whether the domain is one of those that the link serves.
+    pub fn serves(&self, domain: &str) -> bool {
+        self.settings.domains.iter().any(|served| served == domain)
+    }
+
+    /// What the server grants for a domain.
+    pub fn grant(&self, domain: &str) -> Grant {
+        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+        grants.get(domain).copied().unwrap_or_default()
+    }
+
+    /// Whether presences of contacts of a served domain are forwarded over this link.
+    pub fn forwards_contacts(&self) -> bool {
+        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+        grants.values().any(|grant| grant.contacts)
+    }
+
+    /// Takes note of what a server grants. Only a served domain can grant, and only for itself.
+    pub fn granted(&self, message: &Message) {
+        let (Some(from), Some(namespace)) = (&message.from, &message.privilege) else {
+            return;
+        };
+        if !self.serves(from) {
+            return;
+        }
+        let mut grant = Grant::default();
+        for permission in &message.permissions {
+            match (permission.access.as_str(), permission.extent.as_str()) {
+                ("presence", "managed_entity") => grant.presence = true,
+                ("presence", "roster") => {
+                    grant.presence = true;
+                    grant.contacts = true;
+                }
+                ("iq", _) if namespace == ns::PRIVILEGE_2 => {
+                    grant.disco_info |= permission.namespaces.iter().any(|(namespace, kind)| {
+                        namespace == ns::DISCO_INFO && matches!(kind.as_str(), "get" | "both")
+                    });
+                }
+                _ => {}
+            }
+        }
+        tracing::info!(
+            component = self.jid(),
+            domain = from,
+            presence = grant.presence,
+            disco_info = grant.disco_info,
+            "the server grants privileges"
+        );
+        if !grant.presence {
+            tracing::warn!(
+                component = self.jid(),
+                domain = from,
+                "presence is not granted, so announcements of users are not seen. Next step: grant `presence = \"managed_entity\"` \
+                 to the component in the server's configuration"
+            );
+        }
+        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+        grants.insert(from.clone(), grant);
+    }
+
+    fn revoke_all(&self) {
+        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+        grants.clear();
+    }
+
+    /// Sends a disco#info question: in the name of the holder's own account where that is granted, else from the component.
+    pub fn ask(&self, id: QuestionId, address: &str, node: &str) -> bool {
+        let inner_id = question_id_text(id);
+        let outer_id = account_question_id_text(id);
+        let own_name = jid::has_local_part(address)
+            && jid::is_full(address)
+            && self.grant(jid::domain(address)).disco_info;
+        let to = if own_name { jid::bare(address) } else { address };
+        let route = Route {
+            from: self.jid(),
+            to,
+            id: if own_name { &outer_id } else { &inner_id },
+        };
+        let sent = self.outbox.push(|out| {
+            if own_name {
+                write::privileged_question(out, route, address, &inner_id, node);
+            } else {
+                write::question(out, route, node);
+            }
+        });
+        self.outbox.wake();
+        if sent {
+            self.count_out(StanzaKind::Iq);
+        }
+        sent
+    }
+
+    /// Counts a stanza that was sent.
+    pub fn count_out(&self, kind: StanzaKind) {
+        self.metrics.stanzas.get((Direction::Out, kind)).inc();
+    }
+
+    /// Asks the server for a sign of life (XEP-0199).
+    fn ping(&self) {
+        let id = format!("ping-{}", self.pings.fetch_add(1, Ordering::Relaxed));
+        let to = self.settings.domains.first().map_or("", String::as_str);
+        let route = Route {
+            from: self.jid(),
+            to,
+            id: &id,
+        };
+        self.outbox.push(|out| write::ping(out, route));
+        self.count_out(StanzaKind::Iq);
+    }
+}
+
+/// The text of a question's id: 32 hexadecimal digits.
+pub fn question_id_text(id: QuestionId) -> String {
+    format!("{:032x}", id.0)
+}
+
+/// The text of the id that the outer stanza of a privileged question carries.
+pub fn account_question_id_text(id: QuestionId) -> String {
+    format!("{ACCOUNT_PREFIX}{:032x}", id.0)
+}
+
+const ACCOUNT_PREFIX: &str = "account-";
+
+/// The question that the id of an outer stanza names, if it can be one of ours.
+pub fn parse_account_question_id(text: &str) -> Option<QuestionId> {
+    parse_question_id(text.strip_prefix(ACCOUNT_PREFIX)?)
+}
+
+/// The question that an id names, if it can be one of ours.
+pub fn parse_question_id(text: &str) -> Option<QuestionId> {
+    if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    u128::from_str_radix(text, 16).ok().map(QuestionId)
+}
+
+/// Takes what a link brings, and learns of its ups and downs.
+pub trait LinkHandler: Send + Sync {
+    /// The link is up.
+    fn up(&self, now: Instant, link: &Arc<Link>);
+    /// A stanza came.
+    fn stanza(&self, now: Instant, link: &Arc<Link>, stanza: Inbound);
+    /// The link is down, or still down; the words say why and what to do.
+    fn down(&self, now: Instant, link: &Arc<Link>, cause: &str);
+}
+
+struct Session<'a> {
+    link: &'a Arc<Link>,
+    handler: &'a dyn LinkHandler,
+}
+
+impl Handler for Session<'_> {
+    fn opened(&self, now: Instant) {
+        tracing::info!(
+            component = self.link.jid(),
+            server = self.link.settings.server,
+            "the link is up"
+        );
+        self.link.metrics.up.set(1);
+        self.link.metrics.connects.get(ConnectResult::Ok).inc();
+        self.handler.up(now, self.link);
+    }
+
+    fn stanza(&self, now: Instant, stanza: Inbound) {
+        let kind = match &stanza {
+            Inbound::Iq(_) => StanzaKind::Iq,
+            Inbound::Presence(_) => StanzaKind::Presence,
+            Inbound::Message(_) => StanzaKind::Message,
+            _ => StanzaKind::Other,
+        };
+        self.link.metrics.stanzas.get((Direction::In, kind)).inc();
+        self.handler.stanza(now, self.link, stanza);
+    }
+
+    fn silent(&self) {
+        self.link.ping();
+    }
+}
+
+/// Keeps a link open until `close` is cancelled. `now` is the clock of the runtime's timers.
+pub async fn run(
+    link: Arc<Link>,
+    handler: Arc<dyn LinkHandler>,
+    now: impl Fn() -> Instant + Clone,
+    close: CancellationToken,
+) {
+    let mut pause = Pause::new();
+    let mut said = None;
+    loop {
+        let began = now();
+        let ended = connect_and_serve(&link, &*handler, now.clone(), &close).await;
+        let was_up = link.metrics.up.get() == 1;
+        link.metrics.up.set(0);
+        link.revoke_all();
+        if ended == Ended::Closed {
+            handler.down(now(), &link, "closed");
+            return;
+        }
+        if !was_up {
+            link.metrics.connects.get(connect_result(&ended)).inc();
+        }
+        let words = remedy(&ended, &link.settings);
+        handler.down(now(), &link, &words);
+        if was_up || said.as_ref() != Some(&words) {
+            tracing::warn!(
+                component = link.jid(),
+                server = link.settings.server,
+                was_up,
+                "the link is down: {words}"
+            );
+        }
+        said = Some(words);
+        // A link that held for a while is tried again at once; one that breaks at once must not be tried in a tight loop.
+        if was_up && now().saturating_duration_since(began) > LONGEST_PAUSE {
+            pause = Pause::new();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.next(&ended)) => {}
+            () = close.cancelled() => return,
+        }
+    }
+}
+
+async fn connect_and_serve(
+    link: &Arc<Link>,
+    handler: &dyn LinkHandler,
+    now: impl Fn() -> Instant,
+    close: &CancellationToken,
+) -> Ended {
+    let connecting = tokio::time::timeout(CONNECTING, TcpStream::connect(&link.settings.server));
+    let connection = tokio::select! {
+        connected = connecting => match connected {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Ended::Network(error.to_string()),
+            Err(_) => return Ended::Network("the connection was not accepted in time".to_owned()),
+        },
+        () = close.cancelled() => return Ended::Closed,
+    };
+    // Replies are written in large pieces already; waiting for more would only add latency.
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused");
+    }
+    let (reader, writer) = connection.into_split();
+    let session = Session { link, handler };
+    serve(
+        reader,
+        writer,
+        &link.settings.credentials,
+        &link.outbox,
+        &session,
+        now,
+        close,
+    )
+    .await
+}
+
+fn connect_result(ended: &Ended) -> ConnectResult {
+    match ended {
+        Ended::NotAuthorized => ConnectResult::Auth,
+        Ended::HostUnknown => ConnectResult::HostUnknown,
+        Ended::Conflict => ConnectResult::Conflict,
+        _ => ConnectResult::Error,
+    }
+}
+
+/// What happened, and what to do about it.
+fn remedy(ended: &Ended, settings: &Settings) -> String {
+    let (jid, server) = (&settings.credentials.jid, &settings.server);
+    match ended {
+        Ended::Closed => "closed".to_owned(),
+        Ended::Network(error) => format!(
+            "network: {error}. Next step: see whether the server runs and listens for components on {server}; capsd keeps trying"
+        ),
+        Ended::Dead => format!(
+            "dead: the server at {server} gives no sign of life. Next step: see whether it hangs; capsd keeps trying"
+        ),
+        Ended::NotAuthorized => format!(
+            "wrong secret: the server refused the handshake (not-authorized). Next step: make the secret of `{jid}` the same in capsd's \
+             configuration and the server's (Prosody: `component_secret`; ejabberd: `password` under `hosts` of `ejabberd_service`, \
+             and see that `{jid}` stands there, because ejabberd says the same for a host that it does not know)"
+        ),
+        Ended::HostUnknown => format!(
+            "unknown host: the server does not know `{jid}` (host-unknown). Next step: add the component to the server's configuration \
+             (Prosody: `Component \"{jid}\"`; ejabberd: `{jid}` under `hosts` of `ejabberd_service`), or correct `jid`"
+        ),
+        Ended::Conflict => format!(
+            "conflict: another connection holds `{jid}`, or it is one of the server's own hosts. Next step: stop the other capsd, or give \
+             each its own JID"
+        ),
+        Ended::Refused(words) => format!(
+            "refused: {words}. Next step: see the server's log for `{jid}`; capsd keeps trying"
+        ),
+    }
+}
+
+/// The pauses between attempts: they double up to a bound, with jitter so that many daemons do not come at once.
+#[derive(Debug)]
+struct Pause {
+    doubled: u32,
+    dice: ahash::RandomState,
+}
+
+impl Pause {
+    const SHORTEST: Duration = Duration::from_millis(200);
+
+    fn new() -> Pause {
+        Pause {
+            doubled: 0,
+            dice: ahash::RandomState::new(),
+        }
+    }
+
+    /// The next pause: between half and all of the doubled one.
+    fn next(&mut self, ended: &Ended) -> Duration {
+        let longest = match ended {
+            Ended::NotAuthorized | Ended::HostUnknown => LONGEST_PAUSE_REFUSED,
+            _ => LONGEST_PAUSE,
+        };
+        let whole = Self::SHORTEST
+            .saturating_mul(1 << self.doubled.min(16))
+            .min(longest);
+        self.doubled += 1;
+        let share = self.dice.hash_one(self.doubled) % 512;
+        whole / 2 + whole / 1024 * share as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_no_further() {
+        for (ended, bound) in [
+            (Ended::Conflict, Duration::from_secs(5)),
+            (Ended::Network(String::new()), Duration::from_secs(5)),
+            (Ended::NotAuthorized, Duration::from_secs(60)),
+            (Ended::HostUnknown, Duration::from_secs(60)),
+        ] {
+            let mut pause = Pause::new();
+            let pauses: Vec<Duration> = (0..40).map(|_| pause.next(&ended)).collect();
+            assert!(pauses.iter().all(|p| *p <= bound), "{ended:?}: {pauses:?}");
+            assert!(pauses[0] <= Pause::SHORTEST);
+            assert!(pauses[39] >= bound / 2, "{ended:?}: {pauses:?}");
+        }
+    }
+
+    #[test]
+    fn question_ids_have_one_spelling() {
+        let id = QuestionId(0x00ab_cdef);
+        assert_eq!(parse_question_id(&question_id_text(id)), Some(id));
+        for text in ["", "ping-1", "abcdef", "+0000000000000000000000000abcdef", "000000000000000000000000 0abcdef"] {
+            assert_eq!(parse_question_id(text), None, "{text}");
+        }
+        assert_eq!(parse_question_id(&question_id_text(id).to_uppercase()), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! The default and the range of every setting that is a number, each in one place.
+
+use super::quantity::{Bound, Count, Per, Period, Rate, Size};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+/// The most `[[component]]` blocks: each adds its own series to the metrics.
+pub(super) const MAX_COMPONENTS: usize = 16;
+
+/// The most values in any list of the configuration.
+pub(super) const MAX_LIST: usize = 1024;
+
+/// `store.flush-interval`: at most this much of what was learned is lost by a crash.
+pub(super) const STORE_FLUSH_INTERVAL: Bound<Period> = Bound {
+    default: Period::seconds(1),
+    min: Period::millis(100),
+    max: Period::seconds(60),
+};
+
+/// `store.max-entries`: the best known public collection has 1,600 hashes, so this bounds floods only.
+pub(super) const STORE_MAX_ENTRIES: Bound<Count> = Bound {
+    default: Count(1_000_000),
+    min: Count(1),
+    max: Count(100_000_000),
+};
+
+/// `store.max-bytes`: of values; the files take about twice as much.
+pub(super) const STORE_MAX_BYTES: Bound<Size> = Bound {
+    default: Size(2 * GIB),
+    min: Size(MIB),
+    max: Size(TIB),
+};
+
+/// `store.cache`: memory of the store's engine; the hot tier spares it most reads.
+pub(super) const STORE_CACHE: Bound<Size> = Bound {
+    default: Size(16 * MIB),
+    min: Size(MIB),
+    max: Size(64 * GIB),
+};
+
+/// `hot.max-bytes`: about 16,000 entries of 2 KB.
+pub(super) const HOT_MAX_BYTES: Bound<Size> = Bound {
+    default: Size(32 * MIB),
+    min: Size(MIB),
+    max: Size(64 * GIB),
+};
+
+/// `resolver.deadline`: of one lookup, over all holders; clients give up after some tens of seconds.
+pub(super) const RESOLVER_DEADLINE: Bound<Period> = Bound {
+    default: Period::seconds(5),
+    min: Period::millis(100),
+    max: Period::seconds(60),
+};
+
+/// `resolver.holder-timeout`: of one holder; then the next one is asked.
+pub(super) const RESOLVER_HOLDER_TIMEOUT: Bound<Period> = Bound {
+    default: Period::seconds(2),
+    min: Period::millis(50),
+    max: Period::seconds(60),
+};
+
+/// `resolver.retry-after`: how long the failure of a (holder, key) is remembered.
+pub(super) const RESOLVER_RETRY_AFTER: Bound<Period> = Bound {
+    default: Period::seconds(600),
+    min: Period::seconds(1),
+    max: Period::seconds(24 * 3600),
+};
+
+/// `holders.max`: over all links and keys.
+pub(super) const HOLDERS_MAX: Bound<Count> = Bound {
+    default: Count(1_000_000),
+    min: Count(1),
+    max: Count(10_000_000),
+};
+
+/// `holders.expire-after`: some servers report neither abrupt deaths nor who was already online.
+pub(super) const HOLDERS_EXPIRE_AFTER: Bound<Period> = Bound {
+    default: Period::seconds(24 * 3600),
+    min: Period::seconds(1),
+    max: Period::seconds(30 * 24 * 3600),
+};
+
+/// `holders.per-key`: more than a flight can ask within its deadline helps nobody.
+pub(super) const HOLDERS_PER_KEY: Bound<Count> = Bound {
+    default: Count(64),
+    min: Count(1),
+    max: Count(4096),
+};
+
+/// `limits.flights`: in progress at once.
+pub(super) const LIMITS_FLIGHTS: Bound<Count> = Bound {
+    default: Count(4096),
+    min: Count(1),
+    max: Count(65_536),
+};
+
+/// `limits.waiters`: over all flights.
+pub(super) const LIMITS_WAITERS: Bound<Count> = Bound {
+    default: Count(65_536),
+    min: Count(1),
+    max: Count(1_048_576),
+};
+
+/// `limits.waiters-per-flight`: the larger part of a big room may wait for one hash.
+pub(super) const LIMITS_WAITERS_PER_FLIGHT: Bound<Count> = Bound {
+    default: Count(16_384),
+    min: Count(1),
+    max: Count(1_048_576),
+};
+
+const fn per_hour_to_million_per_second(default: Rate) -> Bound<Rate> {
+    Bound {
+        default,
+        min: Rate::new(1, Per::Hour),
+        max: Rate::new(1_000_000, Per::Second),
+    }
+}
+
+/// `limits.queries-per-asker`: of one asker.
+pub(super) const LIMITS_QUERIES_PER_ASKER: Bound<Rate> =
+    per_hour_to_million_per_second(Rate::new(50, Per::Second));
+
+/// `limits.new-keys-per-domain`: unknown keys that one domain may have resolved.
+pub(super) const LIMITS_NEW_KEYS_PER_DOMAIN: Bound<Rate> =
+    per_hour_to_million_per_second(Rate::new(200, Per::Second));
+
+/// `limits.new-keys-per-account`: unknown keys that one account may have resolved.
+pub(super) const LIMITS_NEW_KEYS_PER_ACCOUNT: Bound<Rate> =
+    per_hour_to_million_per_second(Rate::new(20, Per::Hour));
+
+/// `limits.max-disco-bytes`: of one answer; real ones are under 8 KB.
+pub(super) const LIMITS_MAX_DISCO_BYTES: Bound<Size> = Bound {
+    default: Size(16 * KIB),
+    min: Size(KIB),
+    max: Size(256 * KIB),
+};
+
+/// `limits.max-features`: in one answer; real ones have under 150.
+pub(super) const LIMITS_MAX_FEATURES: Bound<Count> = Bound {
+    default: Count(256),
+    min: Count(16),
+    max: Count(4096),
+};
+
+/// `limits.link-queue-bytes`: what may wait to be written to one server.
+pub(super) const LIMITS_LINK_QUEUE_BYTES: Bound<Size> = Bound {
+    default: Size(8 * MIB),
+    min: Size(64 * KIB),
+    max: Size(GIB),
+};
+
+/// `http.connections`: open at once.
+pub(super) const HTTP_CONNECTIONS: Bound<Count> = Bound {
+    default: Count(64),
+    min: Count(1),
+    max: Count(4096),
+};
+
+/// `http.timeout`: of one connection, from its request to the end of the answer.
+pub(super) const HTTP_TIMEOUT: Bound<Period> = Bound {
+    default: Period::seconds(10),
+    min: Period::millis(100),
+    max: Period::seconds(300),
+};

@@ -1,0 +1,221 @@
+//! The secret of a component, and where it comes from.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::fault::Wrong;
+use super::source::{Environment, Table, absolute_path, string};
+
+/// The longest secret, in bytes.
+const MAX_SECRET_LEN: usize = 1024;
+
+/// The name of the systemd credential that holds the secret.
+const CREDENTIAL: &str = "secret";
+
+/// A secret shared with a server. It shows itself to [`expose`](Secret::expose) only: `Debug` does not print it, and
+/// there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// The secret itself, for the handshake (XEP-0114 section 3).
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Takes what a file or variable holds; one line end after it is not part of it.
+    fn from_bytes(bytes: Vec<u8>) -> Result<Secret, Wrong> {
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Wrong::new("is not UTF-8 text", "write the secret as text"))?;
+        let secret = text.strip_suffix('\n').unwrap_or(&text);
+        let secret = secret.strip_suffix('\r').unwrap_or(secret);
+        let server_has = "write the secret that the server has for this component into it";
+        if secret.trim().is_empty() {
+            return Err(Wrong::new("is empty", server_has));
+        }
+        if secret.len() > MAX_SECRET_LEN {
+            let message = format!("is longer than {MAX_SECRET_LEN} bytes");
+            return Err(Wrong::new(message, server_has));
+        }
+        if secret.chars().any(char::is_control) {
+            let message = "holds more than one line, or a control character";
+            return Err(Wrong::new(message, server_has));
+        }
+        Ok(Secret(secret.into()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where the secret of a component was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// `secret-file`.
+    File(PathBuf),
+    /// `secret-env`: the name of an environment variable.
+    Variable(String),
+    /// The systemd credential `secret`, when the configuration names neither.
+    Credential,
+}
+
+/// Reads the secret of the component whose block this is; `None` after a fault, which is then said.
+pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
+    let inline = block.refuse("secret", || {
+        let message = "is no key: a secret does not stand in the configuration itself";
+        let hint = "write the secret into a file that others cannot read, and name it: \
+                    `secret-file = \"/etc/capsd/secret\"`";
+        Wrong::new(message, hint)
+    });
+    let environment = block.source.environment;
+    let from_file = block.has("secret-file");
+    let from_variable = block.has("secret-env");
+    let file = block.optional("secret-file", |value| {
+        let path = absolute_path(value)?;
+        let secret = read_file(&path)?;
+        Ok((SecretSource::File(path), secret))
+    });
+    let variable = block.optional("secret-env", |value| {
+        let name = string(value)?;
+        let secret = read_variable(name, environment)?;
+        Ok((SecretSource::Variable(name.to_owned()), secret))
+    });
+    if from_file && from_variable {
+        let message = "stands beside `secret-file`, and the secret can come from one place only";
+        block.fault("secret-env", Wrong::new(message, "remove one of the two"));
+    }
+    if from_file || from_variable || inline {
+        return file.or(variable);
+    }
+    match read_credential(environment) {
+        Ok(secret) => Some((SecretSource::Credential, secret)),
+        Err(wrong) => {
+            block.fault("secret-file", wrong);
+            None
+        }
+    }
+}
+
+fn read_variable(name: &str, environment: Environment<'_>) -> Result<Secret, Wrong> {
+    let absent = name.is_empty() || name.contains(['=', '\0']);
+    let value = if absent { None } else { environment(name) };
+    let value = value.ok_or_else(|| {
+        Wrong::new(
+            format!("names the environment variable {name:?}, which is not set"),
+            "set it where capsd is started, or use `secret-file`",
+        )
+    })?;
+    Secret::from_bytes(value.into_encoded_bytes()).map_err(|wrong| {
+        prefixed(
+            &format!("names the environment variable {name:?}, which"),
+            wrong,
+        )
+    })
+}
+
+fn read_credential(environment: Environment<'_>) -> Result<Secret, Wrong> {
+    let directory = environment("CREDENTIALS_DIRECTORY").filter(|name: &OsString| !name.is_empty());
+    let Some(directory) = directory else {
+        return Err(Wrong::new(
+            "is missing, and so are `secret-env` and the systemd credential `secret`",
+            "add a line such as `secret-file = \"/etc/capsd/secret\"`",
+        ));
+    };
+    let path = Path::new(&directory).join(CREDENTIAL);
+    read_file(&path).map_err(|mut wrong| {
+        wrong.message = format!(
+            "is missing, and the systemd credential instead of it {}",
+            wrong.message
+        );
+        wrong
+    })
+}
+
+/// Reads a secret file; the words of the fault follow "`secret-file`".
+fn read_file(path: &Path) -> Result<Secret, Wrong> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| {
+        let (message, hint) = match error.kind() {
+            io::ErrorKind::NotFound => (
+                format!("names {shown}, which does not exist"),
+                format!("create it with the server's secret in it, and `chmod 640 {shown}`"),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                format!("names {shown}, which may not be read"),
+                format!("let capsd's user read it: `chgrp capsd {shown}` and `chmod 640 {shown}`"),
+            ),
+            _ => (
+                format!("names {shown}, which cannot be read: {error}"),
+                "name a file that can be read".to_owned(),
+            ),
+        };
+        Wrong::new(message, hint)
+    };
+    // Asked before it is opened: opening a pipe would wait for its writer.
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        let message = format!("names {shown}, which is not a regular file");
+        return Err(Wrong::new(message, "name the file that holds the secret"));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & 0o004 != 0 {
+        let message = format!("names {shown}, which every user of this machine can read");
+        return Err(Wrong::new(
+            message,
+            format!("`chmod 640 {shown}`, and change the secret if others may have seen it"),
+        ));
+    }
+    let mut bytes = Vec::new();
+    // Two bytes more than a secret may have, for its line end; whatever is longer is refused by its length.
+    file.take(MAX_SECRET_LEN as u64 + 3)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    Secret::from_bytes(bytes).map_err(|wrong| prefixed(&format!("names {shown}, which"), wrong))
+}
+
+fn prefixed(prefix: &str, wrong: Wrong) -> Wrong {
+    Wrong::new(format!("{prefix} {}", wrong.message), wrong.hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let secret = Secret::from_bytes(b"hunter2\n".to_vec()).unwrap();
+        assert_eq!(secret.expose(), "hunter2");
+        assert!(!format!("{secret:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn one_line_end_is_not_part_of_it_but_spaces_are() {
+        let exposed = |bytes: &[u8]| {
+            Secret::from_bytes(bytes.to_vec()).map(|secret| secret.expose().to_owned())
+        };
+        assert_eq!(exposed(b"a b \r\n").unwrap(), "a b ");
+        assert!(exposed(b"\n").unwrap_err().message.contains("empty"));
+        assert!(
+            exposed(b"a\nb\n")
+                .unwrap_err()
+                .message
+                .contains("more than one line")
+        );
+        assert!(
+            exposed(&[b'a'; 1025])
+                .unwrap_err()
+                .message
+                .contains("longer")
+        );
+        assert_eq!(exposed(&[b'a'; 1024]).unwrap().len(), 1024);
+        assert!(exposed(&[0xff]).unwrap_err().message.contains("UTF-8"));
+    }
+}

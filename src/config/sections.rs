@@ -1,0 +1,378 @@
+//! The sections that hold single settings: what is in each, and how it is read.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use toml::de::DeValue;
+
+use super::bounds;
+use super::fault::Wrong;
+use super::quantity::{Period, Rate, Size, shown};
+use super::source::{Table, absolute_path, string};
+
+/// `[store]`: the learned tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Store {
+    /// The directory of the store; absolute.
+    pub path: PathBuf,
+    /// How often what was learned is made durable.
+    #[serde(serialize_with = "as_period")]
+    pub flush_interval: Duration,
+    /// The most entries.
+    pub max_entries: usize,
+    /// The most bytes of values.
+    #[serde(serialize_with = "as_size")]
+    pub max_bytes: u64,
+    /// Bytes of memory for the store's engine.
+    #[serde(serialize_with = "as_size")]
+    pub cache: u64,
+}
+
+impl Store {
+    pub(super) fn read(table: &mut Table<'_>) -> Store {
+        Store {
+            path: table.path("path", "/var/lib/capsd"),
+            flush_interval: table
+                .bounded("flush-interval", &bounds::STORE_FLUSH_INTERVAL)
+                .0,
+            max_entries: table.bounded("max-entries", &bounds::STORE_MAX_ENTRIES).0,
+            max_bytes: table.bounded("max-bytes", &bounds::STORE_MAX_BYTES).0,
+            cache: table.bounded("cache", &bounds::STORE_CACHE).0,
+        }
+    }
+}
+
+/// `[hot]`: the tier in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Hot {
+    /// The most bytes of entries.
+    #[serde(serialize_with = "as_size")]
+    pub max_bytes: u64,
+}
+
+impl Hot {
+    pub(super) fn read(table: &mut Table<'_>) -> Hot {
+        Hot {
+            max_bytes: table.bounded("max-bytes", &bounds::HOT_MAX_BYTES).0,
+        }
+    }
+}
+
+/// `[trusted]`: what the operator installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Trusted {
+    /// The directories, absolute, in order of precedence.
+    pub directories: Vec<PathBuf>,
+}
+
+impl Trusted {
+    pub(super) fn read(table: &mut Table<'_>) -> Trusted {
+        let given = table.list("directories", absolute_path);
+        Trusted {
+            directories: given.unwrap_or_else(|| vec![PathBuf::from("/usr/share/capsd/trusted")]),
+        }
+    }
+}
+
+/// When an unknown key is resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolve {
+    /// As soon as somebody announces it.
+    OnAnnounce,
+    /// When somebody asks for it.
+    OnDemand,
+}
+
+/// `[resolver]`: how holders are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Resolver {
+    /// When an unknown key is resolved.
+    pub resolve: Resolve,
+    /// How long one lookup may take, over all holders.
+    #[serde(serialize_with = "as_period")]
+    pub deadline: Duration,
+    /// How long one holder may take before the next is asked; at most `deadline`.
+    #[serde(serialize_with = "as_period")]
+    pub holder_timeout: Duration,
+    /// How long the failure of a holder with a key is remembered.
+    #[serde(serialize_with = "as_period")]
+    pub retry_after: Duration,
+}
+
+impl Resolver {
+    pub(super) fn read(table: &mut Table<'_>) -> Resolver {
+        let words = [
+            ("on-announce", Resolve::OnAnnounce),
+            ("on-demand", Resolve::OnDemand),
+        ];
+        let deadline = table.bounded("deadline", &bounds::RESOLVER_DEADLINE);
+        let one_is_set = table.has("holder-timeout");
+        let holder_timeout = table.bounded("holder-timeout", &bounds::RESOLVER_HOLDER_TIMEOUT);
+        if holder_timeout.0 > deadline.0 {
+            // Said where a line can be corrected: the default of the other one may be what does not fit.
+            let key = if one_is_set {
+                "holder-timeout"
+            } else {
+                "deadline"
+            };
+            let message = format!(
+                "does not fit: one holder may take {holder_timeout}, and all together {deadline}"
+            );
+            let hint = "set `holder-timeout` to at most `deadline`";
+            table.fault(key, Wrong::new(message, hint));
+        }
+        Resolver {
+            resolve: table.word("resolve", &words, Resolve::OnAnnounce),
+            deadline: deadline.0,
+            holder_timeout: holder_timeout.0,
+            retry_after: table
+                .bounded("retry-after", &bounds::RESOLVER_RETRY_AFTER)
+                .0,
+        }
+    }
+}
+
+/// `[holders]`: what is remembered of who announced what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Holders {
+    /// The most holders.
+    pub max: usize,
+    /// How long a holder is remembered after it was last heard of.
+    #[serde(serialize_with = "as_period")]
+    pub expire_after: Duration,
+    /// The most holders of one key.
+    pub per_key: usize,
+}
+
+impl Holders {
+    pub(super) fn read(table: &mut Table<'_>) -> Holders {
+        Holders {
+            max: table.bounded("max", &bounds::HOLDERS_MAX).0,
+            expire_after: table
+                .bounded("expire-after", &bounds::HOLDERS_EXPIRE_AFTER)
+                .0,
+            per_key: table.bounded("per-key", &bounds::HOLDERS_PER_KEY).0,
+        }
+    }
+}
+
+/// `[limits]`: the bounds of the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Limits {
+    /// The most flights at once.
+    pub flights: usize,
+    /// The most waiters, over all flights.
+    pub waiters: usize,
+    /// The most waiters of one flight.
+    pub waiters_per_flight: usize,
+    /// How fast one asker may ask.
+    #[serde(serialize_with = "as_text")]
+    pub queries_per_asker: Rate,
+    /// How fast one domain may bring unknown keys.
+    #[serde(serialize_with = "as_text")]
+    pub new_keys_per_domain: Rate,
+    /// How fast one account may bring unknown keys.
+    #[serde(serialize_with = "as_text")]
+    pub new_keys_per_account: Rate,
+    /// The most bytes of one disco#info answer.
+    #[serde(serialize_with = "as_size")]
+    pub max_disco_bytes: u64,
+    /// The most features of one disco#info answer.
+    pub max_features: usize,
+    /// Whether 0115 hashes by MD5 are verified at all; XEP-0414 says that they must not be.
+    pub allow_md5: bool,
+    /// The most bytes that wait to be written to one server.
+    #[serde(serialize_with = "as_size")]
+    pub link_queue_bytes: u64,
+}
+
+impl Limits {
+    pub(super) fn read(table: &mut Table<'_>) -> Limits {
+        Limits {
+            flights: table.bounded("flights", &bounds::LIMITS_FLIGHTS).0,
+            waiters: table.bounded("waiters", &bounds::LIMITS_WAITERS).0,
+            waiters_per_flight: table
+                .bounded("waiters-per-flight", &bounds::LIMITS_WAITERS_PER_FLIGHT)
+                .0,
+            queries_per_asker: table
+                .bounded("queries-per-asker", &bounds::LIMITS_QUERIES_PER_ASKER),
+            new_keys_per_domain: table
+                .bounded("new-keys-per-domain", &bounds::LIMITS_NEW_KEYS_PER_DOMAIN),
+            new_keys_per_account: table
+                .bounded("new-keys-per-account", &bounds::LIMITS_NEW_KEYS_PER_ACCOUNT),
+            max_disco_bytes: table
+                .bounded("max-disco-bytes", &bounds::LIMITS_MAX_DISCO_BYTES)
+                .0,
+            max_features: table
+                .bounded("max-features", &bounds::LIMITS_MAX_FEATURES)
+                .0,
+            allow_md5: table.boolean("allow-md5", false),
+            link_queue_bytes: table
+                .bounded("link-queue-bytes", &bounds::LIMITS_LINK_QUEUE_BYTES)
+                .0,
+        }
+    }
+}
+
+/// `[http]`: where `/metrics`, `/healthz` and `/readyz` are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Http {
+    /// The IP address and port to listen at; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// The most connections at once.
+    pub connections: usize,
+    /// How long one connection may last, from its request to the end of the answer.
+    #[serde(serialize_with = "as_period")]
+    pub timeout: Duration,
+}
+
+impl Http {
+    pub(super) fn read(table: &mut Table<'_>) -> Http {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9116));
+        Http {
+            listen: table.optional("listen", socket_address).unwrap_or(default),
+            connections: table.bounded("connections", &bounds::HTTP_CONNECTIONS).0,
+            timeout: table.bounded("timeout", &bounds::HTTP_TIMEOUT).0,
+        }
+    }
+}
+
+fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
+    string(value)?.parse().map_err(|_| {
+        let message = format!("is {}, which is not an IP address and a port", shown(value));
+        Wrong::new(
+            message,
+            "write an address of this machine, as in \"127.0.0.1:9116\" or \"[::1]:9116\"",
+        )
+    })
+}
+
+/// `[contact]`: the addresses that capsd gives to those who look for somebody in charge (XEP-0157).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Contact {
+    /// For complaints about abuse.
+    pub abuse: Vec<String>,
+    /// Of those who run it.
+    pub admin: Vec<String>,
+    /// For feedback.
+    pub feedback: Vec<String>,
+    /// For questions about prices.
+    pub sales: Vec<String>,
+    /// For reports of security faults.
+    pub security: Vec<String>,
+    /// Where the state of the service is published.
+    pub status: Vec<String>,
+    /// For help.
+    pub support: Vec<String>,
+}
+
+impl Contact {
+    pub(super) fn read(table: &mut Table<'_>) -> Contact {
+        let mut uris = |key| table.list(key, uri).unwrap_or_default();
+        Contact {
+            abuse: uris("abuse"),
+            admin: uris("admin"),
+            feedback: uris("feedback"),
+            sales: uris("sales"),
+            security: uris("security"),
+            status: uris("status"),
+            support: uris("support"),
+        }
+    }
+}
+
+/// A URI, by its scheme and characters (RFC 3986 sections 2 and 3.1); XEP-0157 asks for no more.
+fn uri(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = string(value)?;
+    let valid = text.split_once(':').is_some_and(|(scheme, rest)| {
+        let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        let in_rest = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(in_scheme)
+            && !rest.is_empty()
+            && rest.bytes().all(in_rest)
+    });
+    match valid {
+        true => Ok(text.to_owned()),
+        false => Err(Wrong::new(
+            format!("holds {}, which is not a URI", shown(value)),
+            "write URIs, as in \"mailto:admin@example.org\" or \"xmpp:admin@example.org\"",
+        )),
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object in each line.
+    Json,
+}
+
+/// Which log lines are written: those of the level, and of all that stand before it here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// What somebody must attend to.
+    Error,
+    /// What somebody should know.
+    Warn,
+    /// What changed.
+    Info,
+    /// How it came about.
+    Debug,
+    /// Every stanza, with JIDs.
+    Trace,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Log {
+    /// How a line is written.
+    pub format: LogFormat,
+    /// Which lines are written.
+    pub level: LogLevel,
+}
+
+impl Log {
+    pub(super) fn read(table: &mut Table<'_>) -> Log {
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let levels = [
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ];
+        Log {
+            format: table.word("format", &formats, LogFormat::Text),
+            level: table.word("level", &levels, LogLevel::Info),
+        }
+    }
+}
+
+fn as_period<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Period(*duration))
+}
+
+fn as_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Size(*bytes))
+}
+
+fn as_text<S: Serializer>(rate: &Rate, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(rate)
+}

@@ -1,0 +1,410 @@
+//! The process: everything is opened, started, watched and ended here.
+//!
+//! What can be refused is refused before anything is started: the configuration first, then the store, then the HTTP port. From then
+//! on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
+//! flushed, and the streams are closed, all within [`END`].
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::component::session::Credentials;
+use crate::component::{self, Link};
+use crate::config::{self, Config, Resolve};
+use crate::holders::{self, LinkId};
+use crate::http::{self, Readiness, Sources};
+use crate::metrics::Metrics;
+use crate::resolver::tiers::Below;
+use crate::resolver::{Resolver, flights, limits};
+use crate::service::own::Contacts;
+use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
+use crate::store::{Store, StoreSettings, StoreState};
+use crate::trusted::Trusted;
+
+/// How long the end may take.
+pub const END: Duration = Duration::from_secs(5);
+
+/// How long requests are still told to come back later after the end was asked for. Clients that ask in this time learn at once
+/// what they would otherwise wait for in vain.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long the closing of streams may take.
+const CLOSING: Duration = Duration::from_millis(1500);
+
+/// How often quotas are swept.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Why the daemon did not start, or ended other than by a signal.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store refused.
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreRefusal),
+    /// The HTTP port cannot be had.
+    #[error(
+        "http.listen: {address} cannot be listened on: {error}\n\nhint: stop what listens there, or choose another address or port"
+    )]
+    Http {
+        /// The address of the configuration.
+        address: std::net::SocketAddr,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+    /// The operating system refused something that it does not refuse.
+    #[error("the operating system refused {what}: {error}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        error: std::io::Error,
+    },
+    /// A metric was registered twice, which is a bug.
+    #[error("a metric cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl StartError {
+    /// The exit code that says the same.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Store(refusal) => refusal.exit_code(),
+            StartError::Http { .. } => 2,
+            StartError::System { .. } | StartError::Metrics(_) => 70,
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |error| StartError::System { what, error }
+}
+
+/// Runs the daemon until a signal ends it; `reload` reads the configuration again.
+pub fn run(
+    config: &Config,
+    reload: impl Fn() -> Result<Config, config::ConfigFaults>,
+) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refused(&system("a runtime")(error)),
+    };
+    let code = match runtime.block_on(serve(config, reload)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refused(&error),
+    };
+    // Nothing that still runs may hold up the end; the store is closed already.
+    runtime.shutdown_background();
+    code
+}
+
+fn refused(error: &StartError) -> ExitCode {
+    // If even standard error is gone, the exit code has to do.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+struct Watcher(Arc<Readiness>);
+
+impl LinkWatcher for Watcher {
+    fn up(&self, link: LinkId) {
+        self.0.link_up(usize::from(link.0));
+    }
+
+    fn down(&self, link: LinkId, cause: &str) {
+        self.0.link_down(usize::from(link.0), cause);
+    }
+}
+
+/// The clock: that of the runtime's timers, so that both agree when time is paused in tests.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+struct Daemon {
+    resolver: Arc<Resolver>,
+    service: Arc<Service>,
+    links: Arc<Links>,
+}
+
+async fn serve(
+    config: &Config,
+    reload: impl Fn() -> Result<Config, config::ConfigFaults>,
+) -> Result<(), StartError> {
+    let mut signals = Signals::new().map_err(system("signal handlers"))?;
+    let metrics = Arc::new(Metrics::new()?);
+    let names = config.components.iter().map(|c| c.name.clone());
+    let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
+    let below = open_tiers(config, &metrics, &readiness)?;
+    let listener = TcpListener::bind(config.http.listen).await;
+    let listener = listener.map_err(|error| StartError::Http {
+        address: config.http.listen,
+        error,
+    })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
+    }
+    let daemon = Daemon::start(config, below, &metrics, &readiness)?;
+    let ended = CancellationToken::new();
+    let sources = Sources {
+        metrics: Arc::clone(&metrics),
+        readiness,
+    };
+    let http = http::serve(
+        listener,
+        sources,
+        config.http.clone(),
+        ended.clone().cancelled_owned(),
+    );
+    let http = tokio::spawn(http);
+    let close = CancellationToken::new();
+    let links: Vec<_> = daemon.links.0.iter().map(|link| daemon.open(link, &close)).collect();
+    let timers = {
+        let resolver = Arc::clone(&daemon.resolver);
+        tokio::spawn(async move { resolver.run_timers(clock).await })
+    };
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = signals.end() => break,
+            () = signals.reload() => daemon.reload(reload()),
+            _ = sweep.tick() => daemon.service.sweep(),
+        }
+    }
+    tracing::info!("ending: requests are told to come back later, the store is flushed");
+    let orderly = daemon.end(links, &close);
+    let end = tokio::select! {
+        end = tokio::time::timeout(END, orderly) => end.is_ok(),
+        () = signals.end() => false,
+    };
+    timers.abort();
+    ended.cancel();
+    http.abort();
+    if end {
+        tracing::info!("ended");
+    } else {
+        tracing::warn!("ended in haste; what was learned last may be asked for again");
+    }
+    Ok(())
+}
+
+fn open_tiers(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+) -> Result<Below, StartError> {
+    let settings = StoreSettings {
+        path: config.store.path.clone(),
+        flush_interval: config.store.flush_interval,
+        max_entries: config.store.max_entries as u64,
+        max_bytes: config.store.max_bytes,
+        cache_bytes: config.store.cache,
+        policy: policy(config),
+    };
+    let store = Store::open(settings, Arc::clone(metrics), clock(), SystemTime::now())?;
+    let trusted = Trusted::open(&config.trusted.directories, Arc::clone(metrics));
+    let readiness = Arc::clone(readiness);
+    let watcher = Box::new(move |state: &StoreState| match state {
+        StoreState::Disk => readiness.store_on_disk(),
+        StoreState::MemoryOnly { cause, .. } => readiness.store_in_memory(cause),
+    });
+    watcher(&store.state());
+    Ok(Below {
+        store,
+        trusted,
+        watcher,
+    })
+}
+
+fn policy(config: &Config) -> crate::caps::Policy {
+    crate::caps::Policy {
+        allow_md5: config.limits.allow_md5,
+        max_bytes: usize::try_from(config.limits.max_disco_bytes).unwrap_or(usize::MAX),
+        max_features: config.limits.max_features,
+        ..crate::caps::Policy::default()
+    }
+}
+
+fn rate(rate: config::Rate) -> limits::Rate {
+    limits::Rate {
+        interval: rate.interval(),
+        burst: rate.burst(),
+    }
+}
+
+fn flight_settings(config: &Config) -> flights::Settings {
+    flights::Settings {
+        on_announce: config.resolver.resolve == Resolve::OnAnnounce,
+        deadline: config.resolver.deadline,
+        holder_timeout: config.resolver.holder_timeout,
+        retry_after: config.resolver.retry_after,
+        max_flights: config.limits.flights,
+        max_waiters: config.limits.waiters,
+        max_waiters_per_flight: config.limits.waiters_per_flight,
+        new_keys_per_account: rate(config.limits.new_keys_per_account),
+        new_keys_per_domain: rate(config.limits.new_keys_per_domain),
+        holders: holders::Settings {
+            max: config.holders.max,
+            expire_after: config.holders.expire_after,
+            per_key: config.holders.per_key,
+        },
+    }
+}
+
+fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
+    component::Settings {
+        credentials: Credentials {
+            jid: component.jid.to_string(),
+            secret: component.secret.expose().to_owned(),
+        },
+        server: component.server.to_string(),
+        domains: component.domains.iter().map(ToString::to_string).collect(),
+        queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+/// The contact addresses, by their fields in XEP-0157.
+fn contacts(contact: &config::Contact) -> Contacts {
+    [
+        ("abuse-addresses", &contact.abuse),
+        ("admin-addresses", &contact.admin),
+        ("feedback-addresses", &contact.feedback),
+        ("sales-addresses", &contact.sales),
+        ("security-addresses", &contact.security),
+        ("status-addresses", &contact.status),
+        ("support-addresses", &contact.support),
+    ]
+    .into_iter()
+    .map(|(var, values)| (var.to_owned(), values.clone()))
+    .collect()
+}
+
+impl Daemon {
+    fn start(
+        config: &Config,
+        below: Below,
+        metrics: &Arc<Metrics>,
+        readiness: &Arc<Readiness>,
+    ) -> Result<Daemon, StartError> {
+        let mut links = Vec::with_capacity(config.components.len());
+        for (place, component) in config.components.iter().enumerate() {
+            // The configuration allows 16 at the most.
+            let id = LinkId(u16::try_from(place).unwrap_or(u16::MAX));
+            let counted = metrics.component(&component.name)?;
+            links.push(Arc::new(Link::new(id, link_settings(config, component), counted)));
+        }
+        let links = Arc::new(Links(links));
+        let resolver = Resolver::start(
+            flight_settings(config),
+            policy(config),
+            config.hot.max_bytes,
+            links.0.len(),
+            below,
+            Arc::clone(metrics),
+            Instant::now,
+        )
+        .map_err(system("a thread"))?;
+        resolver.connect(Arc::clone(&links) as Arc<dyn crate::resolver::Upstream>);
+        let settings = service::Settings {
+            allow_md5: config.limits.allow_md5,
+            queries_per_asker: rate(config.limits.queries_per_asker),
+            max_subscribers: config.limits.subscribers,
+            wall_clock: SystemTime::now,
+        };
+        let service = Arc::new(Service::new(
+            settings,
+            &contacts(&config.contact),
+            Arc::clone(&resolver),
+            Arc::new(Watcher(Arc::clone(readiness))),
+            Arc::clone(metrics),
+            clock(),
+        ));
+        Ok(Daemon {
+            resolver,
+            service,
+            links,
+        })
+    }
+
+    fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {
+        let handler = Arc::new(ServiceHandler(Arc::clone(&self.service)));
+        let (link, close) = (Arc::clone(link), close.clone());
+        tokio::spawn(async move {
+            // A panic would be a bug of ours; it must cost one stream, not the service.
+            while !close.is_cancelled() {
+                let running = component::run(
+                    Arc::clone(&link),
+                    Arc::clone(&handler) as Arc<dyn component::LinkHandler>,
+                    clock,
+                    close.clone(),
+                );
+                if let Err(fault) = tokio::spawn(running).await {
+                    tracing::error!(
+                        component = link.jid(),
+                        %fault,
+                        "a bug ended the stream; it is opened again. Next step: report it with the lines before this one"
+                    );
+                    link.outbox.close();
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        })
+    }
+
+    /// Applies what can change while running: the contact addresses. The rest is named.
+    fn reload(&self, config: Result<Config, config::ConfigFaults>) {
+        match config {
+            Ok(config) => {
+                let changed = self
+                    .service
+                    .change_contacts(&contacts(&config.contact), &self.links);
+                tracing::info!(
+                    own_caps_changed = changed,
+                    "configuration read again: `contact` is in force; everything else needs a restart"
+                );
+            }
+            Err(faults) => tracing::error!(
+                "the configuration was not read again, the old one stays in force: {faults}"
+            ),
+        }
+    }
+
+    async fn end(&self, links: Vec<tokio::task::JoinHandle<()>>, close: &CancellationToken) {
+        self.service.stop(clock(), &self.links);
+        tokio::join!(self.resolver.close(), tokio::time::sleep(FAREWELL));
+        close.cancel();
+        let closed = futures::future::join_all(links);
+        // A server that does not take our last bytes cannot hold us.
+        let _ = tokio::time::timeout(CLOSING, closed).await;
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn reload(&mut self) {
+        self.hangup.recv().await;
+    }
+}

@@ -1,0 +1,561 @@
+//! Who announces which caps keys: hints about whom to ask, bounded, in memory, never on disk.
+//!
+//! A holder is an exact address on a link with its latest announcement. It is a hint and nothing more: ejabberd reports neither
+//! abrupt deaths nor who was online before capsd connected, so holders expire, and whoever does not answer is passed over.
+//! Announcements are shared: a hundred sessions of one client cost one copy of its keys.
+//!
+//! Bounds: [`Settings::max`] holders (the longest silent one makes room), [`Settings::per_key`] holders of one key (another of the
+//! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use ahash::{HashMap, RandomState};
+use hashbrown::HashTable;
+
+use crate::caps::{CapsKey, Reason};
+use crate::stanza::jid;
+
+/// How many keys of one announcement are linked at the most: one of 0115 and those of 0390.
+pub const MAX_LINKED: usize = 9;
+
+/// A component link, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u16);
+
+/// A holder's place in the table, with a generation so that a place taken again is not mistaken for the holder before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HolderId {
+    slot: u32,
+    generation: u32,
+}
+
+/// What one presence announces: linked keys, and the node that a 0115 key was announced with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Announcement {
+    /// The keys, at most [`MAX_LINKED`], the 0115 one first; no repetition.
+    pub keys: Vec<CapsKey>,
+    /// The node URL of the 0115 key; empty without one.
+    pub node_url: String,
+}
+
+impl Announcement {
+    /// The node to ask a holder of this announcement for: that of its first key, which all share the answer of.
+    pub fn node(&self) -> Option<String> {
+        self.keys.first().map(|key| key.to_node(&self.node_url))
+    }
+}
+
+/// The bounds of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many holders are remembered.
+    pub max: usize,
+    /// How long a holder that says nothing is remembered.
+    pub expire_after: Duration,
+    /// How many holders of one key are remembered.
+    pub per_key: usize,
+}
+
+/// Why a holder was forgotten other than by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Silent for longer than [`Settings::expire_after`].
+    Expired,
+    /// The table was full.
+    Full,
+    /// Its keys have enough other holders.
+    PerKey,
+}
+
+/// How many holders were forgotten, by cause, since the counts were last taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForgottenCounts {
+    /// See [`Forgotten::Expired`].
+    pub expired: u64,
+    /// See [`Forgotten::Full`].
+    pub full: u64,
+    /// See [`Forgotten::PerKey`].
+    pub per_key: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    key: CapsKey,
+    until: Instant,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+struct Holder {
+    address: Box<str>,
+    generation: u32,
+    announcement: u32,
+    /// Seconds since [`Holders::epoch`]; compact, and fine enough for an expiry of hours.
+    seen: u32,
+    link: LinkId,
+    askable: bool,
+    /// Keys that this holder failed to prove, each with the time until which it is not asked again; seldom there.
+    failures: Option<Box<Vec<Failure>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    announcement: Announcement,
+    holders: u32,
+    /// Whether all keys were found or resolved since the announcement was first seen.
+    known: bool,
+}
+
+/// What a new announcement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The holder.
+    pub holder: HolderId,
+    /// Whether all keys of the announcement are known to be stored.
+    pub known: bool,
+}
+
+/// A holder as the resolver sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct HolderView<'a> {
+    /// The link that heard it.
+    pub link: LinkId,
+    /// Its exact address.
+    pub address: &'a str,
+    /// Its latest announcement.
+    pub announcement: &'a Announcement,
+    /// Whether it may be asked.
+    pub askable: bool,
+}
+
+/// The table of holders.
+#[derive(Debug)]
+pub struct Holders {
+    settings: Settings,
+    epoch: Instant,
+    slots: Vec<Option<Holder>>,
+    free: Vec<u32>,
+    generations: u32,
+    by_address: HashTable<u32>,
+    by_key: HashMap<CapsKey, Vec<u32>>,
+    shared: Vec<Option<Shared>>,
+    free_shared: Vec<u32>,
+    by_announcement: HashTable<u32>,
+    /// Holders by the time they were put here, oldest first; a holder seen since then is put at the end again.
+    silent: VecDeque<(u32, u32, u32)>,
+    hasher: RandomState,
+    counts: ForgottenCounts,
+    failures: usize,
+}
+
+impl Holders {
+    /// An empty table; `now` is the beginning of its time.
+    pub fn new(settings: Settings, now: Instant) -> Holders {
+        Holders {
+            settings,
+            epoch: now,
+            slots: Vec::new(),
+            free: Vec::new(),
+            generations: 0,
+            by_address: HashTable::new(),
+            by_key: HashMap::default(),
+            shared: Vec::new(),
+            free_shared: Vec::new(),
+            by_announcement: HashTable::new(),
+            silent: VecDeque::new(),
+            hasher: RandomState::new(),
+            counts: ForgottenCounts::default(),
+            failures: 0,
+        }
+    }
+
+    /// How many holders are remembered.
+    pub fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
+    /// Whether nobody is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.by_address.is_empty()
+    }
+
+    /// How many failures of holders are remembered.
+    pub fn failures(&self) -> usize {
+        self.failures
+    }
+
+    /// The counts of forgotten holders since the last call.
+    pub fn take_counts(&mut self) -> ForgottenCounts {
+        std::mem::take(&mut self.counts)
+    }
+
+    fn seconds(&self, now: Instant) -> u32 {
+        u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn address_hash(&self, link: LinkId, address: &str) -> u64 {
+        self.hasher.hash_one((link, address))
+    }
+
+    fn find(&self, link: LinkId, address: &str) -> Option<u32> {
+        let slots = &self.slots;
+        self.by_address
+            .find(self.address_hash(link, address), |slot| {
+                slots
+                    .get(*slot as usize)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|h| h.link == link && &*h.address == address)
+            })
+            .copied()
+    }
+
+    fn holder(&self, id: HolderId) -> Option<&Holder> {
+        let holder = self.slots.get(id.slot as usize)?.as_ref()?;
+        (holder.generation == id.generation).then_some(holder)
+    }
+
+    fn announcement_of(&self, holder: &Holder) -> Option<&Shared> {
+        self.shared.get(holder.announcement as usize)?.as_ref()
+    }
+
+    /// A holder that is still there.
+    pub fn view(&self, id: HolderId) -> Option<HolderView<'_>> {
+        let holder = self.holder(id)?;
+        Some(HolderView {
+            link: holder.link,
+            address: &holder.address,
+            announcement: &self.announcement_of(holder)?.announcement,
+            askable: holder.askable,
+        })
+    }
+
+    /// The holders of a key.
+    pub fn of_key(&self, key: &CapsKey) -> impl Iterator<Item = HolderId> + '_ {
+        let slots = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
+        slots.iter().filter_map(|slot| {
+            let holder = self.slots.get(*slot as usize)?.as_ref()?;
+            Some(HolderId {
+                slot: *slot,
+                generation: holder.generation,
+            })
+        })
+    }
+
+    /// Whether anybody announces the key.
+    pub fn is_announced(&self, key: &CapsKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Takes note of an announcement: the address now holds these keys and no others. What it failed to prove before is
+    /// forgotten, because the announcement may be honest now.
+    pub fn announce(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        address: &str,
+        announcement: &Announcement,
+        askable: bool,
+    ) -> Option<Noted> {
+        let seen = self.seconds(now);
+        let slot = match self.find(link, address) {
+            Some(slot) => slot,
+            None => self.insert(link, address, seen)?,
+        };
+        let shared = self.share(announcement);
+        let known = self.shared.get(shared as usize)?.as_ref()?.known;
+        let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
+        holder.seen = seen;
+        holder.askable = askable;
+        self.failures -= holder.failures.take().map_or(0, |failures| failures.len());
+        let generation = holder.generation;
+        let before = std::mem::replace(&mut holder.announcement, shared);
+        if before == shared {
+            self.release(shared);
+        } else {
+            if before != NO_ANNOUNCEMENT {
+                self.unlist(slot, before);
+                self.release(before);
+            }
+            for key in &announcement.keys {
+                self.list(slot, key);
+            }
+        }
+        let id = HolderId { slot, generation };
+        self.holder(id)?;
+        Some(Noted { holder: id, known })
+    }
+
+    fn insert(&mut self, link: LinkId, address: &str, seen: u32) -> Option<u32> {
+        while self.len() >= self.settings.max {
+            if !self.forget_longest_silent(Forgotten::Full) {
+                return None;
+            }
+        }
+        self.generations = self.generations.wrapping_add(1);
+        let generation = self.generations;
+        let holder = Holder {
+            address: address.into(),
+            generation,
+            announcement: NO_ANNOUNCEMENT,
+            seen,
+            link,
+            askable: false,
+            failures: None,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(holder);
+                slot
+            }
+            None => {
+                let slot = u32::try_from(self.slots.len()).ok()?;
+                self.slots.push(Some(holder));
+                slot
+            }
+        };
+        let hash = self.address_hash(link, address);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.by_address.insert_unique(hash, slot, |slot| {
+            slots[*slot as usize]
+                .as_ref()
+                .map_or(0, |h| hasher.hash_one((h.link, &*h.address)))
+        });
+        self.silent.push_back((slot, generation, seen));
+        if self.silent.len() > 2 * self.len() + 1024 {
+            // Places of holders that left since; without this, logins and logouts would make the queue grow.
+            let slots = &self.slots;
+            self.silent.retain(|(slot, generation, _)| {
+                slots[*slot as usize]
+                    .as_ref()
+                    .is_some_and(|h| h.generation == *generation)
+            });
+        }
+        Some(slot)
+    }
+
+    /// The shared copy of an announcement, counted once more.
+    fn share(&mut self, announcement: &Announcement) -> u32 {
+        let hash = self.hasher.hash_one(announcement);
+        let shared = &self.shared;
+        let found = self.by_announcement.find(hash, |at| {
+            shared[*at as usize]
+                .as_ref()
+                .is_some_and(|s| s.announcement == *announcement)
+        });
+        if let Some(at) = found.copied() {
+            if let Some(shared) = &mut self.shared[at as usize] {
+                shared.holders += 1;
+            }
+            return at;
+        }
+        let new = Shared {
+            announcement: announcement.clone(),
+            holders: 1,
+            known: false,
+        };
+        let at = match self.free_shared.pop() {
+            Some(at) => {
+                self.shared[at as usize] = Some(new);
+                at
+            }
+            None => {
+                // At most one per holder and one in passing, so it fits as the slots do.
+                self.shared.push(Some(new));
+                (self.shared.len() - 1) as u32
+            }
+        };
+        let (shared, hasher) = (&self.shared, &self.hasher);
+        self.by_announcement.insert_unique(hash, at, |at| {
+            shared[*at as usize]
+                .as_ref()
+                .map_or(0, |s| hasher.hash_one(&s.announcement))
+        });
+        at
+    }
+
+    fn release(&mut self, at: u32) {
+        let Some(shared) = &mut self.shared[at as usize] else {
+            return;
+        };
+        shared.holders -= 1;
+        if shared.holders > 0 {
+            return;
+        }
+        let hash = self.hasher.hash_one(&shared.announcement);
+        if let Ok(entry) = self.by_announcement.find_entry(hash, |other| *other == at) {
+            entry.remove();
+        }
+        self.shared[at as usize] = None;
+        self.free_shared.push(at);
+    }
+
+    fn list(&mut self, slot: u32, key: &CapsKey) {
+        let listed = self.by_key.entry(*key).or_default();
+        if listed.len() < self.settings.per_key {
+            listed.push(slot);
+            return;
+        }
+        let account = |slot: u32| {
+            self.slots[slot as usize]
+                .as_ref()
+                .map_or("", |h| jid::bare(&h.address))
+        };
+        let own = account(slot);
+        let out = listed.iter().position(|s| account(*s) == own).unwrap_or(0);
+        let out = listed.remove(out);
+        listed.push(slot);
+        let still_listed = self.slots[out as usize]
+            .as_ref()
+            .and_then(|h| self.announcement_of(h))
+            .is_some_and(|s| {
+                s.announcement
+                    .keys
+                    .iter()
+                    .any(|key| self.by_key.get(key).is_some_and(|l| l.contains(&out)))
+            });
+        if !still_listed {
+            self.remove(out);
+            self.counts.per_key += 1;
+        }
+    }
+
+    fn unlist(&mut self, slot: u32, announcement: u32) {
+        let Some(shared) = &self.shared[announcement as usize] else {
+            return;
+        };
+        for key in &shared.announcement.keys {
+            if let Some(listed) = self.by_key.get_mut(key) {
+                listed.retain(|s| *s != slot);
+                if listed.is_empty() {
+                    self.by_key.remove(key);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let Some(holder) = self.slots[slot as usize].take() else {
+            return;
+        };
+        let hash = self.address_hash(holder.link, &holder.address);
+        if let Ok(entry) = self.by_address.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
+        self.failures -= holder.failures.map_or(0, |failures| failures.len());
+        if holder.announcement != NO_ANNOUNCEMENT {
+            self.unlist(slot, holder.announcement);
+            self.release(holder.announcement);
+        }
+        self.free.push(slot);
+    }
+
+    /// Forgets a holder that said it is gone.
+    pub fn depart(&mut self, link: LinkId, address: &str) -> Option<HolderId> {
+        let slot = self.find(link, address)?;
+        let generation = self.slots[slot as usize].as_ref()?.generation;
+        self.remove(slot);
+        Some(HolderId { slot, generation })
+    }
+
+    /// Takes note that a holder was heard without an announcement (XEP-0115 section 8.4: its caps are unchanged).
+    pub fn heard(&mut self, now: Instant, link: LinkId, address: &str) {
+        let seen = self.seconds(now);
+        if let Some(slot) = self.find(link, address)
+            && let Some(holder) = &mut self.slots[slot as usize]
+        {
+            holder.seen = seen;
+        }
+    }
+
+    /// Remembers that the holder did not prove the key, until that time.
+    pub fn fail(&mut self, id: HolderId, key: CapsKey, until: Instant, reason: Reason) {
+        let Some(holder) = self
+            .slots
+            .get_mut(id.slot as usize)
+            .and_then(Option::as_mut)
+            .filter(|h| h.generation == id.generation)
+        else {
+            return;
+        };
+        let failures = holder.failures.get_or_insert_default();
+        let failure = Failure { key, until, reason };
+        if let Some(old) = failures.iter_mut().find(|failure| failure.key == key) {
+            *old = failure;
+        } else if failures.len() < MAX_LINKED {
+            failures.push(failure);
+            self.failures += 1;
+        }
+    }
+
+    /// Why the holder failed to prove the key, within the time that it is remembered.
+    pub fn failure(&self, id: HolderId, key: &CapsKey, now: Instant) -> Option<Reason> {
+        let failures = self.holder(id)?.failures.as_ref()?;
+        failures
+            .iter()
+            .find(|failure| failure.key == *key && failure.until > now)
+            .map(|failure| failure.reason)
+    }
+
+    /// Marks the holder's announcement as all known, so that the next one who makes it costs no look-up.
+    pub fn mark_known(&mut self, id: HolderId) {
+        let at = self.holder(id).map(|h| h.announcement);
+        if let Some(at) = at
+            && let Some(Some(shared)) = self.shared.get_mut(at as usize)
+        {
+            shared.known = true;
+        }
+    }
+
+    /// Forgets up to `most` holders that were silent for too long; true if there may be more.
+    pub fn expire(&mut self, now: Instant, most: usize) -> bool {
+        let now = self.seconds(now);
+        let limit = u32::try_from(self.settings.expire_after.as_secs()).unwrap_or(u32::MAX);
+        for _ in 0..most {
+            match self.silent.front() {
+                Some((_, _, put)) if now.saturating_sub(*put) >= limit => {}
+                _ => return false,
+            }
+            let Some((slot, generation, _)) = self.silent.pop_front() else {
+                return false;
+            };
+            match &self.slots[slot as usize] {
+                Some(holder) if holder.generation == generation => {
+                    if now.saturating_sub(holder.seen) >= limit {
+                        self.remove(slot);
+                        self.counts.expired += 1;
+                    } else {
+                        self.silent.push_back((slot, generation, holder.seen));
+                    }
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn forget_longest_silent(&mut self, cause: Forgotten) -> bool {
+        while let Some((slot, generation, put)) = self.silent.pop_front() {
+            match &self.slots[slot as usize] {
+                Some(holder) if holder.generation == generation => {
+                    if holder.seen > put {
+                        self.silent.push_back((slot, generation, holder.seen));
+                        continue;
+                    }
+                    self.remove(slot);
+                    match cause {
+                        Forgotten::Expired => self.counts.expired += 1,
+                        Forgotten::Full => self.counts.full += 1,
+                        Forgotten::PerKey => self.counts.per_key += 1,
+                    }
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+}
+
+/// The place of no announcement: a holder between being entered and being given one.
+const NO_ANNOUNCEMENT: u32 = u32::MAX;

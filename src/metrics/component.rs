@@ -1,0 +1,77 @@
+//! The metrics of one link.
+
+use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::make::{Each, Maker};
+use super::{ConnectResult, Direction, StanzaKind};
+
+/// What is counted for one link (label `component`: its name, at most 16 by configuration).
+#[derive(Clone, Debug)]
+pub struct ComponentMetrics {
+    /// 1 while the link is up.
+    pub up: IntGauge,
+    /// Attempts to connect, by how they ended.
+    pub connects: std::sync::Arc<Each<ConnectResult, IntCounter>>,
+    /// Stanzas that were read or written.
+    pub stanzas: std::sync::Arc<Each<(Direction, StanzaKind), IntCounter>>,
+    /// Bytes that wait to be written; bounded by `limits.link-queue-bytes`.
+    pub queue_bytes: IntGauge,
+    /// Stanzas that were dropped because they were malformed or over a bound.
+    pub ignored: IntCounter,
+}
+
+/// The per-link metrics before they are resolved for a link.
+#[derive(Debug)]
+pub(super) struct ComponentVecs {
+    up: IntGaugeVec,
+    connects: IntCounterVec,
+    stanzas: IntCounterVec,
+    queue_bytes: IntGaugeVec,
+    ignored: IntCounterVec,
+}
+
+impl ComponentVecs {
+    pub(super) fn new(make: &Maker<'_>) -> Result<ComponentVecs, Error> {
+        Ok(ComponentVecs {
+            up: make.gauge_vec("component_up", "Whether the link is up.", &["component"])?,
+            connects: make.counter_vec(
+                "component_connects_total",
+                "Attempts to connect to the server, by how they ended.",
+                &["component", "result"],
+            )?,
+            stanzas: make.counter_vec(
+                "component_stanzas_total",
+                "Stanzas that were read or written.",
+                &["component", "direction", "kind"],
+            )?,
+            queue_bytes: make.gauge_vec(
+                "component_queue_bytes",
+                "Bytes that wait to be written to the server.",
+                &["component"],
+            )?,
+            ignored: make.counter_vec(
+                "component_ignored_total",
+                "Stanzas dropped because they were malformed or over a bound.",
+                &["component"],
+            )?,
+        })
+    }
+
+    pub(super) fn resolve(&self, name: &str) -> Result<ComponentMetrics, Error> {
+        let connects = Each::new(|values| {
+            self.connects
+                .get_metric_with_label_values(&[&[name], values].concat())
+        })?;
+        let stanzas = Each::new(|values| {
+            self.stanzas
+                .get_metric_with_label_values(&[&[name], values].concat())
+        })?;
+        Ok(ComponentMetrics {
+            up: self.up.get_metric_with_label_values(&[name])?,
+            connects: connects.into(),
+            stanzas: stanzas.into(),
+            queue_bytes: self.queue_bytes.get_metric_with_label_values(&[name])?,
+            ignored: self.ignored.get_metric_with_label_values(&[name])?,
+        })
+    }
+}

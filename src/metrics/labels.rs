@@ -1,0 +1,389 @@
+//! The closed sets of label values.
+
+use crate::caps::{Family, Reason};
+
+/// A set of label values that is closed: one label, or several together.
+///
+/// A metric over such a set is resolved once, into an array; whoever counts indexes it and hashes no string.
+pub trait Labels: Copy + 'static {
+    /// How many members there are.
+    const COUNT: usize;
+    /// Every member, each at the position that [`index`](Labels::index) gives.
+    fn all() -> Vec<Self>;
+    /// The position of this member in [`all`](Labels::all); less than [`COUNT`](Labels::COUNT).
+    fn index(self) -> usize;
+    /// The label values, in the order of the metric's label names.
+    fn values(self) -> Vec<&'static str>;
+}
+
+impl<A: Labels, B: Labels> Labels for (A, B) {
+    const COUNT: usize = A::COUNT * B::COUNT;
+
+    fn all() -> Vec<(A, B)> {
+        let pairs_of = |a| B::all().into_iter().map(move |b| (a, b));
+        A::all().into_iter().flat_map(pairs_of).collect()
+    }
+
+    fn index(self) -> usize {
+        self.0.index() * B::COUNT + self.1.index()
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        [self.0.values(), self.1.values()].concat()
+    }
+}
+
+impl Labels for Family {
+    const COUNT: usize = Family::ALL.len();
+
+    fn all() -> Vec<Family> {
+        Family::ALL.to_vec()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        vec![self.as_str()]
+    }
+}
+
+impl Labels for Reason {
+    const COUNT: usize = Reason::ALL.len();
+
+    fn all() -> Vec<Reason> {
+        Reason::ALL.to_vec()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        vec![self.as_str()]
+    }
+}
+
+/// Declares one closed set: the enum, its words, and both together as [`Labels`].
+macro_rules! closed_set {
+    ($(#[$doc:meta])* $name:ident { $($(#[$member_doc:meta])* $member:ident => [$($word:literal),+],)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$member_doc])* $member,)+ }
+
+        impl Labels for $name {
+            const COUNT: usize = [$($name::$member),+].len();
+
+            fn all() -> Vec<$name> {
+                vec![$($name::$member),+]
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn values(self) -> Vec<&'static str> {
+                match self { $($name::$member => vec![$($word),+],)+ }
+            }
+        }
+    };
+}
+
+closed_set! {
+    /// How a lookup that came over XMPP ended (labels `frontend`, `result`).
+    LookupResult {
+        /// Served from the hot or the learned tier.
+        Hit => ["xmpp", "hit"],
+        /// Served from the trusted tier.
+        Override => ["xmpp", "override"],
+        /// Joined a flight that was already in progress.
+        Coalesced => ["xmpp", "coalesced"],
+        /// Began a flight.
+        Miss => ["xmpp", "miss"],
+        /// Nothing stored, and nobody to ask, or only holders whose failure is remembered.
+        Negative => ["xmpp", "negative"],
+        /// Turned away before the cache was looked at: not permitted, malformed, or over a limit.
+        Rejected => ["xmpp", "rejected"],
+    }
+}
+
+closed_set! {
+    /// What the duration of a lookup is counted under (label `outcome`).
+    LookupOutcome {
+        /// Served from a tier.
+        Cached => ["cached"],
+        /// Served from the answer of a holder.
+        Resolved => ["resolved"],
+        /// Ended with an error.
+        Failed => ["failed"],
+    }
+}
+
+closed_set! {
+    /// What a verification found (label `result`).
+    VerificationResult {
+        /// The content has the hash, and one reading.
+        Ok => ["ok"],
+        /// The content does not have the hash.
+        Mismatch => ["mismatch"],
+        /// The content breaks a rule of the family.
+        IllFormed => ["ill-formed"],
+        /// The verification string has more than one reading.
+        Ambiguous => ["ambiguous"],
+        /// The hash function is not supported, or switched off.
+        UnsupportedAlgorithm => ["unsupported-algorithm"],
+        /// The content is over a size limit.
+        TooLarge => ["too-large"],
+    }
+}
+
+closed_set! {
+    /// Which bound on waiters turned one away (label `scope`).
+    WaiterScope {
+        /// `limits.waiters-per-flight`.
+        Flight => ["flight"],
+        /// The share of one asker.
+        Client => ["client"],
+        /// `limits.waiters`.
+        Global => ["global"],
+    }
+}
+
+closed_set! {
+    /// How a disco#info query to a holder ended (label `result`).
+    UpstreamResult {
+        /// The answer verified under a key that the holder announced.
+        Ok => ["ok"],
+        /// No answer within `resolver.holder-timeout`.
+        Timeout => ["timeout"],
+        /// An IQ error, other than those that mean `unreachable`.
+        Error => ["error"],
+        /// The server says that the holder is gone or cannot be reached.
+        Unreachable => ["unreachable"],
+        /// The content does not have an announced hash.
+        Mismatch => ["mismatch"],
+        /// The content breaks a rule of the family.
+        IllFormed => ["ill-formed"],
+        /// The verification string has more than one reading.
+        Ambiguous => ["ambiguous"],
+        /// The answer is over a size limit.
+        TooLarge => ["too-large"],
+        /// The holder left, or its link was lost, before it answered.
+        Gone => ["gone"],
+    }
+}
+
+closed_set! {
+    /// Which quota was spent (label `scope`).
+    RateScope {
+        /// `limits.queries-per-asker`.
+        Asker => ["asker"],
+        /// `limits.new-keys-per-account`.
+        Account => ["account"],
+        /// `limits.new-keys-per-domain`.
+        Domain => ["domain"],
+    }
+}
+
+closed_set! {
+    /// What a presence announced (label `kind`).
+    AnnouncementKind {
+        /// XEP-0115 with a hash.
+        Xep0115 => ["0115"],
+        /// XEP-0390.
+        Xep0390 => ["0390"],
+        /// XEP-0115 and XEP-0390, linked.
+        Both => ["both"],
+        /// XEP-0115 without a hash (section 13); unverifiable.
+        Legacy => ["legacy"],
+        /// Only algorithms that are not supported, or switched off.
+        Unsupported => ["unsupported"],
+        /// Available presence without `<c/>`.
+        None => ["none"],
+    }
+}
+
+closed_set! {
+    /// Why a holder was forgotten although it had not left (label `reason`).
+    HolderEviction {
+        /// Not heard of for `holders.expire-after`.
+        Expired => ["expired"],
+        /// `holders.max` was reached.
+        Full => ["full"],
+        /// `holders.per-key` was reached.
+        PerKey => ["per-key"],
+    }
+}
+
+closed_set! {
+    /// A tier of the cache (label `tier`).
+    Tier {
+        /// In memory, in front of the others.
+        Hot => ["hot"],
+        /// On disk, proven by capsd itself.
+        Learned => ["learned"],
+        /// Read-only, installed by the operator.
+        Trusted => ["trusted"],
+    }
+}
+
+closed_set! {
+    /// Why an entry left a tier (labels `tier`, `reason`).
+    Eviction {
+        /// The hot tier was full.
+        HotSize => ["hot", "size"],
+        /// The learned tier was full.
+        LearnedSize => ["learned", "size"],
+        /// A trusted entry took the place of a learned one.
+        LearnedOverridden => ["learned", "overridden"],
+        /// A stored value was damaged, or no longer had its hash.
+        LearnedDamaged => ["learned", "damaged"],
+    }
+}
+
+closed_set! {
+    /// What reading one stored value found (label `result`).
+    LoadResult {
+        /// It is whole and has its hash.
+        Ok => ["ok"],
+        /// Its checksum or its form is wrong.
+        Corrupt => ["corrupt"],
+        /// It is whole but does not have its hash.
+        Mismatch => ["mismatch"],
+    }
+}
+
+closed_set! {
+    /// Which operation on the store failed (label `op`).
+    StoreOperation {
+        /// Opening it.
+        Open => ["open"],
+        /// Reading a value.
+        Read => ["read"],
+        /// Writing or removing a value.
+        Write => ["write"],
+        /// Making what was written durable.
+        Flush => ["flush"],
+    }
+}
+
+closed_set! {
+    /// How an attempt to connect a component ended (label `result`).
+    ConnectResult {
+        /// The link is up.
+        Ok => ["ok"],
+        /// The server refused the secret.
+        Auth => ["auth"],
+        /// The server does not know the component's JID.
+        HostUnknown => ["host-unknown"],
+        /// The server has another connection for that JID.
+        Conflict => ["conflict"],
+        /// A network fault, or any other refusal.
+        Error => ["error"],
+    }
+}
+
+closed_set! {
+    /// Which way a stanza went (label `direction`).
+    Direction {
+        /// From the server.
+        In => ["in"],
+        /// To the server.
+        Out => ["out"],
+    }
+}
+
+closed_set! {
+    /// What a stanza was (label `kind`).
+    StanzaKind {
+        /// `<iq/>`.
+        Iq => ["iq"],
+        /// `<presence/>`.
+        Presence => ["presence"],
+        /// `<message/>`.
+        Message => ["message"],
+        /// Anything else at the top level of the stream.
+        Other => ["other"],
+    }
+}
+
+closed_set! {
+    /// What the duration of an HTTP request is counted under (label `route`).
+    Route {
+        /// `/metrics`.
+        Metrics => ["/metrics"],
+        /// `/healthz`.
+        Healthz => ["/healthz"],
+        /// `/readyz`.
+        Readyz => ["/readyz"],
+        /// Any other path.
+        Other => ["other"],
+    }
+}
+
+/// What an HTTP answer is counted under (labels `route`, `method`, `code`).
+///
+/// Only what can occur is a member: each route with its own statuses for GET and HEAD, and 405 for any other method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    route: Route,
+    method: &'static str,
+    code: &'static str,
+}
+
+impl HttpAnswer {
+    /// What to count an answer under; a method other than GET and HEAD is `other`. `None` for what cannot occur.
+    pub fn of(route: Route, method: &str, status: u16) -> Option<HttpAnswer> {
+        let method = match method {
+            "GET" | "HEAD" => method,
+            _ => "other",
+        };
+        HttpAnswer::all().into_iter().find(|answer| {
+            answer.route == route && answer.method == method && answer.code.parse() == Ok(status)
+        })
+    }
+}
+
+impl Labels for HttpAnswer {
+    const COUNT: usize = 14;
+
+    fn all() -> Vec<HttpAnswer> {
+        let answered = [
+            (Route::Metrics, "200"),
+            (Route::Healthz, "200"),
+            (Route::Readyz, "200"),
+            (Route::Readyz, "503"),
+            (Route::Other, "404"),
+        ];
+        let refused = [
+            (Route::Metrics, "405"),
+            (Route::Healthz, "405"),
+            (Route::Readyz, "405"),
+            (Route::Other, "404"),
+        ];
+        let get = answered.map(|(route, code)| (route, "GET", code));
+        let head = answered.map(|(route, code)| (route, "HEAD", code));
+        let other = refused.map(|(route, code)| (route, "other", code));
+        [&get[..], &head, &other]
+            .concat()
+            .into_iter()
+            .map(|(route, method, code)| HttpAnswer {
+                route,
+                method,
+                code,
+            })
+            .collect()
+    }
+
+    fn index(self) -> usize {
+        HttpAnswer::all()
+            .iter()
+            .position(|answer| *answer == self)
+            .unwrap_or_default()
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        vec![self.route.values()[0], self.method, self.code]
+    }
+}

@@ -1,0 +1,358 @@
+//! The resolver: from a key to its verified info, by the tiers or by one question.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`flights`] | the state machine: which keys are being resolved, for whom, by asking whom |
+//! | [`limits`] | quotas |
+//! | [`tiers`] | the thread that owns the learned and the trusted tier |
+//!
+//! [`Resolver`] holds them together and carries out what the state machine decides. Its lock is held for a step of the state
+//! machine only: verification, serialisation, sending and the disk are outside.
+
+pub mod flights;
+pub mod limits;
+pub mod tiers;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::cache::{Entry, HotTier};
+use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::holders::{Announcement, LinkId};
+use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
+use crate::store::{Learned, standard_keys};
+use flights::{Effect, Flights, Outcome, Question, QuestionId, Settings, Verdicts};
+use tiers::{Below, Found, Tiers};
+
+/// Sends questions to holders.
+pub trait Upstream: Send + Sync {
+    /// Sends a disco#info question for the node to the address over the link, such that its answer carries the id. False if it could
+    /// not be sent.
+    fn ask(&self, link: LinkId, id: QuestionId, address: &str, node: &str) -> bool;
+}
+
+/// Somebody who waits for a key; called once, with the time and the outcome.
+pub type Waiter = Box<dyn FnOnce(Instant, Outcome) + Send>;
+
+/// What a holder replied.
+#[derive(Debug)]
+pub enum Reply {
+    /// A disco#info result.
+    Answer(Box<Answer>),
+    /// An error, or a result without disco info.
+    Refusal(UpstreamResult),
+}
+
+struct State {
+    flights: Flights<Waiter>,
+    /// The time for which the timer is set.
+    armed: Option<Instant>,
+}
+
+/// The resolver.
+pub struct Resolver {
+    hot: HotTier,
+    state: Mutex<State>,
+    tiers: OnceLock<Tiers>,
+    upstream: OnceLock<Arc<dyn Upstream>>,
+    policy: Policy,
+    metrics: Arc<Metrics>,
+    rearm: Notify,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// A resolver over these tiers for that many links; [`Resolver::connect`] gives it its way to the holders. `clock` tells the tiers'
+    /// thread the time.
+    ///
+    /// # Errors
+    /// Where the operating system refuses a thread.
+    pub fn start(
+        settings: Settings,
+        policy: Policy,
+        hot_bytes: u64,
+        links: usize,
+        below: Below,
+        metrics: Arc<Metrics>,
+        clock: impl Fn() -> Instant + Send + Clone + 'static,
+    ) -> std::io::Result<Arc<Resolver>> {
+        let now = clock();
+        let resolver = Arc::new(Resolver {
+            hot: HotTier::new(hot_bytes, &metrics),
+            state: Mutex::new(State {
+                flights: Flights::new(settings, links, Arc::clone(&metrics), now),
+                armed: None,
+            }),
+            tiers: OnceLock::new(),
+            upstream: OnceLock::new(),
+            policy,
+            metrics: Arc::clone(&metrics),
+            rearm: Notify::new(),
+        });
+        let back = Arc::downgrade(&resolver);
+        let report_clock = clock.clone();
+        let report = Box::new(move |found: Vec<Found>| {
+            if let Some(resolver) = back.upgrade() {
+                resolver.loaded(report_clock(), found);
+            }
+        });
+        let tiers = Tiers::start(below, metrics, clock, report)?;
+        // Nothing else sets it.
+        let _ = resolver.tiers.set(tiers);
+        Ok(resolver)
+    }
+
+    /// Gives the resolver its way to the holders; once.
+    pub fn connect(&self, upstream: Arc<dyn Upstream>) {
+        let _ = self.upstream.set(upstream);
+    }
+
+    /// The prepared answer, if it is hot. This is the path of almost every query.
+    pub fn hot(&self, key: &CapsKey) -> Option<Arc<Entry>> {
+        self.hot.get(key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in a step of the state machine would be a bug; going on with the table serves more than ending every query.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a step of the state machine and carries out its effects.
+    fn step(&self, now: Instant, step: impl FnOnce(&mut Flights<Waiter>) -> Vec<Effect<Waiter>>) {
+        let effects = {
+            let mut state = self.lock();
+            let effects = step(&mut state.flights);
+            let next = state.flights.next_timer();
+            if next.is_some() && (state.armed.is_none() || next < state.armed) {
+                state.armed = next;
+                self.rearm.notify_one();
+            }
+            effects
+        };
+        self.carry_out(now, effects);
+    }
+
+    fn carry_out(&self, now: Instant, effects: Vec<Effect<Waiter>>) {
+        for effect in effects {
+            match effect {
+                Effect::Load(flight, keys) => {
+                    if let Some(tiers) = self.tiers.get() {
+                        tiers.load(flight, keys);
+                    }
+                }
+                Effect::Ask {
+                    id,
+                    link,
+                    address,
+                    node,
+                } => {
+                    let sent = self
+                        .upstream
+                        .get()
+                        .is_some_and(|upstream| upstream.ask(link, id, &address, &node));
+                    if !sent {
+                        let refusal = Reply::Refusal(UpstreamResult::Gone);
+                        self.reply(now, id, link, &address, refusal);
+                    }
+                }
+                Effect::Tell(waiter, outcome) => waiter(now, outcome),
+            }
+        }
+    }
+
+    /// A waiter wants a key that is not hot.
+    pub fn resolve(&self, now: Instant, key: CapsKey, waiter: Waiter) {
+        self.step(now, |flights| flights.ask(now, key, waiter));
+    }
+
+    /// Somebody announced keys.
+    pub fn announce(
+        &self,
+        now: Instant,
+        link: LinkId,
+        address: &str,
+        announcement: &Announcement,
+        askable: bool,
+    ) {
+        self.step(now, |flights| {
+            flights.announce(now, link, address, announcement, askable)
+        });
+    }
+
+    /// Somebody was heard without an announcement (XEP-0115 section 8.4).
+    pub fn heard(&self, now: Instant, link: LinkId, address: &str) {
+        self.lock().flights.heard(now, link, address);
+    }
+
+    /// Somebody is gone.
+    pub fn depart(&self, now: Instant, link: LinkId, address: &str) {
+        self.step(now, |flights| flights.depart(now, link, address));
+    }
+
+    /// A link came up.
+    pub fn link_up(&self, link: LinkId) {
+        self.lock().flights.link_up(link);
+    }
+
+    /// A link was lost.
+    pub fn link_down(&self, now: Instant, link: LinkId) {
+        self.step(now, |flights| flights.link_down(now, link));
+    }
+
+    fn loaded(&self, now: Instant, found: Vec<Found>) {
+        for (_, entries) in &found {
+            for (key, entry) in entries {
+                self.hot.insert(*key, Arc::clone(entry));
+            }
+        }
+        self.step(now, |flights| {
+            let mut effects = Vec::new();
+            for (flight, entries) in found {
+                effects.append(&mut flights.loaded(now, flight, entries));
+            }
+            effects
+        });
+    }
+
+    /// A holder replied. What does not come from the exact address asked, over the link asked, is ignored; returns whether it was
+    /// awaited.
+    pub fn reply(
+        &self,
+        now: Instant,
+        id: QuestionId,
+        link: LinkId,
+        from: &str,
+        reply: Reply,
+    ) -> bool {
+        let (question, provable) = {
+            let mut state = self.lock();
+            let Some(question) = state.flights.take_question(id, link, from) else {
+                return false;
+            };
+            let provable = state.flights.provable(&question);
+            (question, provable)
+        };
+        let verdicts = match reply {
+            Reply::Answer(answer) => self.verdicts(&question, &provable, &answer),
+            Reply::Refusal(result) => Verdicts::Failed(result, Reason::Unreachable),
+        };
+        self.step(now, |flights| flights.answered(now, question, verdicts));
+        true
+    }
+
+    /// A server refused a question in the name of a holder's account.
+    pub fn refused(
+        &self,
+        now: Instant,
+        id: QuestionId,
+        link: LinkId,
+        account: &str,
+        result: UpstreamResult,
+    ) -> bool {
+        let question = self.lock().flights.take_refused_question(id, link, account);
+        let Some(question) = question else {
+            return false;
+        };
+        let verdicts = Verdicts::Failed(result, Reason::Unreachable);
+        self.step(now, |flights| flights.answered(now, question, verdicts));
+        true
+    }
+
+    /// Tries the answer against every key that it may prove; what is proven is made hot and stored before anybody is told, so that
+    /// whoever comes later finds it.
+    fn verdicts(&self, question: &Question, provable: &[CapsKey], answer: &Answer) -> Verdicts {
+        let mut proven = Vec::new();
+        let mut refused = Vec::new();
+        let mut contents: Vec<(VerifiedInfo, Vec<CapsKey>)> = Vec::new();
+        for key in provable {
+            match verify(key, answer, &self.policy) {
+                Verdict::Verified(info) => {
+                    self.count(key.family(), VerificationResult::Ok);
+                    match contents.iter_mut().find(|(known, _)| known.info() == info.info()) {
+                        Some((_, keys)) => keys.push(*key),
+                        None => contents.push((info, vec![*key])),
+                    }
+                }
+                Verdict::Quarantined(reason, detail) | Verdict::Rejected(reason, detail) => {
+                    self.count(key.family(), verification_result(reason));
+                    tracing::debug!(%key, %reason, detail, "an answer does not prove an announced key");
+                    if question.announcement.keys.contains(key) {
+                        refused.push((*key, reason));
+                    }
+                }
+            }
+        }
+        for (info, mut keys) in contents {
+            let entry = Arc::new(Entry::new(&info, false));
+            for key in &keys {
+                tracing::debug!(%key, "verified");
+                self.hot.insert(*key, Arc::clone(&entry));
+            }
+            let more = standard_keys(&info, &self.policy);
+            keys.extend(more.into_iter().filter(|key| !provable.contains(key)));
+            proven.extend(keys.iter().map(|key| (*key, Arc::clone(&entry))));
+            let node_url = &question.announcement.node_url;
+            if let Some(tiers) = self.tiers.get() {
+                tiers.learn(Learned {
+                    info,
+                    keys,
+                    nodes: Some(node_url.clone()).filter(|n| !n.is_empty()).into_iter().collect(),
+                });
+            }
+        }
+        Verdicts::Content { proven, refused }
+    }
+
+    fn count(&self, family: Family, result: VerificationResult) {
+        self.metrics.verifications.get((family, result)).inc();
+    }
+
+    /// Does what is due whenever it is due, until dropped. `clock` is that of the runtime's timers.
+    pub async fn run_timers(&self, clock: impl Fn() -> Instant) {
+        const IDLE: std::time::Duration = std::time::Duration::from_secs(1);
+        loop {
+            let now = clock();
+            self.step(now, |flights| flights.expire(now));
+            self.hot.measure(&self.metrics);
+            let until = {
+                let mut state = self.lock();
+                state.armed = state.flights.next_timer();
+                let idle = now + IDLE;
+                state.armed.map_or(idle, |next| next.min(idle))
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(until.into()) => {}
+                () = self.rearm.notified() => {}
+            }
+        }
+    }
+
+    /// Ends every flight, telling whoever waits.
+    pub fn stop(&self, now: Instant) {
+        self.step(now, Flights::stop);
+    }
+
+    /// Flushes and closes the learned tier.
+    pub async fn close(&self) {
+        if let Some(tiers) = self.tiers.get() {
+            tiers.close().await;
+        }
+    }
+}
+
+fn verification_result(reason: Reason) -> VerificationResult {
+    match reason {
+        Reason::IllFormed => VerificationResult::IllFormed,
+        Reason::Ambiguous => VerificationResult::Ambiguous,
+        Reason::UnsupportedAlgorithm => VerificationResult::UnsupportedAlgorithm,
+        Reason::TooLarge => VerificationResult::TooLarge,
+        _ => VerificationResult::Mismatch,
+    }
+}

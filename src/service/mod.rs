@@ -1,0 +1,407 @@
+//! From an inbound stanza to what is done about it: access, queries, announcements, and what capsd says about itself.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | this file | [`Service`]: who may ask what, and the answers |
+//! | [`announced`] | what a presence announces |
+//! | [`own`] | capsd's own disco info and caps |
+//! | [`presence`] | presences and subscriptions |
+
+pub mod announced;
+pub mod own;
+mod presence;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Instant, SystemTime};
+
+use crate::cache::Entry;
+use crate::caps::{Algorithm, CapsKey, NodeError, Reason};
+use crate::component::{Link, LinkHandler, parse_account_question_id, parse_question_id};
+use crate::holders::LinkId;
+use crate::metrics::{LookupOutcome, LookupResult, Metrics, RateScope, StanzaKind, UpstreamResult};
+use crate::resolver::flights::{QuestionId, Served};
+use crate::resolver::limits::{Quotas, Rate};
+use crate::resolver::{Reply, Resolver, Upstream};
+use crate::stanza::write::{self, ErrorReply, Route};
+use crate::stanza::{Inbound, Iq, IqKind, Payload, jid};
+use announced::LegacyNodes;
+use own::{Contacts, OwnCaps, OwnHistory};
+use presence::Subscribers;
+
+/// How the service is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether md5 keys are looked up.
+    pub allow_md5: bool,
+    /// How many queries one bare JID may make.
+    pub queries_per_asker: Rate,
+    /// How many subscribers are remembered.
+    pub max_subscribers: usize,
+    /// The time of day, for XEP-0202.
+    pub wall_clock: fn() -> SystemTime,
+}
+
+/// Is told when a link comes and goes.
+pub trait LinkWatcher: Send + Sync {
+    /// The link is up.
+    fn up(&self, link: LinkId);
+    /// The link is down; why, and what to do.
+    fn down(&self, link: LinkId, cause: &str);
+}
+
+/// The service.
+pub struct Service {
+    settings: Settings,
+    resolver: Arc<Resolver>,
+    metrics: Arc<Metrics>,
+    askers: Quotas,
+    own: RwLock<OwnHistory>,
+    legacy: Mutex<LegacyNodes>,
+    subscribers: Mutex<Subscribers>,
+    watcher: Arc<dyn LinkWatcher>,
+    stopping: AtomicBool,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+/// The links, as the resolver sees them.
+#[derive(Debug)]
+pub struct Links(pub Vec<Arc<Link>>);
+
+impl Upstream for Links {
+    fn ask(&self, link: LinkId, id: QuestionId, address: &str, node: &str) -> bool {
+        self.0
+            .get(usize::from(link.0))
+            .is_some_and(|link| link.ask(id, address, node))
+    }
+}
+
+/// A request that can be answered.
+struct Request<'a> {
+    link: &'a Arc<Link>,
+    from: &'a str,
+    id: &'a str,
+}
+
+impl Request<'_> {
+    fn route(&self) -> Route<'_> {
+        Route {
+            from: self.link.jid(),
+            to: self.from,
+            id: self.id,
+        }
+    }
+
+    fn reply(&self, write: impl FnOnce(&mut Vec<u8>, Route<'_>)) {
+        if self.link.outbox.push(|out| write(out, self.route())) {
+            self.link.count_out(StanzaKind::Iq);
+        } else {
+            self.link.metrics.ignored.inc();
+        }
+    }
+
+    fn refuse(&self, error: ErrorReply) {
+        self.reply(|out, route| write::error(out, route, error));
+    }
+}
+
+impl Service {
+    /// A service over a resolver; `now` is the beginning of its time.
+    pub fn new(
+        settings: Settings,
+        contacts: &Contacts,
+        resolver: Arc<Resolver>,
+        watcher: Arc<dyn LinkWatcher>,
+        metrics: Arc<Metrics>,
+        now: Instant,
+    ) -> Service {
+        Service {
+            askers: Quotas::new(settings.queries_per_asker, now),
+            own: RwLock::new(OwnHistory::new(OwnCaps::new(contacts))),
+            legacy: Mutex::default(),
+            subscribers: Mutex::new(Subscribers::new(settings.max_subscribers)),
+            stopping: AtomicBool::new(false),
+            settings,
+            resolver,
+            watcher,
+            metrics,
+        }
+    }
+
+    fn iq(self: &Arc<Self>, now: Instant, link: &Arc<Link>, iq: Iq) {
+        match iq.kind {
+            IqKind::Get | IqKind::Set => self.request(now, link, iq),
+            IqKind::Result | IqKind::Error => self.response(now, link, iq),
+            IqKind::Invalid => link.metrics.ignored.inc(),
+        }
+    }
+
+    fn request(self: &Arc<Self>, now: Instant, link: &Arc<Link>, iq: Iq) {
+        // Without a sender or an id there is nobody to answer (RFC 6120 section 8.2.3).
+        let (Some(from), Some(id)) = (&iq.from, &iq.id) else {
+            link.metrics.ignored.inc();
+            return;
+        };
+        let request = Request { link, from, id };
+        if !link.serves(jid::domain(from)) {
+            self.rejected(Reason::Forbidden);
+            request.refuse(ErrorReply::for_reason(Reason::Forbidden));
+            return;
+        }
+        if iq.to.as_deref() != Some(link.jid()) {
+            request.refuse(ErrorReply::plain("cancel", "service-unavailable"));
+            return;
+        }
+        if self.stopping.load(Ordering::Relaxed) {
+            request.refuse(ErrorReply::plain("wait", "service-unavailable"));
+            return;
+        }
+        if iq.children != 1 {
+            request.refuse(ErrorReply::plain("modify", "bad-request"));
+            return;
+        }
+        if !self.askers.take(jid::bare(from), now) {
+            self.metrics.rate_limited.get(RateScope::Asker).inc();
+            self.rejected(Reason::RateLimited);
+            request.refuse(ErrorReply::for_reason(Reason::RateLimited));
+            return;
+        }
+        match (iq.kind, &iq.payload) {
+            (IqKind::Get, Payload::DiscoInfo(Some(node))) if !node.is_empty() => {
+                self.query(now, &request, node);
+            }
+            (IqKind::Get, Payload::DiscoInfo(node)) => {
+                let own = Arc::clone(self.own_history().current());
+                request.reply(|out, route| {
+                    write::disco_info(out, route, node.as_deref(), &own.children);
+                });
+            }
+            (IqKind::Get, Payload::DiscoItems(node)) => {
+                request.reply(|out, route| write::disco_items(out, route, node.as_deref()));
+            }
+            (IqKind::Get, Payload::Ping) => request.reply(write::empty_result),
+            (IqKind::Get, Payload::Version) => request.reply(|out, route| {
+                write::version(out, route, env!("CARGO_PKG_VERSION"));
+            }),
+            (IqKind::Get, Payload::Time) => {
+                let utc = humantime::format_rfc3339_seconds((self.settings.wall_clock)());
+                request.reply(|out, route| write::time(out, route, &utc.to_string()));
+            }
+            _ => request.refuse(ErrorReply::plain("cancel", "service-unavailable")),
+        }
+    }
+
+    fn rejected(&self, reason: Reason) {
+        self.metrics.lookups.get(LookupResult::Rejected).inc();
+        self.metrics.lookup_failures.get(reason).inc();
+    }
+
+    /// A disco#info question about the node of a caps key.
+    fn query(self: &Arc<Self>, now: Instant, request: &Request<'_>, node: &str) {
+        let key = match self.key_of(node) {
+            Ok(key) => key,
+            Err(reason) => {
+                self.rejected(reason);
+                request.refuse(ErrorReply::for_reason(reason));
+                return;
+            }
+        };
+        if let Some(entry) = self.resolver.hot(&key) {
+            self.hit(request, node, &entry);
+            return;
+        }
+        let own = self.own_history().of_key(&key).map(Arc::clone);
+        if let Some(own) = own {
+            request.reply(|out, route| {
+                write::disco_info(out, route, Some(node), &own.children);
+            });
+            return;
+        }
+        self.resolve(now, request, key, node);
+    }
+
+    fn key_of(&self, node: &str) -> Result<CapsKey, Reason> {
+        match CapsKey::from_node(node) {
+            Ok(key) if key.algorithm() == Algorithm::Md5 && !self.settings.allow_md5 => {
+                Err(Reason::UnsupportedAlgorithm)
+            }
+            Ok(key) => Ok(key),
+            Err(NodeError::TooLarge) => Err(Reason::TooLarge),
+            Err(error) => {
+                let legacy = self.legacy.lock().unwrap_or_else(PoisonError::into_inner);
+                Err(match error {
+                    _ if legacy.contains(node) => Reason::Legacy,
+                    NodeError::UnsupportedAlgorithm => Reason::UnsupportedAlgorithm,
+                    NodeError::Malformed | NodeError::TooLarge => Reason::MalformedNode,
+                })
+            }
+        }
+    }
+
+    fn hit(&self, request: &Request<'_>, node: &str, entry: &Entry) {
+        let result = if entry.is_trusted() {
+            LookupResult::Override
+        } else {
+            LookupResult::Hit
+        };
+        self.metrics.lookups.get(result).inc();
+        request.reply(|out, route| {
+            write::disco_info(out, route, Some(node), entry.children());
+        });
+    }
+
+    fn resolve(
+        self: &Arc<Self>,
+        asked: Instant,
+        request: &Request<'_>,
+        key: CapsKey,
+        node: &str,
+    ) {
+        let service = Arc::clone(self);
+        let link = Arc::clone(request.link);
+        let [from, id, node] = [request.from, request.id, node].map(str::to_owned);
+        let waiter = move |now: Instant, outcome: Result<(Arc<Entry>, Served), Reason>| {
+            let request = Request {
+                link: &link,
+                from: &from,
+                id: &id,
+            };
+            let counted = match &outcome {
+                Ok((_, Served::Stored)) => LookupOutcome::Cached,
+                Ok((_, Served::Resolved)) => LookupOutcome::Resolved,
+                Err(_) => LookupOutcome::Failed,
+            };
+            let elapsed = now.saturating_duration_since(asked).as_secs_f64();
+            let metrics = &service.metrics;
+            metrics.lookup_duration.get(counted).observe(elapsed);
+            match outcome {
+                Ok((entry, _)) => request.reply(|out, route| {
+                    write::disco_info(out, route, Some(&node), entry.children());
+                }),
+                Err(_) if service.stopping.load(Ordering::Relaxed) => {
+                    request.refuse(ErrorReply::plain("wait", "service-unavailable"));
+                }
+                Err(reason) => {
+                    metrics.lookup_failures.get(reason).inc();
+                    request.refuse(ErrorReply::for_reason(reason));
+                }
+            }
+            link.outbox.wake();
+        };
+        self.resolver.resolve(asked, key, Box::new(waiter));
+    }
+
+    /// An answer or a refusal; only those to questions of ours mean anything (invariant 5).
+    fn response(&self, now: Instant, link: &Arc<Link>, iq: Iq) {
+        let (Some(from), Some(id)) = (iq.from.as_deref(), iq.id.as_deref()) else {
+            return;
+        };
+        let result = refusal(iq.condition.as_deref());
+        if let Some(id) = parse_account_question_id(id) {
+            // The answer to a question in the name of an account stands inside; who sent it is said there.
+            match iq.payload {
+                Payload::Forwarded(inner) => {
+                    let holder = inner.from.clone().unwrap_or_default();
+                    if jid::bare(&holder) == from {
+                        let reply = reply_of(*inner);
+                        self.resolver.reply(now, id, link.id, &holder, reply);
+                    }
+                }
+                _ => {
+                    self.resolver.refused(now, id, link.id, from, result);
+                }
+            }
+        } else if let Some(id) = parse_question_id(id) {
+            let from = from.to_owned();
+            self.resolver.reply(now, id, link.id, &from, reply_of(iq));
+        }
+    }
+
+    fn own_history(&self) -> std::sync::RwLockReadGuard<'_, OwnHistory> {
+        self.own.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes other contact addresses; subscribers are sent the new caps if they change. Returns whether they did.
+    pub fn change_contacts(&self, contacts: &Contacts, links: &Links) -> bool {
+        let changed = self
+            .own
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .change(OwnCaps::new(contacts));
+        if changed {
+            for link in &links.0 {
+                self.broadcast(link, None);
+            }
+        }
+        changed
+    }
+
+    /// From now on requests are told to come back later; whoever waits is told too, and subscribers that capsd is gone.
+    pub fn stop(&self, now: Instant, links: &Links) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.resolver.stop(now);
+        for link in &links.0 {
+            self.broadcast(link, Some("unavailable"));
+        }
+    }
+
+    /// Drops what is no longer needed of the askers' quotas; to be called now and then.
+    pub fn sweep(&self) {
+        self.askers.sweep();
+    }
+}
+
+/// What a refusal's condition means for the holder: gone, or unwilling.
+fn refusal(condition: Option<&str>) -> UpstreamResult {
+    match condition {
+        Some(
+            "service-unavailable"
+            | "item-not-found"
+            | "recipient-unavailable"
+            | "gone"
+            | "remote-server-not-found"
+            | "remote-server-timeout",
+        ) => UpstreamResult::Unreachable,
+        _ => UpstreamResult::Error,
+    }
+}
+
+fn reply_of(iq: Iq) -> Reply {
+    match (iq.kind, iq.payload, iq.children) {
+        (IqKind::Result, Payload::Answer(answer), 1) => Reply::Answer(answer),
+        _ => Reply::Refusal(refusal(iq.condition.as_deref())),
+    }
+}
+
+/// The service with its links: the form in which the component loops know it.
+#[derive(Debug)]
+pub struct ServiceHandler(pub Arc<Service>);
+
+impl LinkHandler for ServiceHandler {
+    fn up(&self, _: Instant, link: &Arc<Link>) {
+        self.0.resolver.link_up(link.id);
+        self.0.watcher.up(link.id);
+        self.0.greet(link);
+    }
+
+    fn stanza(&self, now: Instant, link: &Arc<Link>, stanza: Inbound) {
+        match stanza {
+            Inbound::Iq(iq) => self.0.iq(now, link, iq),
+            Inbound::Presence(presence) => self.0.presence(now, link, &presence),
+            Inbound::Message(message) => link.granted(&message),
+            Inbound::Handshake | Inbound::StreamError(_) | Inbound::Other => {
+                link.metrics.ignored.inc();
+            }
+        }
+    }
+
+    fn down(&self, now: Instant, link: &Arc<Link>, cause: &str) {
+        self.0.resolver.link_down(now, link.id);
+        self.0.watcher.down(link.id, cause);
+    }
+}

@@ -1,0 +1,499 @@
+//! The directory of the learned tier: its format file, its lock, and the damaged stores that were set aside in it.
+//!
+//! ```text
+//! format        a text file: which format the store has, read before anything else is touched
+//! lock          held (flock) by the process that has the store open; its process id is in it
+//! db/           the files of the storage engine
+//! damaged-DATE  a damaged db/ that was set aside; at most three
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+
+use super::engine::Fault;
+
+/// The format of stores that this version writes.
+pub const FORMAT: u32 = 1;
+
+/// How many damaged stores are kept; the oldest are removed.
+pub const DAMAGED_KEPT: usize = 3;
+
+const FORMAT_FILE: &str = "format";
+const LOCK_FILE: &str = "lock";
+const ENGINE_DIRECTORY: &str = "db";
+const DAMAGED_PREFIX: &str = "damaged-";
+const PROBE_FILE: &str = "probe";
+/// The first line of the format file.
+const FORMAT_TITLE: &str = "capsd learned store";
+/// More than a format file of any version has, in bytes.
+const FORMAT_FILE_MAX: u64 = 4096;
+
+/// Why the store cannot be opened at start, in a way that only an operator can change. Nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreRefusal {
+    /// Another process has it open.
+    #[error(
+        "the store {} is in use{}: stop that one first, or give this one another store.path",
+        path.display(), holder.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+    )]
+    InUse {
+        /// `store.path`.
+        path: PathBuf,
+        /// The process that holds it, as far as it is known.
+        holder: Option<u32>,
+    },
+    /// It was written by a newer version.
+    #[error(
+        "the store {} has format {found}, this version of capsd knows formats up to {FORMAT}: \
+         run the newer version again, or give this one another store.path",
+        path.display()
+    )]
+    Newer {
+        /// `store.path`.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The user that capsd runs as may not use it.
+    #[error(
+        "the store {} cannot be used: {text}: give the directory and all in it to the user that capsd runs as \
+         (chown -R), or change store.path",
+        path.display()
+    )]
+    Permission {
+        /// `store.path`.
+        path: PathBuf,
+        /// What the operating system said.
+        text: String,
+    },
+    /// It lies on a file system that is mounted read-only.
+    #[error(
+        "the store {} is on a read-only file system: mount it writable (under systemd: StateDirectory= or \
+         ReadWritePaths=), or change store.path",
+        path.display()
+    )]
+    ReadOnly {
+        /// `store.path`.
+        path: PathBuf,
+    },
+    /// The directory that it is to be made in does not exist.
+    #[error(
+        "the store {} cannot be made: the directory above it does not exist: make that one (mkdir -p {}), or \
+         change store.path",
+        path.display(), path.parent().unwrap_or(path).display()
+    )]
+    ParentMissing {
+        /// `store.path`.
+        path: PathBuf,
+    },
+    /// It, or something above it, is a file.
+    #[error(
+        "the store {} cannot be made: it, or a part of its path, is not a directory: remove what is there, or \
+         change store.path",
+        path.display()
+    )]
+    NotADirectory {
+        /// `store.path`.
+        path: PathBuf,
+    },
+}
+
+impl StoreRefusal {
+    /// The exit code of a command that ends because of this: 3 where the store is in use or newer, else 2.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StoreRefusal::InUse { .. } | StoreRefusal::Newer { .. } => 3,
+            _ => 2,
+        }
+    }
+}
+
+/// Why the store could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Only an operator can change it.
+    Refusal(StoreRefusal),
+    /// It may pass by itself.
+    Fault(Fault),
+}
+
+/// The directory, with its lock held as long as this lives.
+#[derive(Debug)]
+pub(super) struct StoreDirectory {
+    path: PathBuf,
+    /// Whether there was a readable format file.
+    has_format: bool,
+    _lock: File,
+}
+
+impl StoreDirectory {
+    /// Checks the format, makes the directory where it is missing, and takes the lock.
+    pub(super) fn claim(path: &Path) -> Result<StoreDirectory, Obstacle> {
+        let found = read_format(path)?;
+        if let Some(found) = found.filter(|found| *found > FORMAT) {
+            return Err(Obstacle::newer(path, found));
+        }
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => sync_directory(path.parent()).map_err(|e| Obstacle::at(path, &e))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(error) => return Err(Obstacle::at(path, &error)),
+        }
+        Ok(StoreDirectory {
+            path: path.to_owned(),
+            has_format: found.is_some(),
+            _lock: take_lock(path)?,
+        })
+    }
+
+    /// Where the storage engine keeps its files.
+    pub(super) fn engine(&self) -> PathBuf {
+        self.path.join(ENGINE_DIRECTORY)
+    }
+
+    /// Whether the engine's files are there but the format file is not: then only the store itself knows its format.
+    pub(super) fn lost_its_format(&self) -> bool {
+        !self.has_format && self.engine().exists()
+    }
+
+    /// Writes the format file, unless there is one.
+    pub(super) fn write_format(&mut self) -> io::Result<()> {
+        if self.has_format {
+            return Ok(());
+        }
+        let text = format!(
+            "{FORMAT_TITLE}\nformat {FORMAT}\nwritten by capsd {}\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        let unfinished = self.path.join("format.new");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, self.path.join(FORMAT_FILE))?;
+        sync_directory(Some(&self.path))?;
+        self.has_format = true;
+        Ok(())
+    }
+
+    /// Renames the engine's files aside under that date and removes all but the last [`DAMAGED_KEPT`] such directories.
+    ///
+    /// Gives the new name, and the names of what was removed.
+    pub(super) fn set_aside(&self, date: SystemTime) -> io::Result<(PathBuf, Vec<PathBuf>)> {
+        let date = DateTime::<Utc>::from(date)
+            .format("%Y%m%dT%H%M%SZ")
+            .to_string();
+        let mut damaged = self.damaged()?;
+        let of_that_second = damaged.iter().filter(|(known, _)| *known == date);
+        let number = of_that_second.map(|(_, number)| number + 1).max();
+        let set_aside = (date, number.unwrap_or(1));
+        let aside = self.damaged_path(&set_aside);
+        fs::rename(self.engine(), &aside)?;
+        sync_directory(Some(&self.path))?;
+
+        damaged.push(set_aside);
+        damaged.sort();
+        let surplus = damaged.len().saturating_sub(DAMAGED_KEPT);
+        let mut removed = Vec::new();
+        for oldest in &damaged[..surplus] {
+            let path = self.damaged_path(oldest);
+            fs::remove_dir_all(&path)?;
+            removed.push(path);
+        }
+        Ok((aside, removed))
+    }
+
+    /// The damaged stores that are there: the date each was set aside, and which one of that second it is.
+    fn damaged(&self) -> io::Result<Vec<(String, u32)>> {
+        let mut damaged = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(dated) = name.to_str().and_then(|n| n.strip_prefix(DAMAGED_PREFIX)) else {
+                continue;
+            };
+            let (date, number) = match dated.split_once('.') {
+                None => (dated, Some(1)),
+                Some((date, number)) => (date, number.parse().ok()),
+            };
+            if let Some(number) = number.filter(|_| entry.path().is_dir()) {
+                damaged.push((date.to_owned(), number));
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn damaged_path(&self, (date, number): &(String, u32)) -> PathBuf {
+        self.path.join(match number {
+            1 => format!("{DAMAGED_PREFIX}{date}"),
+            _ => format!("{DAMAGED_PREFIX}{date}.{number}"),
+        })
+    }
+
+    /// Whether the file system takes `len` bytes: writes them to a file, syncs and removes it.
+    ///
+    /// While the disk is full the engine that still reads is not given up for one that may not even open.
+    pub(super) fn probe(&self, len: u64) -> io::Result<()> {
+        let path = self.path.join(PROBE_FILE);
+        let written = File::create(&path).and_then(|mut file| {
+            io::copy(&mut io::repeat(0).take(len), &mut file)?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        written.and(removed)
+    }
+}
+
+impl Obstacle {
+    /// What a format that is newer means.
+    pub(super) fn newer(path: &Path, found: u32) -> Obstacle {
+        Obstacle::Refusal(StoreRefusal::Newer {
+            path: path.to_owned(),
+            found,
+        })
+    }
+
+    /// What an error while the store was opened means.
+    pub(super) fn at(path: &Path, error: &io::Error) -> Obstacle {
+        use io::ErrorKind::*;
+        let text = error.to_string();
+        let path = path.to_owned();
+        Obstacle::Refusal(match error.kind() {
+            PermissionDenied => StoreRefusal::Permission { path, text },
+            ReadOnlyFilesystem => StoreRefusal::ReadOnly { path },
+            NotFound => StoreRefusal::ParentMissing { path },
+            NotADirectory | AlreadyExists => StoreRefusal::NotADirectory { path },
+            _ => return Obstacle::Fault(Fault::from_io(error)),
+        })
+    }
+
+    /// What a fault of the engine while it was opened means.
+    pub(super) fn of_engine(path: &Path, fault: Fault) -> Obstacle {
+        let path = path.to_owned();
+        match fault {
+            Fault::Locked => Obstacle::Refusal(StoreRefusal::InUse { path, holder: None }),
+            Fault::Io {
+                kind: io::ErrorKind::PermissionDenied,
+                text,
+            } => Obstacle::Refusal(StoreRefusal::Permission { path, text }),
+            Fault::Io {
+                kind: io::ErrorKind::ReadOnlyFilesystem,
+                ..
+            } => Obstacle::Refusal(StoreRefusal::ReadOnly { path }),
+            fault => Obstacle::Fault(fault),
+        }
+    }
+}
+
+/// The format that the format file names; `None` where there is none, or it is not legible.
+fn read_format(path: &Path) -> Result<Option<u32>, Obstacle> {
+    let mut text = Vec::new();
+    let read = File::open(path.join(FORMAT_FILE))
+        .and_then(|file| file.take(FORMAT_FILE_MAX).read_to_end(&mut text));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
+        Err(error) => return Err(Obstacle::at(path, &error)),
+    }
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines();
+    if lines.next() != Some(FORMAT_TITLE) {
+        return Ok(None);
+    }
+    Ok(lines
+        .filter_map(|line| line.strip_prefix("format "))
+        .find_map(|number| number.parse().ok()))
+}
+
+fn take_lock(path: &Path) -> Result<File, Obstacle> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path.join(LOCK_FILE))
+        .map_err(|error| Obstacle::at(path, &error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.take(16).read_to_string(&mut holder);
+            return Err(Obstacle::Refusal(StoreRefusal::InUse {
+                path: path.to_owned(),
+                holder: holder.trim().parse().ok(),
+            }));
+        }
+        Err(TryLockError::Error(error)) => return Err(Obstacle::at(path, &error)),
+    }
+    // The process id only makes a message better; a full disk must not keep the store closed because of it.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// Makes what was created or renamed in a directory durable.
+fn sync_directory(path: Option<&Path>) -> io::Result<()> {
+    match path {
+        Some(path) if !path.as_os_str().is_empty() => File::open(path)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn fresh() -> (tempfile::TempDir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("store");
+        (root, path)
+    }
+
+    fn refusal(result: Result<StoreDirectory, Obstacle>) -> StoreRefusal {
+        match result {
+            Err(Obstacle::Refusal(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_lock_is_held_and_let_go() {
+        let (_root, path) = fresh();
+        let held = StoreDirectory::claim(&path).unwrap();
+        let refused = refusal(StoreDirectory::claim(&path));
+        let holder = Some(std::process::id());
+        assert_eq!(
+            refused,
+            StoreRefusal::InUse {
+                path: path.clone(),
+                holder
+            }
+        );
+        assert_eq!(refused.exit_code(), 3);
+        assert!(
+            refused
+                .to_string()
+                .contains(&format!("by process {}", std::process::id()))
+        );
+        drop(held);
+        StoreDirectory::claim(&path).unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_before_anything_is_touched() {
+        let (_root, path) = fresh();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("format"), "capsd learned store\nformat 2\n").unwrap();
+        let refused = refusal(StoreDirectory::claim(&path));
+        assert_eq!(
+            refused,
+            StoreRefusal::Newer {
+                path: path.clone(),
+                found: 2
+            }
+        );
+        assert_eq!(refused.exit_code(), 3);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_format_file_of_others_is_no_format() {
+        let (_root, path) = fresh();
+        fs::create_dir(&path).unwrap();
+        for text in [
+            "",
+            "format 2\n",
+            "capsd learned store\n",
+            "\0\0\0",
+            "capsd learned store\nformat x\n",
+        ] {
+            fs::write(path.join("format"), text).unwrap();
+            assert_eq!(read_format(&path), Ok(None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_format_file_that_is_written_is_read() {
+        let (_root, path) = fresh();
+        let mut directory = StoreDirectory::claim(&path).unwrap();
+        assert!(!directory.lost_its_format());
+        fs::create_dir(directory.engine()).unwrap();
+        assert!(directory.lost_its_format());
+        directory.write_format().unwrap();
+        assert_eq!(read_format(&path), Ok(Some(FORMAT)));
+        assert!(!directory.lost_its_format());
+    }
+
+    #[test]
+    fn a_missing_parent_and_a_file_in_the_way_are_told_apart() {
+        let (root, path) = fresh();
+        let below = path.join("deeper");
+        let refused = refusal(StoreDirectory::claim(&below));
+        assert_eq!(refused, StoreRefusal::ParentMissing { path: below });
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("mkdir -p"), "{refused}");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+
+        fs::write(&path, "a file").unwrap();
+        for path in [path.join("below"), path] {
+            let refused = refusal(StoreDirectory::claim(&path));
+            assert_eq!(refused, StoreRefusal::NotADirectory { path });
+            assert_eq!(refused.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn three_damaged_stores_are_kept_and_the_oldest_goes() {
+        let (_root, path) = fresh();
+        let directory = StoreDirectory::claim(&path).unwrap();
+        // 2021-03-04 05:06:07 UTC.
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_614_834_367);
+        let mut names = Vec::new();
+        for number in 0..12 {
+            fs::create_dir(directory.engine()).unwrap();
+            fs::write(directory.engine().join("number"), number.to_string()).unwrap();
+            let (aside, removed) = directory.set_aside(date).unwrap();
+            assert_eq!(removed.len(), usize::from(number >= 3));
+            names.push((aside, number));
+        }
+        assert_eq!(names[0].0, path.join("damaged-20210304T050607Z"));
+        let kept: Vec<_> = names.iter().filter(|(name, _)| name.exists()).collect();
+        assert_eq!(kept.len(), DAMAGED_KEPT);
+        for (name, _) in kept {
+            let number: u8 = fs::read_to_string(name.join("number"))
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert!(number >= 9, "{number} was kept");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_no_refusal() {
+        let error = io::Error::from_raw_os_error(28);
+        assert!(matches!(
+            Obstacle::at(Path::new("/store"), &error),
+            Obstacle::Fault(_)
+        ));
+        let error = io::Error::from_raw_os_error(30);
+        let Obstacle::Refusal(refused) = Obstacle::at(Path::new("/store"), &error) else {
+            panic!("a read-only file system is a refusal");
+        };
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("/store"));
+    }
+
+    #[test]
+    fn the_probe_leaves_nothing() {
+        let (_root, path) = fresh();
+        let directory = StoreDirectory::claim(&path).unwrap();
+        directory.probe(100_000).unwrap();
+        assert!(!path.join(PROBE_FILE).exists());
+    }
+}

@@ -1,0 +1,564 @@
+//! The entries on disk: four trees of one sled database, and the order in which they are written.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | `infos` | content id | a [`Record`]: keys, nodes, place in the order of use, content |
+//! | `keys` | a caps key | the id of its content |
+//! | `uses` | a number, growing | content id and size of the entry that has this place in the order of use |
+//! | `meta` | a name | the format; the counters of entries and bytes |
+//!
+//! **Order instead of transactions.** One thread writes, and what a crash leaves of sled's log is a prefix of what was
+//! written. So the order of writes decides what can be found after a crash. An entry is begun with its row in `uses`,
+//! then its content, then its keys; it is removed the other way round. Whatever prefix survives, every content has a row
+//! in `uses` and so will be evicted one day, and a key without content is taken for absent. Even a recovery that is no
+//! prefix serves nothing wrong, because every read checks the content against the key. (sled's transactions are avoided:
+//! they hold a log reservation open, and when the disk fails under one, sled 0.34 may wait for itself for ever.)
+//!
+//! **Counters.** Entries and bytes are what `uses` holds. They are saved at every flush and marked clean when the store
+//! is closed; if they are not clean, they are counted again in small steps beside the service, over `uses` alone.
+//!
+//! **Least recently used.** Reading an entry sets a bit in memory and writes nothing. Eviction takes the entry with the
+//! oldest place; if its bit is set, it is cleared and the entry gets the newest place instead (second chance).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use sled::Mode;
+
+use crate::caps::{CapsKey, DiscoInfo, Policy, Verdict, verify::verify_canonical};
+
+use super::directory::FORMAT;
+use super::engine::{Fault, Flusher, guarded};
+use super::record::{ContentId, Names, Record};
+
+/// How many rows one step of counting again looks at.
+const RECOUNT_STEP: usize = 2048;
+
+/// The length of a value in `uses`: a content id and the size of the entry in four bytes.
+const USE_LEN: usize = 36;
+
+/// How much memory the marks of used entries may take: 2^23 bits, one megabyte.
+const MARKS_MAX: u64 = 1 << 23;
+
+/// What was found under a key.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing.
+    Absent,
+    /// Something that is not what was written.
+    Damaged,
+    /// This content, with these keys and nodes; not yet checked against the key.
+    Entry(Names, DiscoInfo),
+}
+
+/// What an attempt to evict did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evicted {
+    /// There is nothing to evict.
+    Nothing,
+    /// A row was tidied away, or an entry got its second chance.
+    Moved,
+    /// One entry is gone.
+    Entry,
+}
+
+/// How the database is opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DiskSettings<'a> {
+    /// The page cache of sled, in bytes.
+    pub(super) cache_bytes: u64,
+    /// How many entries there may be; decides how many marks of use are kept.
+    pub(super) max_entries: u64,
+    /// The rules that stored content must meet.
+    pub(super) policy: &'a Policy,
+}
+
+/// Why the database was not opened.
+#[derive(Debug)]
+pub(super) enum OpenFault {
+    /// Its own record of its format names a newer one.
+    Newer(u32),
+    /// Anything else.
+    Fault(Fault),
+}
+
+/// The open database. After any [`Fault`] it must not be written to again.
+pub(super) struct Disk {
+    db: sled::Db,
+    infos: sled::Tree,
+    keys: sled::Tree,
+    uses: sled::Tree,
+    meta: sled::Tree,
+    policy: Policy,
+    flusher: Flusher,
+    /// The data file, and which one it was when it was opened.
+    file: (PathBuf, FileIdentity),
+    next_use: u64,
+    totals: Totals,
+    recount: Option<Recount>,
+    marks: Marks,
+}
+
+/// How many entries there are, and what they take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Contents.
+    pub(super) entries: u64,
+    /// Bytes of keys and values in all trees, as given to the engine.
+    pub(super) bytes: u64,
+}
+
+impl Totals {
+    fn add(&mut self, size: u64) {
+        self.entries += 1;
+        self.bytes += size;
+    }
+
+    fn take(&mut self, size: u64) {
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(size);
+    }
+}
+
+/// Which file a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    fn of(path: &Path) -> io::Result<FileIdentity> {
+        fs::metadata(path).map(|metadata| FileIdentity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+/// Counting again, from the oldest place on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Recount {
+    /// The first place that was not looked at.
+    reached: u64,
+    totals: Totals,
+}
+
+/// Which entries were read since eviction last came by: one bit for each, shared by those whose ids begin alike.
+struct Marks {
+    bits: Vec<u64>,
+}
+
+impl Marks {
+    fn new(max_entries: u64) -> Marks {
+        let bits = max_entries
+            .saturating_mul(2)
+            .clamp(64, MARKS_MAX)
+            .next_power_of_two();
+        Marks {
+            bits: vec![0; (bits / 64) as usize],
+        }
+    }
+
+    fn place(&self, id: &ContentId) -> (usize, u64) {
+        let [a, b, c, d, bit, ..] = id.0;
+        let word = u32::from_be_bytes([a, b, c, d]) as usize % self.bits.len();
+        (word, 1 << (bit % 64))
+    }
+
+    fn set(&mut self, id: &ContentId) {
+        let (word, bit) = self.place(id);
+        self.bits[word] |= bit;
+    }
+
+    /// Clears the mark and says whether it was set.
+    fn take(&mut self, id: &ContentId) -> bool {
+        let (word, bit) = self.place(id);
+        let was = self.bits[word] & bit != 0;
+        self.bits[word] &= !bit;
+        was
+    }
+}
+
+impl Disk {
+    /// Opens the database in that directory, or makes one.
+    pub(super) fn open(path: &Path, settings: DiskSettings<'_>) -> Result<Disk, OpenFault> {
+        let db = guarded(|| {
+            sled::Config::new()
+                .path(path)
+                .cache_capacity(settings.cache_bytes)
+                .mode(Mode::LowSpace)
+                // Our own flushes alone, so that their errors are seen.
+                .flush_every_ms(None)
+                .open()
+        })
+        .map_err(OpenFault::Fault)?;
+        let opened = guarded(|| {
+            let (infos, keys) = (db.open_tree("infos")?, db.open_tree("keys")?);
+            let (uses, meta) = (db.open_tree("uses")?, db.open_tree("meta")?);
+            let format = match meta.get("format")? {
+                Some(found) => number32(&found),
+                None => {
+                    meta.insert("format", &FORMAT.to_be_bytes())?;
+                    Some(FORMAT)
+                }
+            };
+            let newest = uses.last()?.and_then(|(place, _)| number64(&place));
+            let counters = meta.get("counters")?;
+            let counters = counters.and_then(|bytes| read_counters(&bytes));
+            if let Some((totals, true)) = counters {
+                // From the first write on they are not, whatever becomes of this process.
+                meta.insert("counters", write_counters(totals, false))?;
+            }
+            Ok((infos, keys, uses, meta, format, newest, counters))
+        });
+        let (infos, keys, uses, meta, format, newest, counters) =
+            opened.map_err(OpenFault::Fault)?;
+        match format {
+            Some(FORMAT) => {}
+            Some(newer) if newer > FORMAT => return Err(OpenFault::Newer(newer)),
+            _ => {
+                let text = "its record of its format cannot be read".to_owned();
+                return Err(OpenFault::Fault(Fault::Damage { text }));
+            }
+        }
+        let file = path.join("db");
+        let flusher = File::open(&file).and_then(Flusher::new);
+        let identity = FileIdentity::of(&file);
+        let (flusher, identity) = flusher
+            .and_then(|flusher| Ok((flusher, identity?)))
+            .map_err(|error| OpenFault::Fault(Fault::from_io(&error)))?;
+        let (totals, clean) = counters.unwrap_or_default();
+        Ok(Disk {
+            db,
+            infos,
+            keys,
+            uses,
+            meta,
+            policy: settings.policy.clone(),
+            flusher,
+            file: (file, identity),
+            next_use: newest.map_or(0, |place| place.saturating_add(1)),
+            totals,
+            recount: (!clean && newest.is_some()).then(Recount::default),
+            marks: Marks::new(settings.max_entries),
+        })
+    }
+
+    /// How many entries there are, and what they take; after a crash an estimate until they were counted again.
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Whether there is more to count.
+    pub(super) fn is_counting(&self) -> bool {
+        self.recount.is_some()
+    }
+
+    /// What is stored under a key.
+    pub(super) fn find(&mut self, key: &CapsKey) -> Result<Found, Fault> {
+        guarded(|| {
+            let Some(id) = self.keys.get(key.to_bytes())? else {
+                return Ok(Found::Absent);
+            };
+            let Some(id) = ContentId::from_bytes(&id) else {
+                return Ok(Found::Damaged);
+            };
+            let Some(value) = self.infos.get(id.0)? else {
+                return Ok(Found::Damaged);
+            };
+            self.marks.set(&id);
+            Ok(match decode(&id, &value) {
+                Some((record, info)) => Found::Entry(record.names, info),
+                None => Found::Damaged,
+            })
+        })
+    }
+
+    /// Stores a content under its keys, or adds keys and nodes to it where it is stored already.
+    ///
+    /// A key that stands for another, sound content is left to that one.
+    pub(super) fn write(&mut self, names: &Names, content: &[u8]) -> Result<(), Fault> {
+        guarded(|| {
+            let id = ContentId::of(content);
+            let value = self.infos.get(id.0)?;
+            let old = value
+                .as_deref()
+                .and_then(|value| Record::decode(&id, value))
+                .filter(|record| record.content == content);
+            let old_place = old.as_ref().map(|record| record.used);
+            let mut merged = old.map(|record| record.names).unwrap_or_default();
+
+            let mut changed = false;
+            let mut rows = Vec::new();
+            for key in &names.keys {
+                match self.holder_of(key, &id)? {
+                    Holder::Other => continue,
+                    Holder::This => {}
+                    Holder::None => rows.push(*key),
+                }
+                changed |= merged.add_key(*key);
+            }
+            rows.retain(|key| merged.keys.contains(key));
+            for node in &names.nodes {
+                changed |= merged.add_node(node);
+            }
+            if merged.keys.is_empty() {
+                return Ok(());
+            }
+            if changed || old_place.is_none() {
+                self.place(&id, merged, content)?;
+                self.index(&rows, &id)?;
+                self.unplace(old_place)
+            } else {
+                self.marks.set(&id);
+                self.index(&rows, &id)
+            }
+        })
+    }
+
+    /// Takes a key from the content it stands for, and removes the content with its last key.
+    pub(super) fn remove_key(&mut self, key: &CapsKey) -> Result<bool, Fault> {
+        guarded(|| {
+            let row = key.to_bytes();
+            let Some(id) = self.keys.get(&row)? else {
+                return Ok(false);
+            };
+            self.keys.remove(row)?;
+            let Some(id) = ContentId::from_bytes(&id) else {
+                return Ok(true);
+            };
+            let Some(value) = self.infos.get(id.0)? else {
+                return Ok(true);
+            };
+            match decode(&id, &value) {
+                // Its row in `uses` is found to be idle when eviction comes by.
+                None => {
+                    self.infos.remove(id.0)?;
+                }
+                Some((mut record, _)) => {
+                    record.names.keys.retain(|known| known != key);
+                    if record.names.keys.is_empty() {
+                        self.infos.remove(id.0)?;
+                    } else {
+                        self.place(&id, record.names, record.content)?;
+                    }
+                    self.unplace(Some(record.used))?;
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// Evicts the entry with the oldest place, or gives it its second chance if it was used and `spare` says so.
+    pub(super) fn evict(&mut self, spare: bool) -> Result<Evicted, Fault> {
+        guarded(|| {
+            let Some((place, row)) = self.uses.first()? else {
+                return Ok(Evicted::Nothing);
+            };
+            let (Some(place), Some((id, _))) = (number64(&place), read_use(&row)) else {
+                self.uses.remove(place)?;
+                return Ok(Evicted::Moved);
+            };
+            let value = self.infos.get(id.0)?;
+            let record = value.as_deref().and_then(|v| Record::decode(&id, v));
+            let mut evicted = Evicted::Moved;
+            match record {
+                Some(record) if record.used != place => {}
+                Some(record) if self.marks.take(&id) && spare => {
+                    self.place(&id, record.names, record.content)?;
+                }
+                Some(record) => {
+                    for key in &record.names.keys {
+                        let row = key.to_bytes();
+                        if self.keys.get(&row)?.is_some_and(|found| *found == id.0) {
+                            self.keys.remove(row)?;
+                        }
+                    }
+                    self.infos.remove(id.0)?;
+                    evicted = Evicted::Entry;
+                }
+                None if value.is_some() => {
+                    self.infos.remove(id.0)?;
+                }
+                None => {}
+            }
+            self.unplace(Some(place))?;
+            Ok(evicted)
+        })
+    }
+
+    /// Counts some more rows.
+    pub(super) fn count_on(&mut self) -> Result<(), Fault> {
+        let Some(mut recount) = self.recount else {
+            return Ok(());
+        };
+        guarded(|| {
+            let mut looked_at = 0;
+            for row in self.uses.range(recount.reached.to_be_bytes()..) {
+                let (place, row) = row?;
+                if let (Some(place), Some((_, size))) = (number64(&place), read_use(&row)) {
+                    recount.reached = place.saturating_add(1);
+                    recount.totals.add(size);
+                }
+                looked_at += 1;
+                if looked_at == RECOUNT_STEP {
+                    self.recount = Some(recount);
+                    return Ok(());
+                }
+            }
+            self.totals = recount.totals;
+            self.recount = None;
+            Ok(())
+        })
+    }
+
+    /// Begins to make durable what was written. `clean` says that nothing will be written after it.
+    ///
+    /// The file is looked for under its name first: what goes into one that was removed or replaced would be lost, and
+    /// nothing else would say so.
+    pub(super) fn start_flush(&mut self, clean: bool) -> Result<(), Fault> {
+        let (path, identity) = &self.file;
+        if FileIdentity::of(path).ok().as_ref() != Some(identity) {
+            let text = "its data file was removed or replaced".to_owned();
+            return Err(Fault::Damage { text });
+        }
+        guarded(|| {
+            let clean = clean && self.recount.is_none();
+            self.meta
+                .insert("counters", write_counters(self.totals, clean))?;
+            Ok(())
+        })?;
+        self.flusher.start(&self.db);
+        Ok(())
+    }
+
+    /// How the flush that was begun has ended, or `None` if it has not within `patience`.
+    pub(super) fn flush_ended(&self, patience: std::time::Duration) -> Option<Result<(), Fault>> {
+        self.flusher.wait(patience)
+    }
+
+    /// Closes the database; whatever that says no longer matters.
+    pub(super) fn close(self) {
+        let closed = guarded(|| {
+            drop(self);
+            Ok(())
+        });
+        if let Err(fault) = closed {
+            tracing::debug!(%fault, "closing the store");
+        }
+    }
+
+    /// Writes an entry with the newest place in the order of use.
+    fn place(&mut self, id: &ContentId, names: Names, content: &[u8]) -> sled::Result<()> {
+        let used = self.next_use;
+        let indexed: usize = names.keys.iter().map(|k| k.to_bytes().len() + 32).sum();
+        let value = Record {
+            used,
+            names,
+            content,
+        }
+        .encode(id);
+        let size = 8 + USE_LEN + 32 + value.len() + indexed;
+        let mut row = [0; USE_LEN];
+        row[..32].copy_from_slice(&id.0);
+        row[32..].copy_from_slice(&(size as u32).to_be_bytes());
+
+        self.uses.insert(used.to_be_bytes(), row.as_slice())?;
+        self.next_use += 1;
+        self.totals.add(size as u64);
+        self.infos.insert(id.0, value)?;
+        Ok(())
+    }
+
+    fn index(&self, keys: &[CapsKey], id: &ContentId) -> sled::Result<()> {
+        for key in keys {
+            self.keys.insert(key.to_bytes(), &id.0)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a row of the order of use.
+    fn unplace(&mut self, place: Option<u64>) -> sled::Result<()> {
+        let Some(place) = place else {
+            return Ok(());
+        };
+        let Some(row) = self.uses.remove(place.to_be_bytes())? else {
+            return Ok(());
+        };
+        let size = read_use(&row).map_or(0, |(_, size)| size);
+        self.totals.take(size);
+        if let Some(recount) = self.recount.as_mut().filter(|r| place < r.reached) {
+            recount.totals.take(size);
+        }
+        Ok(())
+    }
+
+    /// Whose a key is. One that leads to nothing sound is nobody's.
+    fn holder_of(&self, key: &CapsKey, id: &ContentId) -> sled::Result<Holder> {
+        let Some(found) = self.keys.get(key.to_bytes())? else {
+            return Ok(Holder::None);
+        };
+        if *found == id.0 {
+            return Ok(Holder::This);
+        }
+        let Some(other) = ContentId::from_bytes(&found) else {
+            return Ok(Holder::None);
+        };
+        let value = self.infos.get(other.0)?;
+        let info = value.as_deref().and_then(|v| decode(&other, v));
+        let sound = info.is_some_and(|(_, info)| is_verified(key, info, &self.policy));
+        Ok(if sound { Holder::Other } else { Holder::None })
+    }
+}
+
+/// Whose a key is, seen from one content.
+enum Holder {
+    None,
+    This,
+    Other,
+}
+
+/// Whether that content belongs under that key.
+pub(super) fn is_verified(key: &CapsKey, info: DiscoInfo, policy: &Policy) -> bool {
+    matches!(verify_canonical(key, info, policy), Verdict::Verified(_))
+}
+
+fn decode<'a>(id: &ContentId, value: &'a [u8]) -> Option<(Record<'a>, DiscoInfo)> {
+    let record = Record::decode(id, value)?;
+    let info = DiscoInfo::decode(record.content).ok()?;
+    Some((record, info))
+}
+
+fn number32(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn number64(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn read_use(row: &[u8]) -> Option<(ContentId, u64)> {
+    let (id, size) = row.split_at_checked(32)?;
+    Some((ContentId::from_bytes(id)?, number32(size)?.into()))
+}
+
+fn write_counters(totals: Totals, clean: bool) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(17);
+    bytes.extend_from_slice(&totals.entries.to_be_bytes());
+    bytes.extend_from_slice(&totals.bytes.to_be_bytes());
+    bytes.push(clean.into());
+    bytes
+}
+
+fn read_counters(bytes: &[u8]) -> Option<(Totals, bool)> {
+    let (entries, rest) = bytes.split_at_checked(8)?;
+    let (size, clean) = rest.split_at_checked(8)?;
+    let totals = Totals {
+        entries: number64(entries)?,
+        bytes: number64(size)?,
+    };
+    Some((totals, clean == [1]))
+}
