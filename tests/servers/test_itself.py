@@ -54,7 +54,7 @@ async def test_time(user):
 
 
 async def test_contact_addresses(server, make_capsd, make_client):
-    make_capsd(server, component_settings=f'admins = ["admin@{DOMAIN}"]').start()
+    make_capsd(server, contact=f'admin = ["xmpp:admin@{DOMAIN}"]').start()
     user = await make_client("user").log_in()
     forms = dict((await user.ask()).info.forms)
     assert forms["http://jabber.org/network/serverinfo"]["admin-addresses"] == [f"xmpp:admin@{DOMAIN}"]
@@ -105,7 +105,7 @@ async def test_subscribers_hear_of_changed_caps_after_a_restart(server, make_cap
     before = user.presences_from(COMPONENT)[-1].find(f"{{{CAPS_0115}}}c").get("ver")
     first.stop()
     user.presences.clear()
-    make_capsd(server, component_settings=f'admins = ["admin@{DOMAIN}"]').start()
+    make_capsd(server, contact=f'admin = ["xmpp:admin@{DOMAIN}"]').start()
     # Whoever is subscribed probes when it logs in; the server does so for the user.
     user.become_unavailable()
     user.announce()
