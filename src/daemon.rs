@@ -4,8 +4,6 @@
 //! on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
 
-use std::io::Write as _;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,7 +21,7 @@ use crate::resolver::tiers::Below;
 use crate::resolver::{Resolver, flights, limits};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
-use crate::store::{Store, StoreSettings, StoreState};
+use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
 use crate::trusted::Trusted;
 
 /// How long the end may take.
@@ -44,7 +42,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub enum StartError {
     /// The store refused.
     #[error("{0}")]
-    Store(#[from] crate::store::StoreRefusal),
+    Store(#[from] StoreRefusal),
     /// The HTTP port cannot be had.
     #[error(
         "http.listen: {address} cannot be listened on: {error}\n\nhint: stop what listens there, or choose another address or port"
@@ -68,43 +66,26 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-impl StartError {
-    /// The exit code that says the same.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            StartError::Store(refusal) => refusal.exit_code(),
-            StartError::Http { .. } => 2,
-            StartError::System { .. } | StartError::Metrics(_) => 70,
-        }
-    }
-}
-
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
     move |error| StartError::System { what, error }
 }
 
 /// Runs the daemon until a signal ends it; `reload` reads the configuration again.
+///
+/// # Errors
+/// What keeps it from starting; nothing was started then.
 pub fn run(
     config: &Config,
     reload: impl Fn() -> Result<Config, config::ConfigFaults>,
-) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return refused(&system("a runtime")(error)),
-    };
-    let code = match runtime.block_on(serve(config, reload)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refused(&error),
-    };
+) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(system("a runtime"))?;
+    let ended = runtime.block_on(serve(config, reload));
     // Nothing that still runs may hold up the end; the store is closed already.
     runtime.shutdown_background();
-    code
-}
-
-fn refused(error: &StartError) -> ExitCode {
-    // If even standard error is gone, the exit code has to do.
-    let _ = writeln!(std::io::stderr(), "error: {error}");
-    ExitCode::from(error.exit_code())
+    ended
 }
 
 struct Watcher(Arc<Readiness>);
@@ -169,8 +150,9 @@ async fn serve(
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            () = signals.end() => break,
-            () = signals.reload() => daemon.reload(reload()),
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => daemon.reload(reload()),
             _ = sweep.tick() => daemon.service.sweep(),
         }
     }
@@ -402,9 +384,5 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-
-    async fn reload(&mut self) {
-        self.hangup.recv().await;
     }
 }

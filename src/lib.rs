@@ -3,12 +3,16 @@
 
 pub mod cache;
 pub mod caps;
+pub mod cli;
 pub mod component;
 pub mod config;
+pub mod daemon;
 pub mod holders;
+pub mod http;
 pub mod metrics;
 pub mod resolver;
 pub mod service;
 pub mod stanza;
 pub mod store;
+pub mod trace;
 pub mod trusted;

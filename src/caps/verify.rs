@@ -4,7 +4,7 @@
 //! the bounds, the hash must match, the content must be well-formed, and for family 0115 its string must have one reading.
 //! What fails before the hash matched is rejected; what fails after it is quarantined, because the holder was honest.
 
-use super::ambiguity;
+use super::ambiguity::{self, Clause, Clauses};
 use super::digest::key_of;
 use super::disco_info::{Answer, DiscoInfo};
 use super::ill_formed::{self, IllFormed};
@@ -242,13 +242,17 @@ fn check_rules(
         return Ok(false);
     }
     let mut waived = false;
+    let mut clauses = Clauses::ALL;
     if let Err(fault) = xep0115::check_repetitions(info) {
         if !policy.waive_duplicates {
             return Err(ill_formed(fault));
         }
+        clauses = clauses
+            .without(Clause::FeaturesIncrease)
+            .without(Clause::FormsIncrease);
         waived = true;
     }
-    if let Err(violation) = ambiguity::check(info) {
+    if let Err(violation) = ambiguity::check(info, clauses) {
         if !policy.waive_ambiguity {
             return Err((Reason::Ambiguous, violation.to_string()));
         }

@@ -104,6 +104,13 @@ pub(super) const LIMITS_WAITERS: Bound<Count> = Bound {
     max: Count(1_048_576),
 };
 
+/// `limits.subscribers`: users who added capsd to their contacts; seldom many.
+pub(super) const LIMITS_SUBSCRIBERS: Bound<Count> = Bound {
+    default: Count(65_536),
+    min: Count(1),
+    max: Count(1_048_576),
+};
+
 /// `limits.waiters-per-flight`: the larger part of a big room may wait for one hash.
 pub(super) const LIMITS_WAITERS_PER_FLIGHT: Bound<Count> = Bound {
     default: Count(16_384),

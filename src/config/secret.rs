@@ -174,7 +174,7 @@ fn read_file(path: &Path) -> Result<Secret, Wrong> {
         ));
     }
     let mut bytes = Vec::new();
-    // Two bytes more than a secret may have, for its line end; whatever is longer is refused by its length.
+    // Room for a line end of two bytes and one byte more, by which what is longer is seen to be.
     file.take(MAX_SECRET_LEN as u64 + 3)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;

@@ -174,6 +174,8 @@ pub struct Limits {
     pub waiters: usize,
     /// The most waiters of one flight.
     pub waiters_per_flight: usize,
+    /// The most subscribers that are remembered, over all links.
+    pub subscribers: usize,
     /// How fast one asker may ask.
     #[serde(serialize_with = "as_text")]
     pub queries_per_asker: Rate,
@@ -202,6 +204,9 @@ impl Limits {
             waiters: table.bounded("waiters", &bounds::LIMITS_WAITERS).0,
             waiters_per_flight: table
                 .bounded("waiters-per-flight", &bounds::LIMITS_WAITERS_PER_FLIGHT)
+                .0,
+            subscribers: table
+                .bounded("subscribers", &bounds::LIMITS_SUBSCRIBERS)
                 .0,
             queries_per_asker: table
                 .bounded("queries-per-asker", &bounds::LIMITS_QUERIES_PER_ASKER),

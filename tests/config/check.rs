@@ -1,1 +1,103 @@
-//! check
+//! `capsd check`, without its command line.
+
+use std::path::Path;
+
+use capsd::cli::check::{CheckArguments, report};
+use serde_json::Value;
+
+use crate::{LEAST, Machine};
+
+/// Exit code, standard output and standard error for a configuration in a file.
+fn check(machine: &Machine, text: &str, json: bool) -> (u8, String, String) {
+    let text = text.replace("$SECRET", machine.path("secret").to_str().unwrap());
+    let arguments = CheckArguments {
+        config: machine.file("capsd.toml", text, 0o644),
+        json,
+    };
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let code = report(&arguments, &mut output, &mut errors);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (code, text(output), text(errors))
+}
+
+#[test]
+fn a_usable_configuration_is_summarised_and_shown_as_it_is_in_force() {
+    let machine = Machine::new();
+    let (code, output, errors) = check(&machine, LEAST, false);
+    assert_eq!((code, &errors[..]), (0, ""));
+    let (summary, in_force) = output.split_once("\n# Every value in force:\n").unwrap();
+    let expected = format!(
+        "usable: {config}\n\n\
+         caps.example.org connects to 127.0.0.1:5347 with the secret in {secret} and serves example.org\n\
+         what is learned is kept in /var/lib/capsd\n\
+         HTTP is at http://127.0.0.1:9116/\n",
+        config = machine.path("capsd.toml").display(),
+        secret = machine.path("secret").display(),
+    );
+    assert_eq!(summary, expected);
+    assert_eq!(
+        machine.read(in_force).unwrap(),
+        machine.read(LEAST).unwrap()
+    );
+    assert!(!output.contains("s3cret"));
+}
+
+#[test]
+fn a_faulty_one_is_said_on_standard_error_alone() {
+    let text = format!("{LEAST}[log]\nlevel = 'loud'\nfromat = 'json'\n");
+    let machine = Machine::new();
+    let (code, output, errors) = check(&machine, &text, false);
+    assert_eq!((code, &output[..]), (2, ""));
+    let path = machine.path("capsd.toml");
+    for (line, word) in [(6, "`log.level`"), (7, "`log.fromat`")] {
+        assert!(
+            errors.contains(&format!("\n  --> {}:{line}\n", path.display())),
+            "{errors}"
+        );
+        assert!(errors.contains(word), "{errors}");
+    }
+    assert_eq!(errors.matches("error: ").count(), 2, "{errors}");
+}
+
+#[test]
+fn json_says_the_same() {
+    let machine = Machine::new();
+    let (code, output, _) = check(&machine, LEAST, true);
+    let usable: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((code, &usable["usable"]), (0, &true.into()));
+    assert_eq!(usable["configuration"]["resolver"]["deadline"], "5s");
+    assert_eq!(
+        usable["configuration"]["component"][0]["jid"],
+        "caps.example.org"
+    );
+    assert!(!output.contains("s3cret"));
+
+    let text = format!("{LEAST}[hot]\nmax-bytes = 5\n");
+    let (code, output, errors) = check(&machine, &text, true);
+    let faulty: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(
+        (code, &errors[..], &faulty["usable"]),
+        (2, "", &false.into())
+    );
+    assert_eq!(faulty["faults"][0]["line"], 6);
+    assert_eq!(faulty["faults"][0]["key"], "hot.max-bytes");
+}
+
+#[test]
+fn a_missing_file_is_not_usable() {
+    let arguments = CheckArguments {
+        config: Path::new("/nonexistent/capsd.toml").to_owned(),
+        json: false,
+    };
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    assert_eq!(
+        report(&arguments, &mut output, &mut errors),
+        Exit::Usage
+    );
+    assert!(output.is_empty());
+    assert!(
+        String::from_utf8(errors)
+            .unwrap()
+            .contains("/nonexistent/capsd.toml does not exist")
+    );
+}

@@ -3,8 +3,11 @@
 
 mod accepted;
 mod check;
+mod components;
 mod example;
 mod faults;
+mod secrets;
+mod values;
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,0 +1,118 @@
+//! The commands of `capsd`.
+//!
+//! Standard output carries data only, explanations go to standard error, and the exit code says how it went (see [`Exit`]).
+//! Each command has a module of its own, with its arguments beside what it does.
+
+pub mod check;
+mod document;
+mod hash;
+mod run;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; the answer is yes.
+    Done,
+    /// The answer is no: rejected, quarantined, not found, some refused.
+    No,
+    /// Wrong usage, wrong configuration or an unreadable file.
+    Usage,
+    /// The store is in use, or newer than this version.
+    Store,
+    /// No daemon answers.
+    NoDaemon,
+    /// A bug of ours.
+    Bug,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::Usage => 2,
+            Exit::Store => 3,
+            Exit::NoDaemon => 4,
+            Exit::Bug => 70,
+        })
+    }
+}
+
+/// Why a command could not do its work: one message, which says what to do about it, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// For people: symptom, cause and next step.
+    pub message: String,
+    /// The exit code that goes with it.
+    pub exit: Exit,
+}
+
+/// A shared, verifying cache for XMPP entity capabilities.
+#[derive(Debug, Parser)]
+#[command(name = "capsd", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Check(check::CheckArguments),
+    Verify(verify::Arguments),
+    Hash(hash::Arguments),
+}
+
+/// Runs the command that the arguments name; the first of them is the name of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream they belong on.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            return error.print().map_or(Exit::Usage, |()| exit);
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => Ok(check::check(&arguments)),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Hash(arguments) => hash::run(&arguments),
+    };
+    outcome.unwrap_or_else(|failure| {
+        explain(&failure.message);
+        failure.exit
+    })
+}
+
+/// Writes lines of data to standard output.
+///
+/// # Errors
+/// A [`Failure`] where they cannot be written; a reader that has gone away is none.
+fn print(lines: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{lines}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure {
+            message: format!("cannot write to standard output: {error}"),
+            exit: Exit::Usage,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Writes an explanation to standard error. There is nowhere to report that this failed.
+fn explain(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "capsd: {message}");
+}

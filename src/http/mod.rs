@@ -1,0 +1,166 @@
+//! HTTP, read-only: `/metrics`, `/healthz`, `/readyz`.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/metrics` | 200, all metrics in the text format of Prometheus |
+//! | `/healthz` | 200 `ok`, while the process can answer at all |
+//! | `/readyz` | 200 when the store is open and every link is up, else 503; the body names the state of each |
+//!
+//! A store that is in memory only still serves: `/readyz` says 200 and "degraded". A link that is down makes it 503 although
+//! the others are served; `capsd_component_up` tells them apart.
+//!
+//! No answer holds a JID of a user or a secret. A connection carries one request, lasts at most `http.timeout`, and at
+//! most `http.connections` are open at once, so that a slow or hostile reader cannot use up the process.
+
+mod readiness;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+pub use readiness::{LinkState, Readiness, Report, StoreState};
+
+use crate::config;
+use crate::metrics::{HttpAnswer, Metrics, Route};
+
+/// The largest head of a request, in bytes.
+const MAX_HEAD_LEN: usize = 16 * 1024;
+
+/// The most header fields of a request.
+const MAX_HEADERS: usize = 64;
+
+/// How long answers that have begun may go on after the end was asked for.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long nothing is accepted after accepting failed, which is for want of file descriptors or memory.
+const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(100);
+
+/// What the answers are made from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// For `/metrics`; HTTP counts itself here too.
+    pub metrics: Arc<Metrics>,
+    /// For `/readyz`.
+    pub readiness: Arc<Readiness>,
+}
+
+/// Serves connections of the listener until `shutdown` completes; answers that have begun by then get one more second.
+pub async fn serve(
+    listener: TcpListener,
+    sources: Sources,
+    settings: config::Http,
+    shutdown: impl Future<Output = ()>,
+) {
+    let router = router(sources.clone());
+    let mut shutdown = pin!(shutdown);
+    let mut connections = JoinSet::new();
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= settings.connections => {
+                    sources.metrics.http_connections_rejected.inc();
+                }
+                Ok((socket, _)) => {
+                    failing = false;
+                    connections.spawn(answer(socket, router.clone(), settings.timeout));
+                }
+                Err(fault) => {
+                    if !failing {
+                        tracing::warn!(%fault, "HTTP connections cannot be accepted; trying again");
+                    }
+                    failing = true;
+                    tokio::time::sleep(PAUSE_AFTER_FAULT).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let rest = async { while connections.join_next().await.is_some() {} };
+    // What is not done by then is cut off when the set is dropped.
+    let _ = tokio::time::timeout(GRACE, rest).await;
+}
+
+/// Answers the one request of a connection.
+async fn answer(socket: TcpStream, router: Router, timeout: Duration) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD_LEN)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
+    match tokio::time::timeout(timeout, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => tracing::debug!(%fault, "an HTTP connection ended"),
+        Err(_) => tracing::debug!("an HTTP connection was cut off after http.timeout"),
+    }
+}
+
+fn router(sources: Sources) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .fallback(async || {
+            let text = "not found: there are /metrics, /healthz and /readyz\n";
+            (StatusCode::NOT_FOUND, text)
+        })
+        .method_not_allowed_fallback(async || {
+            let text = "method not allowed: use GET or HEAD\n";
+            (StatusCode::METHOD_NOT_ALLOWED, text)
+        })
+        .layer(middleware::from_fn_with_state(sources.clone(), count))
+        .with_state(sources)
+}
+
+async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    (
+        [(header::CONTENT_TYPE, content_type)],
+        sources.metrics.render(),
+    )
+}
+
+async fn readyz(State(sources): State<Sources>) -> impl IntoResponse {
+    let report = sources.readiness.report();
+    let status = match report.is_ready() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, report.to_string())
+}
+
+async fn count(State(sources): State<Sources>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = match request.uri().path() {
+        "/metrics" => Route::Metrics,
+        "/healthz" => Route::Healthz,
+        "/readyz" => Route::Readyz,
+        _ => Route::Other,
+    };
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let metrics = &sources.metrics;
+    let answer = HttpAnswer::of(route, method.as_str(), response.status().as_u16());
+    if let Some(answer) = answer {
+        metrics.http_requests.get(answer).inc();
+    }
+    let duration = metrics.http_request_duration.get(route);
+    duration.observe(begun.elapsed().as_secs_f64());
+    response
+}
