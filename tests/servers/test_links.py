@@ -67,8 +67,9 @@ async def test_a_connection_that_is_replaced_says_so_and_tries_again(make_server
     server = make_server(conflict="kick_old")
     first = make_capsd(server).start()
     make_capsd(server).start()
-    until_refused(first, ["conflict"])
+    await until(lambda: "conflict" in first.log(), "the log names the conflict")
     assert first.process.running
+    assert first.get("/healthz")[0] == 200
 
 
 @pytest.mark.parametrize("kind", ["ejabberd"], indirect=True)

@@ -64,7 +64,7 @@ async def test_slixmpp(capsd, server, make_client):
         client.register_plugin(plugin)
 
     async def begin(_):
-        await client["xep_0115"].update_caps(jid=client.boundjid)
+        await client.plugin["xep_0115"].update_caps(jid=client.boundjid)
         client.send_presence()
 
     client.add_event_handler("session_start", begin)

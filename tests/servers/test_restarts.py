@@ -104,6 +104,7 @@ async def test_an_orderly_stop_flushes_and_answers_waiters(server, make_capsd, m
     code, seconds = await stopping
     assert code == 0
     assert seconds < 5
+    await silent.log_out()
     capsd.start()
     await served_again(capsd, asker, info)
     assert len(client.caps_questions) == 1

@@ -182,7 +182,7 @@ class Client:
     # Asking
 
     async def iq(self, to, child, type_="get", timeout=15):
-        """Sends an iq with that child and returns the `Reply`; fails if there is none in time."""
+        """Sends an iq with that child and returns the `Reply`; fails if there is none in time. Without `to`, to the own server."""
         id_ = f"q{next(self.ids)}"
         reply = asyncio.get_running_loop().create_future()
         self.waiting[id_] = (to, reply)
@@ -202,7 +202,7 @@ class Client:
     def on_iq(self, stanza):
         xml = stanza.xml
         to, reply = self.waiting.get(xml.get("id"), (None, None))
-        if xml.get("type") not in ("result", "error") or reply is None or reply.done() or xml.get("from", to) != to:
+        if xml.get("type") not in ("result", "error") or reply is None or reply.done() or not self.is_reply_from(to, xml.get("from")):
             return
         answer = Reply(xml.get("type"), xml.get("from"), xml=ET.tostring(xml, encoding="unicode"))
         for child in xml:
@@ -217,6 +217,10 @@ class Client:
                 elif part.tag.startswith(f"{{{STANZA_ERRORS}}}") and not part.tag.endswith("}text"):
                     answer.condition = part.tag.split("}")[1]
         reply.set_result(answer)
+
+    def is_reply_from(self, to, sender):
+        """Whether that sender may answer an iq that was sent to `to`."""
+        return sender == to or (to is None and sender == self.bare) or sender is None
 
 
 def address(to):

@@ -64,7 +64,6 @@ class Capsd:
         tables = {
             "store": f'path = "{self.store}"\nflush-interval = "{flush_interval}"',
             "http": f'listen = "127.0.0.1:{self.http_port}"',
-            "control": f'socket = "{self.directory}/control.sock"',
         } | settings
         self.config.write_text(
             f"""[[component]]
@@ -144,11 +143,8 @@ domains = ["{DOMAIN}"]
         return parse_metrics(text) if status == 200 else Metrics()
 
     def queries(self):
-        """How many disco#info queries have left capsd; fails unless each has been counted by its end, too."""
-        metrics = self.metrics()
-        sent, ended = metrics.total("capsd_upstream_queries_sent_total"), metrics.total("capsd_upstream_queries_total")
-        assert sent == ended, f"{sent} queries left, {ended} came to an end"
-        return int(sent)
+        """How many disco#info queries have left capsd since it started."""
+        return int(self.metrics().total("capsd_upstream_queries_sent_total"))
 
     def presences_heard(self):
         """How many presences the server has sent to capsd since it started."""
