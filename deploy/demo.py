@@ -29,11 +29,17 @@ DESKTOP = Info(
 )
 # How long the clients take to answer, as over a mobile network; it shows what a hit saves.
 DELAY = 0.3
+WIDTH = 100
+
+
+def step(number, text):
+    """A numbered paragraph for the reader."""
+    print("\n" + textwrap.fill(text, WIDTH, initial_indent=f"{number}. ", subsequent_indent="   "), flush=True)
 
 
 def say(text):
-    """A paragraph for the reader."""
-    print(textwrap.fill(" ".join(text.split()), 110, initial_indent="", subsequent_indent="   "), flush=True)
+    """A further paragraph of the same step."""
+    print(textwrap.fill(text, WIDTH, initial_indent="   ", subsequent_indent="   "), flush=True)
 
 
 def show(text):
@@ -65,7 +71,7 @@ async def ask(capsd, asker, info):
 def report_questions(clients, what):
     """Says who was asked."""
     asked = [client for client in clients if client.caps_questions]
-    say(f"   capsd asked {names(asked)} and nobody else: {len(asked)} question for the {len(clients)} clients with {what}.")
+    say(f"capsd asked {names(asked)} and nobody else: {len(asked)} question for the {len(clients)} clients with {what}.")
 
 
 def show_info(info):
@@ -100,48 +106,55 @@ async def story(server, capsd, clients):
     clients += [*phones, *desktops, asker]
     await log_in_all(clients)
 
-    say(f"3. Five clients log in and announce what they can do, each by a hash in its presence: {names(phones)} with")
+    step(3, f"Five clients log in and announce what they can do, each by a hash in its presence: {names(phones)} with")
     show(f"{PHONE.ver()}   (sha-1, XEP-0115)")
-    say(f"   and {names(desktops)} with")
+    say(f"and {names(desktops)} with")
     show(DESKTOP.ver())
     for client in phones + desktops:
         client.announce()
 
-    say(f"4. {asker.jid} meets the first hash and asks capsd what it means, as it would otherwise ask each of the three clients:")
+    step(4, f"{asker.jid} meets the first hash. Instead of asking each of the three clients, it asks capsd what the hash means:")
     show(f"<iq type='get' to='{COMPONENT}'>\n  <query xmlns='http://jabber.org/protocol/disco#info'\n         node='{PHONE.node_0115()}'/>\n</iq>")
     await until(lambda: any(client.caps_questions for client in phones), "a client is asked")
     reply, milliseconds, counted = await ask(capsd, asker, PHONE)
-    say("   The answer, which has that hash (capsd proved it, and this program has computed it again):")
+    say("The answer, which has that hash (capsd has proved it, and this program has computed it again):")
     show_info(reply.info)
-    say(f"   It took {milliseconds:.1f} ms, because a client had to be asked first (these clients take {DELAY * 1000:.0f} ms);"
-        f" capsd counts it as `{counted}`.")
+    say(
+        f"It took {milliseconds:.1f} ms: the answer of a client was under way (these clients take {DELAY * 1000:.0f} ms), and "
+        f"{asker.jid} waited for it. capsd counts such a lookup as `{counted}`."
+    )
     report_questions(phones, "this hash")
 
     _, milliseconds, counted = await ask(capsd, asker, PHONE)
-    say(f"5. The same question a second time: {milliseconds:.1f} ms, counted as `{counted}`. Nobody was asked.")
+    step(5, f"The same question a second time: {milliseconds:.1f} ms, a `{counted}`. Nobody was asked.")
 
     await capsd.until_idle()
     reply, milliseconds, counted = await ask(capsd, asker, DESKTOP)
-    say(f"6. The other hash: {milliseconds:.1f} ms, `{counted}`: capsd had asked as soon as the hash was announced.")
+    step(6, f"The other hash: {milliseconds:.1f} ms, a `{counted}`, because capsd asked as soon as the hash was announced.")
     report_questions(desktops, "this hash")
 
-    say("7. The metrics until here:")
+    step(7, "The metrics until here:")
     show_metrics(capsd)
 
     await asyncio.to_thread(capsd.restart)
     _, milliseconds, counted = await ask(capsd, asker, PHONE)
-    say(f"8. capsd was stopped and started again. The first hash: {milliseconds:.1f} ms, `{counted}`. It was kept on disk:"
-        f" {int(capsd.metrics().total('capsd_upstream_queries_sent_total'))} questions since the start.")
+    sent = capsd.queries()
+    step(8, f"capsd was stopped and started again. The first hash: {milliseconds:.1f} ms, a `{counted}`: it was kept on disk. "
+        f"Questions to clients since the start: {sent}.")
 
 
 def tell_how_to_look(server, capsd):
     """What --keep prints."""
+    print()
     say("Everything goes on running until you press Ctrl-C. To look further, in another terminal:")
-    show(f"curl http://127.0.0.1:{capsd.http_port}/metrics          what capsd counts (also /healthz and /readyz)")
-    show(f"less {capsd.process.output}")
-    show(f"less {capsd.config}      its whole configuration")
-    show(f"less {server.log}      the log of {server.kind}")
-    show(f"Log in with any client, unencrypted, to 127.0.0.1 port {server.client_port} as anna@{DOMAIN}, password `{PASSWORD}`.")
+    show(f"curl http://127.0.0.1:{capsd.http_port}/metrics     # also /healthz, /readyz")
+    show(f"less {capsd.config}     # the whole configuration of capsd")
+    show(f"less {capsd.process.output}     # its log")
+    show(f"less {server.log}     # the log of {server.kind}")
+    say(
+        f"Or log in with a client of your own, unencrypted, to 127.0.0.1 port {server.client_port} as anna@{DOMAIN} with the password "
+        f"`{PASSWORD}`, and ask {COMPONENT} yourself."
+    )
 
 
 async def demonstrate(options, directory):
@@ -156,11 +169,11 @@ async def demonstrate(options, directory):
     try:
         server = KINDS[options.server](directory / "server")
         await asyncio.to_thread(server.start)
-        say(f"1. {server.kind} runs, privately, in {directory}: clients on 127.0.0.1:{server.client_port},"
-            f" components on 127.0.0.1:{server.component_port}. Its capsd part is the file that deploy/{server.kind}/ offers.")
+        step(1, f"{server.kind} runs privately in {directory}: clients on 127.0.0.1:{server.client_port}, components on "
+            f"127.0.0.1:{server.component_port}. What it must know of capsd is the file in deploy/{server.kind}/.")
         capsd = Capsd(directory / "capsd", server)
         await asyncio.to_thread(capsd.start)
-        say(f"2. capsd runs beside it as {COMPONENT}; the server tells it who comes online, and nothing else.")
+        step(2, f"capsd runs beside it as {COMPONENT}. The server tells it who comes online with which hash, and nothing else.")
         await story(server, capsd, clients)
         if options.keep:
             tell_how_to_look(server, capsd)

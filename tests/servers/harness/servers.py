@@ -158,6 +158,7 @@ pidfile = "{self.directory}/prosody.pid"
 data_path = "{data}"
 installer_plugin_path = "{self.directory}/plugins"
 log = {{ debug = "{self.log}" }}
+network_settings = {{ nagle = false }}
 interfaces = {{ "127.0.0.1" }}
 component_interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {self.client_port} }}
