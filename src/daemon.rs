@@ -142,7 +142,12 @@ async fn serve(
     );
     let http = tokio::spawn(http);
     let close = CancellationToken::new();
-    let links: Vec<_> = daemon.links.0.iter().map(|link| daemon.open(link, &close)).collect();
+    let links: Vec<_> = daemon
+        .links
+        .0
+        .iter()
+        .map(|link| daemon.open(link, &close))
+        .collect();
     let timers = {
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
@@ -276,7 +281,11 @@ impl Daemon {
             // The configuration allows 16 at the most.
             let id = LinkId(u16::try_from(place).unwrap_or(u16::MAX));
             let counted = metrics.component(&component.name)?;
-            links.push(Arc::new(Link::new(id, link_settings(config, component), counted)));
+            links.push(Arc::new(Link::new(
+                id,
+                link_settings(config, component),
+                counted,
+            )));
         }
         let links = Arc::new(Links(links));
         let resolver = Resolver::start(

@@ -163,7 +163,11 @@ impl Link {
         let own_name = jid::has_local_part(address)
             && jid::is_full(address)
             && self.grant(jid::domain(address)).disco_info;
-        let to = if own_name { jid::bare(address) } else { address };
+        let to = if own_name {
+            jid::bare(address)
+        } else {
+            address
+        };
         let route = Route {
             from: self.jid(),
             to,
@@ -442,9 +446,18 @@ mod tests {
     fn question_ids_have_one_spelling() {
         let id = QuestionId(0x00ab_cdef);
         assert_eq!(parse_question_id(&question_id_text(id)), Some(id));
-        for text in ["", "ping-1", "abcdef", "+0000000000000000000000000abcdef", "000000000000000000000000 0abcdef"] {
+        for text in [
+            "",
+            "ping-1",
+            "abcdef",
+            "+0000000000000000000000000abcdef",
+            "000000000000000000000000 0abcdef",
+        ] {
             assert_eq!(parse_question_id(text), None, "{text}");
         }
-        assert_eq!(parse_question_id(&question_id_text(id).to_uppercase()), None);
+        assert_eq!(
+            parse_question_id(&question_id_text(id).to_uppercase()),
+            None
+        );
     }
 }

@@ -187,7 +187,10 @@ mod tests {
         assert!(outbox.push(|b| b.extend_from_slice(&[b' '; 4096])));
         let (near, _far) = tokio::io::duplex(64);
         let began = tokio::time::Instant::now();
-        let error = outbox.write_to(near, Duration::from_secs(30)).await.unwrap_err();
+        let error = outbox
+            .write_to(near, Duration::from_secs(30))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed(), Duration::from_secs(30));
     }
@@ -204,7 +207,9 @@ mod tests {
         outbox.close();
         outbox.write_to(near, Duration::from_secs(1)).await.unwrap();
         let mut text = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut far, &mut text).await.unwrap();
+        tokio::io::AsyncReadExt::read_to_string(&mut far, &mut text)
+            .await
+            .unwrap();
         assert_eq!(text, "0123456789ab");
     }
 }

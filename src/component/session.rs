@@ -235,6 +235,8 @@ async fn open<R: AsyncRead + Send + Unpin>(
         )),
         Some(Err(ReadError::HardError(error))) => Err(read_failed(&error)),
         Some(Err(error)) => Err(Ended::Network(error.to_string())),
-        None => Err(Ended::Network("the server closed the connection".to_owned())),
+        None => Err(Ended::Network(
+            "the server closed the connection".to_owned(),
+        )),
     }
 }

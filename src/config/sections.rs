@@ -205,9 +205,7 @@ impl Limits {
             waiters_per_flight: table
                 .bounded("waiters-per-flight", &bounds::LIMITS_WAITERS_PER_FLIGHT)
                 .0,
-            subscribers: table
-                .bounded("subscribers", &bounds::LIMITS_SUBSCRIBERS)
-                .0,
+            subscribers: table.bounded("subscribers", &bounds::LIMITS_SUBSCRIBERS).0,
             queries_per_asker: table
                 .bounded("queries-per-asker", &bounds::LIMITS_QUERIES_PER_ASKER),
             new_keys_per_domain: table

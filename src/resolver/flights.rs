@@ -174,7 +174,12 @@ pub struct Flights<W> {
 
 impl<W> Flights<W> {
     /// An empty table for that many links, all down; `now` is the beginning of its time.
-    pub fn new(settings: Settings, links: usize, metrics: Arc<Metrics>, now: Instant) -> Flights<W> {
+    pub fn new(
+        settings: Settings,
+        links: usize,
+        metrics: Arc<Metrics>,
+        now: Instant,
+    ) -> Flights<W> {
         Flights {
             holders: Holders::new(settings.holders, now),
             flights: HashMap::default(),
@@ -214,7 +219,10 @@ impl<W> Flights<W> {
         askable: bool,
     ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
-        let Some(noted) = self.holders.announce(now, link, address, announcement, askable) else {
+        let Some(noted) = self
+            .holders
+            .announce(now, link, address, announcement, askable)
+        else {
             return effects;
         };
         let mut missing = Vec::new();
@@ -239,13 +247,7 @@ impl<W> Flights<W> {
     }
 
     /// A holder joins a flight that is in progress; if it was asked before, it may be asked again.
-    fn join(
-        &mut self,
-        now: Instant,
-        id: FlightId,
-        holder: HolderId,
-        effects: &mut Vec<Effect<W>>,
-    ) {
+    fn join(&mut self, now: Instant, id: FlightId, holder: HolderId, effects: &mut Vec<Effect<W>>) {
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.tried.retain(|tried| *tried != holder);
         }
@@ -509,7 +511,8 @@ impl<W> Flights<W> {
         self.asked.entry(holder).or_default().push(question_id);
         self.questions.insert(question_id, question);
         let due = now + self.settings.holder_timeout;
-        self.timers.push(Reverse((due, Timer::Question(question_id))));
+        self.timers
+            .push(Reverse((due, Timer::Question(question_id))));
         self.metrics.upstream_queries_sent.inc();
     }
 
@@ -603,7 +606,12 @@ impl<W> Flights<W> {
     }
 
     /// What came of a question that was taken.
-    pub fn answered(&mut self, now: Instant, question: Question, verdicts: Verdicts) -> Vec<Effect<W>> {
+    pub fn answered(
+        &mut self,
+        now: Instant,
+        question: Question,
+        verdicts: Verdicts,
+    ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         let elapsed = now.saturating_duration_since(question.asked);
         self.metrics
@@ -759,7 +767,9 @@ impl<W> Flights<W> {
         let metrics = &self.metrics;
         metrics.flights.set(self.in_progress() as i64);
         metrics.holders.set(self.holders.len() as i64);
-        metrics.upstream_penalized.set(self.holders.failures() as i64);
+        metrics
+            .upstream_penalized
+            .set(self.holders.failures() as i64);
         let counts = self.holders.take_counts();
         use crate::metrics::HolderEviction::{Expired, Full, PerKey};
         for (reason, count) in [
@@ -775,7 +785,10 @@ impl<W> Flights<W> {
 /// The node to ask a holder for: that of a key which is wanted, if it announces one, else that of its first key.
 fn asked_node(announcement: &Announcement, wanted: &[CapsKey]) -> String {
     let keys = &announcement.keys;
-    let key = keys.iter().find(|key| wanted.contains(key)).or(keys.first());
+    let key = keys
+        .iter()
+        .find(|key| wanted.contains(key))
+        .or(keys.first());
     key.map(|key| key.to_node(&announcement.node_url))
         .unwrap_or_default()
 }

@@ -275,7 +275,10 @@ impl Resolver {
             match verify(key, answer, &self.policy) {
                 Verdict::Verified(info) => {
                     self.count(key.family(), VerificationResult::Ok);
-                    match contents.iter_mut().find(|(known, _)| known.info() == info.info()) {
+                    match contents
+                        .iter_mut()
+                        .find(|(known, _)| known.info() == info.info())
+                    {
                         Some((_, keys)) => keys.push(*key),
                         None => contents.push((info, vec![*key])),
                     }
@@ -303,7 +306,10 @@ impl Resolver {
                 tiers.learn(Learned {
                     info,
                     keys,
-                    nodes: Some(node_url.clone()).filter(|n| !n.is_empty()).into_iter().collect(),
+                    nodes: Some(node_url.clone())
+                        .filter(|n| !n.is_empty())
+                        .into_iter()
+                        .collect(),
                 });
             }
         }

@@ -129,7 +129,8 @@ impl Worker {
     fn run(mut self, queue: &Receiver<Job>, clock: impl Fn() -> Instant) {
         let mut next = clock();
         loop {
-            let first = match queue.recv_timeout(next.saturating_duration_since(clock()).min(IDLE)) {
+            let first = match queue.recv_timeout(next.saturating_duration_since(clock()).min(IDLE))
+            {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,

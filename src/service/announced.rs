@@ -109,7 +109,10 @@ mod tests {
         };
         Presence {
             caps_0115: Some(caps).filter(|caps| !caps.ver.is_empty()),
-            caps_0390: hashes.iter().map(|(a, d)| ((*a).to_owned(), (*d).to_owned())).collect(),
+            caps_0390: hashes
+                .iter()
+                .map(|(a, d)| ((*a).to_owned(), (*d).to_owned()))
+                .collect(),
             has_caps_0390: !hashes.is_empty(),
             ..Presence::default()
         }
@@ -124,24 +127,48 @@ mod tests {
 
     #[test]
     fn all_hashes_of_one_presence_are_linked() {
-        let both = presence(Some("sha-1"), VER, &[("sha-256", HASH), ("sha-256", HASH), ("x", HASH)]);
+        let both = presence(
+            Some("sha-1"),
+            VER,
+            &[("sha-256", HASH), ("sha-256", HASH), ("x", HASH)],
+        );
         assert_eq!(kind(&both), (AnnouncementKind::Both, 2));
-        assert_eq!(kind(&presence(Some("sha-1"), VER, &[])), (AnnouncementKind::Xep0115, 1));
-        assert_eq!(kind(&presence(None, "", &[("sha-256", HASH)])), (AnnouncementKind::Xep0390, 1));
+        assert_eq!(
+            kind(&presence(Some("sha-1"), VER, &[])),
+            (AnnouncementKind::Xep0115, 1)
+        );
+        assert_eq!(
+            kind(&presence(None, "", &[("sha-256", HASH)])),
+            (AnnouncementKind::Xep0390, 1)
+        );
         // A legacy 0115 `<c/>` beside a 0390 one is not worth a word.
-        assert_eq!(kind(&presence(None, "1.0", &[("sha-256", HASH)])), (AnnouncementKind::Xep0390, 1));
+        assert_eq!(
+            kind(&presence(None, "1.0", &[("sha-256", HASH)])),
+            (AnnouncementKind::Xep0390, 1)
+        );
     }
 
     #[test]
     fn what_cannot_be_verified_is_told_apart() {
         assert_eq!(announced(&Presence::default(), false), Announced::Nothing);
-        assert_eq!(announced(&presence(Some("whirlpool"), VER, &[]), false), Announced::Unsupported);
-        assert_eq!(announced(&presence(Some("sha-1"), "short", &[]), false), Announced::Unsupported);
+        assert_eq!(
+            announced(&presence(Some("whirlpool"), VER, &[]), false),
+            Announced::Unsupported
+        );
+        assert_eq!(
+            announced(&presence(Some("sha-1"), "short", &[]), false),
+            Announced::Unsupported
+        );
         let md5 = presence(Some("md5"), "65KLdMRhWsklTPilUQXwGw==", &[]);
         assert_eq!(announced(&md5, false), Announced::Unsupported);
         assert!(matches!(announced(&md5, true), Announced::Keys(..)));
-        let nodes = ["http://a#0.9", "http://a#one", "http://a#two"].map(str::to_owned).to_vec();
-        assert_eq!(announced(&presence(None, "0.9", &[]), false), Announced::Legacy(nodes));
+        let nodes = ["http://a#0.9", "http://a#one", "http://a#two"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            announced(&presence(None, "0.9", &[]), false),
+            Announced::Legacy(nodes)
+        );
     }
 
     #[test]

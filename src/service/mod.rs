@@ -255,13 +255,7 @@ impl Service {
         });
     }
 
-    fn resolve(
-        self: &Arc<Self>,
-        asked: Instant,
-        request: &Request<'_>,
-        key: CapsKey,
-        node: &str,
-    ) {
+    fn resolve(self: &Arc<Self>, asked: Instant, request: &Request<'_>, key: CapsKey, node: &str) {
         let service = Arc::clone(self);
         let link = Arc::clone(request.link);
         let [from, id, node] = [request.from, request.id, node].map(str::to_owned);

@@ -105,7 +105,8 @@ impl Service {
                 AnnouncementKind::None
             }
             Announced::Keys(announcement, kind) => {
-                self.resolver.announce(now, link.id, from, &announcement, true);
+                self.resolver
+                    .announce(now, link.id, from, &announcement, true);
                 kind
             }
             Announced::Legacy(nodes) => {
@@ -147,12 +148,7 @@ impl Service {
         self.send_own_presence(link, bare);
     }
 
-    fn change_subscription(
-        &self,
-        link: &Link,
-        from: &str,
-        change: impl FnOnce(&mut Subscription),
-    ) {
+    fn change_subscription(&self, link: &Link, from: &str, change: impl FnOnce(&mut Subscription)) {
         let mut subscribers = self
             .subscribers
             .lock()

@@ -17,7 +17,8 @@ pub mod read;
 pub mod write;
 
 pub use read::{
-    Caps0115, Inbound, Iq, IqKind, Message, Payload, Permission, Presence, PresenceKind, StreamFault,
+    Caps0115, Inbound, Iq, IqKind, Message, Payload, Permission, Presence, PresenceKind,
+    StreamFault,
 };
 
 /// Namespaces that stand in stanzas of capsd, each with the specification that defines it.

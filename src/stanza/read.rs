@@ -258,13 +258,7 @@ impl IqBuilder {
         }
     }
 
-    fn start(
-        &mut self,
-        level: usize,
-        name: QName,
-        attributes: AttrMap,
-        lang: &str,
-    ) {
+    fn start(&mut self, level: usize, name: QName, attributes: AttrMap, lang: &str) {
         let (namespace, local) = (name.0.as_str(), name.1.as_str());
         match &mut self.part {
             IqPart::Answer(answer) => answer.start(&name, &attributes),
@@ -289,13 +283,7 @@ impl IqBuilder {
         }
     }
 
-    fn child(
-        &mut self,
-        namespace: &str,
-        local: &str,
-        attributes: &AttrMap,
-        lang: &str,
-    ) {
+    fn child(&mut self, namespace: &str, local: &str, attributes: &AttrMap, lang: &str) {
         if local == "error" {
             self.part = IqPart::Error;
             return;
@@ -307,7 +295,8 @@ impl IqBuilder {
         let node = || owned(attributes, "node");
         self.iq.payload = match (namespace, local) {
             (ns::DISCO_INFO, "query") if self.iq.kind == IqKind::Result => {
-                self.part = IqPart::Answer(Box::new(AnswerBuilder::new(READ_LIMITS, lang, attributes)));
+                self.part =
+                    IqPart::Answer(Box::new(AnswerBuilder::new(READ_LIMITS, lang, attributes)));
                 Payload::Other
             }
             (ns::DISCO_INFO, "query") => match attributes.get(Namespace::none(), "node") {

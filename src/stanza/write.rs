@@ -274,7 +274,10 @@ mod tests {
     #[test]
     fn forbidden_stands_alone() {
         let reply = ErrorReply::for_reason(Reason::Forbidden);
-        assert_eq!((reply.kind, reply.condition, reply.reason), ("auth", "forbidden", None));
+        assert_eq!(
+            (reply.kind, reply.condition, reply.reason),
+            ("auth", "forbidden", None)
+        );
         for reason in Reason::ALL {
             let reply = ErrorReply::for_reason(reason);
             assert_eq!(reply.reason.is_none(), reason == Reason::Forbidden);

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use capsd::cli::Exit;
 use capsd::cli::check::{CheckArguments, report};
 use serde_json::Value;
 
 use crate::{LEAST, Machine};
 
 /// Exit code, standard output and standard error for a configuration in a file.
-fn check(machine: &Machine, text: &str, json: bool) -> (u8, String, String) {
+fn check(machine: &Machine, text: &str, json: bool) -> (Exit, String, String) {
     let text = text.replace("$SECRET", machine.path("secret").to_str().unwrap());
     let arguments = CheckArguments {
         config: machine.file("capsd.toml", text, 0o644),
@@ -24,7 +25,7 @@ fn check(machine: &Machine, text: &str, json: bool) -> (u8, String, String) {
 fn a_usable_configuration_is_summarised_and_shown_as_it_is_in_force() {
     let machine = Machine::new();
     let (code, output, errors) = check(&machine, LEAST, false);
-    assert_eq!((code, &errors[..]), (0, ""));
+    assert_eq!((code, &errors[..]), (Exit::Done, ""));
     let (summary, in_force) = output.split_once("\n# Every value in force:\n").unwrap();
     let expected = format!(
         "usable: {config}\n\n\
@@ -47,7 +48,7 @@ fn a_faulty_one_is_said_on_standard_error_alone() {
     let text = format!("{LEAST}[log]\nlevel = 'loud'\nfromat = 'json'\n");
     let machine = Machine::new();
     let (code, output, errors) = check(&machine, &text, false);
-    assert_eq!((code, &output[..]), (2, ""));
+    assert_eq!((code, &output[..]), (Exit::Usage, ""));
     let path = machine.path("capsd.toml");
     for (line, word) in [(6, "`log.level`"), (7, "`log.fromat`")] {
         assert!(
@@ -64,7 +65,7 @@ fn json_says_the_same() {
     let machine = Machine::new();
     let (code, output, _) = check(&machine, LEAST, true);
     let usable: Value = serde_json::from_str(&output).unwrap();
-    assert_eq!((code, &usable["usable"]), (0, &true.into()));
+    assert_eq!((code, &usable["usable"]), (Exit::Done, &true.into()));
     assert_eq!(usable["configuration"]["resolver"]["deadline"], "5s");
     assert_eq!(
         usable["configuration"]["component"][0]["jid"],
@@ -77,7 +78,7 @@ fn json_says_the_same() {
     let faulty: Value = serde_json::from_str(&output).unwrap();
     assert_eq!(
         (code, &errors[..], &faulty["usable"]),
-        (2, "", &false.into())
+        (Exit::Usage, "", &false.into())
     );
     assert_eq!(faulty["faults"][0]["line"], 6);
     assert_eq!(faulty["faults"][0]["key"], "hot.max-bytes");
@@ -90,10 +91,7 @@ fn a_missing_file_is_not_usable() {
         json: false,
     };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
-    assert_eq!(
-        report(&arguments, &mut output, &mut errors),
-        Exit::Usage
-    );
+    assert_eq!(report(&arguments, &mut output, &mut errors), Exit::Usage);
     assert!(output.is_empty());
     assert!(
         String::from_utf8(errors)
