@@ -1,11 +1,11 @@
 -- capsd beside Prosody 0.12 or later.
 --
--- Copy this file to /etc/prosody/conf.d/, replace example.org by your domain and CHANGE-ME by a long random secret, give the same
--- secret to capsd, then run `prosodyctl check config` and reload or restart Prosody. mod_privilege comes with Debian's package
--- prosody-modules; elsewhere: `prosodyctl install --server=https://modules.prosody.im/rocks/ mod_privilege`.
+-- Copy this file to /etc/prosody/conf.d/ (readable by the group prosody, not by others: it holds a secret), replace example.org by your
+-- domain and CHANGE-ME by a long random secret, and give the same secret to capsd. Then run `prosodyctl check config` and restart
+-- Prosody; a reload does not add hosts. mod_privilege is in Debian's package prosody-modules.
 --
--- If another file configures this VirtualHost already, move the lines below into it: a second block adds to the first, but an option
--- that stands in both, such as modules_enabled, is taken from the one that is read last.
+-- If your VirtualHost stands in another file, its block there and the one below are joined; but of an option that both set, such as
+-- modules_enabled, the one that is read last counts, so move these lines into your block then.
 
 VirtualHost "example.org"
 	modules_enabled = { "privilege" } -- in addition to the modules that are enabled for all hosts
