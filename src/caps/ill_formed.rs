@@ -16,13 +16,13 @@ pub enum IllFormed {
     #[error("a string holds a character that is not allowed in XML 1.0")]
     NotXml,
     /// 0115: two identities with the same category, type, language and name.
-    #[error("two identities are the same: {0} (XEP-0115 section 5.4)")]
+    #[error("two identities are the same: {0:?} (XEP-0115 section 5.4)")]
     RepeatedIdentity(String),
     /// 0115: the same feature twice.
-    #[error("the feature {0} is there twice (XEP-0115 section 5.4)")]
+    #[error("the feature {0:?} is there twice (XEP-0115 section 5.4)")]
     RepeatedFeature(String),
     /// 0115: two forms with the same FORM_TYPE.
-    #[error("two forms have the FORM_TYPE {0} (XEP-0115 section 5.4)")]
+    #[error("two forms have the FORM_TYPE {0:?} (XEP-0115 section 5.4)")]
     RepeatedForm(String),
     /// 0115: a form whose FORM_TYPE has values that differ. 0390: a form whose FORM_TYPE is not exactly one value.
     #[error("a form has more than one FORM_TYPE, or an empty one (XEP-0115 section 5.4, XEP-0068)")]

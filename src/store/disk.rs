@@ -29,6 +29,7 @@ use sled::Mode;
 
 use crate::caps::{CapsKey, DiscoInfo, Policy, Verdict, verify::verify_canonical};
 
+use super::confirmed::Confirmed;
 use super::directory::FORMAT;
 use super::engine::{Fault, Flusher, guarded};
 use super::record::{ContentId, Names, Record};
@@ -39,8 +40,11 @@ const RECOUNT_STEP: usize = 2048;
 /// The length of a value in `uses`: a content id and the size of the entry in four bytes.
 const USE_LEN: usize = 36;
 
-/// How much memory the marks of used entries may take: 2^23 bits, one megabyte.
-const MARKS_MAX: u64 = 1 << 23;
+/// The fewest and the most marks of used entries; the most are two megabytes.
+const MARKS: (u64, u64) = (1 << 16, 1 << 24);
+
+/// How many marks there are for each entry, so that few entries share one.
+const MARKS_PER_ENTRY: u64 = 16;
 
 /// What was found under a key.
 #[derive(Debug)]
@@ -51,6 +55,15 @@ pub(super) enum Found {
     Damaged,
     /// This content, with these keys and nodes; not yet checked against the key.
     Entry(Names, DiscoInfo),
+}
+
+/// Some entries, in the order of their content ids.
+#[derive(Debug, Default)]
+pub(super) struct Legible {
+    /// What each is known by, and its content; not yet checked against its keys.
+    pub(super) entries: Vec<(Names, DiscoInfo)>,
+    /// The content id to go on with, if there is one.
+    pub(super) next: Option<[u8; 32]>,
 }
 
 /// What an attempt to evict did.
@@ -99,6 +112,8 @@ pub(super) struct Disk {
     totals: Totals,
     recount: Option<Recount>,
     marks: Marks,
+    /// Whether less was found than a flush had confirmed.
+    shortened: bool,
 }
 
 /// How many entries there are, and what they take.
@@ -119,6 +134,37 @@ impl Totals {
     fn take(&mut self, size: u64) {
         self.entries = self.entries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size);
+    }
+}
+
+/// What is saved at every flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counters {
+    totals: Totals,
+    next_use: u64,
+    /// Whether nothing was written after it.
+    clean: bool,
+}
+
+impl Counters {
+    fn to_bytes(self) -> Vec<u8> {
+        let numbers = [self.totals.entries, self.totals.bytes, self.next_use];
+        let mut bytes = numbers.map(u64::to_be_bytes).concat();
+        bytes.push(self.clean.into());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Counters> {
+        let (numbers, clean) = bytes.split_at_checked(24)?;
+        let number = |place: usize| number64(&numbers[place * 8..][..8]);
+        Some(Counters {
+            totals: Totals {
+                entries: number(0)?,
+                bytes: number(1)?,
+            },
+            next_use: number(2)?,
+            clean: clean == [1],
+        })
     }
 }
 
@@ -154,8 +200,8 @@ struct Marks {
 impl Marks {
     fn new(max_entries: u64) -> Marks {
         let bits = max_entries
-            .saturating_mul(2)
-            .clamp(64, MARKS_MAX)
+            .saturating_mul(MARKS_PER_ENTRY)
+            .clamp(MARKS.0, MARKS.1)
             .next_power_of_two();
         Marks {
             bits: vec![0; (bits / 64) as usize],
@@ -207,11 +253,16 @@ impl Disk {
             };
             let newest = uses.last()?.and_then(|(place, _)| number64(&place));
             let counters = meta.get("counters")?;
-            let counters = counters.and_then(|bytes| read_counters(&bytes));
-            if let Some((totals, true)) = counters {
+            let mut counters = counters
+                .and_then(|bytes| Counters::from_bytes(&bytes))
+                .unwrap_or_default();
+            let clean = counters.clean || newest.is_none();
+            if counters.clean {
                 // From the first write on they are not, whatever becomes of this process.
-                meta.insert("counters", write_counters(totals, false))?;
+                counters.clean = false;
+                meta.insert("counters", counters.to_bytes())?;
             }
+            let counters = Counters { clean, ..counters };
             Ok((infos, keys, uses, meta, format, newest, counters))
         });
         let (infos, keys, uses, meta, format, newest, counters) =
@@ -224,13 +275,15 @@ impl Disk {
                 return Err(OpenFault::Fault(Fault::Damage { text }));
             }
         }
+        let io_fault = |error: io::Error| OpenFault::Fault(Fault::from_io(&error));
         let file = path.join("db");
-        let flusher = File::open(&file).and_then(Flusher::new);
-        let identity = FileIdentity::of(&file);
-        let (flusher, identity) = flusher
-            .and_then(|flusher| Ok((flusher, identity?)))
-            .map_err(|error| OpenFault::Fault(Fault::from_io(&error)))?;
-        let (totals, clean) = counters.unwrap_or_default();
+        let identity = FileIdentity::of(&file).map_err(io_fault)?;
+        let confirmed = Confirmed::open(path).map_err(io_fault)?;
+        let reached = confirmed.read().unwrap_or(0);
+        let flusher = File::open(&file)
+            .and_then(|file| Flusher::new(file, confirmed))
+            .map_err(io_fault)?;
+        let after_newest = newest.map_or(0, |place| place.saturating_add(1));
         Ok(Disk {
             db,
             infos,
@@ -240,11 +293,17 @@ impl Disk {
             policy: settings.policy.clone(),
             flusher,
             file: (file, identity),
-            next_use: newest.map_or(0, |place| place.saturating_add(1)),
-            totals,
-            recount: (!clean && newest.is_some()).then(Recount::default),
+            next_use: after_newest.max(counters.next_use).max(reached),
+            totals: counters.totals,
+            recount: (!counters.clean).then(Recount::default),
             marks: Marks::new(settings.max_entries),
+            shortened: counters.next_use < reached,
         })
+    }
+
+    /// Whether less was found at open than a flush had confirmed: something was lost below the engine.
+    pub(super) fn is_shortened(&self) -> bool {
+        self.shortened
     }
 
     /// How many entries there are, and what they take; after a crash an estimate until they were counted again.
@@ -274,6 +333,24 @@ impl Disk {
                 Some((record, info)) => Found::Entry(record.names, info),
                 None => Found::Damaged,
             })
+        })
+    }
+
+    /// At most so many entries whose content ids are not below `from`. What is damaged is left out.
+    pub(super) fn entries_from(&self, from: &[u8; 32], most: usize) -> Result<Legible, Fault> {
+        guarded(|| {
+            let mut entries = Vec::new();
+            let mut rows = self.infos.range(from.as_slice()..);
+            for row in rows.by_ref().take(most) {
+                let (id, value) = row?;
+                let entry = ContentId::from_bytes(&id)
+                    .and_then(|id| decode(&id, &value))
+                    .map(|(record, info)| (record.names, info));
+                entries.extend(entry);
+            }
+            let next = rows.next().transpose()?;
+            let next = next.and_then(|(id, _)| id.as_ref().try_into().ok());
+            Ok(Legible { entries, next })
         })
     }
 
@@ -425,13 +502,13 @@ impl Disk {
             let text = "its data file was removed or replaced".to_owned();
             return Err(Fault::Damage { text });
         }
-        guarded(|| {
-            let clean = clean && self.recount.is_none();
-            self.meta
-                .insert("counters", write_counters(self.totals, clean))?;
-            Ok(())
-        })?;
-        self.flusher.start(&self.db);
+        let counters = Counters {
+            totals: self.totals,
+            next_use: self.next_use,
+            clean: clean && self.recount.is_none(),
+        };
+        guarded(|| self.meta.insert("counters", counters.to_bytes()).map(drop))?;
+        self.flusher.start(&self.db, self.next_use);
         Ok(())
     }
 
@@ -543,22 +620,4 @@ fn number64(bytes: &[u8]) -> Option<u64> {
 fn read_use(row: &[u8]) -> Option<(ContentId, u64)> {
     let (id, size) = row.split_at_checked(32)?;
     Some((ContentId::from_bytes(id)?, number32(size)?.into()))
-}
-
-fn write_counters(totals: Totals, clean: bool) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(17);
-    bytes.extend_from_slice(&totals.entries.to_be_bytes());
-    bytes.extend_from_slice(&totals.bytes.to_be_bytes());
-    bytes.push(clean.into());
-    bytes
-}
-
-fn read_counters(bytes: &[u8]) -> Option<(Totals, bool)> {
-    let (entries, rest) = bytes.split_at_checked(8)?;
-    let (size, clean) = rest.split_at_checked(8)?;
-    let totals = Totals {
-        entries: number64(entries)?,
-        bytes: number64(size)?,
-    };
-    Some((totals, clean == [1]))
 }

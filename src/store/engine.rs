@@ -12,6 +12,8 @@ use std::sync::{Once, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use super::confirmed::Confirmed;
+
 /// Why an operation on the store failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -189,25 +191,28 @@ fn quiet_guarded_panics() {
 
 /// The thread that makes durable what was written.
 pub(super) struct Flusher {
-    work: mpsc::Sender<sled::Db>,
+    work: mpsc::Sender<(sled::Db, u64)>,
     done: mpsc::Receiver<Result<(), Fault>>,
 }
 
 impl Flusher {
-    /// Starts the thread; `file` is the engine's data file.
+    /// Starts the thread; `file` is the engine's data file, `confirmed` where it is noted how far a flush reached.
     ///
     /// The engine waits until the written ranges are on the disk (`sync_file_range`), but a file that has grown is only
     /// whole after a power cut if its size was synced as well; hence the file.
-    pub(super) fn new(file: File) -> io::Result<Flusher> {
-        let (work, jobs) = mpsc::channel::<sled::Db>();
+    pub(super) fn new(file: File, confirmed: Confirmed) -> io::Result<Flusher> {
+        let (work, jobs) = mpsc::channel::<(sled::Db, u64)>();
         let (report, done) = mpsc::channel();
         thread::Builder::new()
             .name("store-flush".to_owned())
             .spawn(move || {
-                for db in jobs {
+                for (db, next_use) in jobs {
                     let flushed = guarded(|| db.flush().map(drop));
-                    let synced = flushed
-                        .and_then(|()| file.sync_data().map_err(|error| Fault::from_io(&error)));
+                    let synced = flushed.and_then(|()| {
+                        file.sync_data()
+                            .and_then(|()| confirmed.write(next_use))
+                            .map_err(|error| Fault::from_io(&error))
+                    });
                     // This may be the last handle, and closing may fail as well.
                     let closed = guarded(|| {
                         drop(db);
@@ -221,10 +226,10 @@ impl Flusher {
         Ok(Flusher { work, done })
     }
 
-    /// Begins a flush. One at a time: the one before must have ended.
-    pub(super) fn start(&self, db: &sled::Db) {
+    /// Begins a flush of all entries before that place in the order of use. One at a time: the one before must have ended.
+    pub(super) fn start(&self, db: &sled::Db, next_use: u64) {
         // Where the thread is gone, the end of the flush is what says so.
-        let _ = self.work.send(db.clone());
+        let _ = self.work.send((db.clone(), next_use));
     }
 
     /// How the flush that was begun has ended, or `None` if it has not within `patience`.

@@ -6,6 +6,8 @@
 //! | `engine` | guarded calls to sled, faults, the flush thread |
 //! | `disk` | the trees, the order of writes, eviction, counters |
 //! | `record` | the bytes of one value |
+//! | `confirmed` | the note of how far the last flush reached |
+//! | `salvage` | taking over what is legible from a damaged store |
 //! | `backlog` | what is not confirmed on disk yet |
 //! | `upkeep` | writing, flushing, evicting, coming back after a fault |
 //!
@@ -23,7 +25,8 @@
 //! |---|---|
 //! | one value is damaged, or does not have its hash | it is removed, counted, and was never there |
 //! | disk full, I/O error, a disk that does not answer | memory only; what can be read is still read; tried again after 1 s, then at growing intervals of at most a minute |
-//! | the engine gives up on its files | memory only; opened anew at once; what cannot be opened, or gives up a second time, is set aside and a fresh one begun |
+//! | the engine gives up on its files | memory only; opened anew at once |
+//! | it cannot open them, gives up again, or has less than a flush confirmed | set aside and a fresh one begun; what is legible is taken over |
 //!
 //! Everything that is put stays in memory, within bounds, until a flush has confirmed it, and is written again after a
 //! fault. So the disk may fail at any moment and what was learned meanwhile still gets there.
@@ -33,10 +36,12 @@
 //! No JID (a node URL that could be one is not kept), no time, nothing about who announced what.
 
 mod backlog;
+mod confirmed;
 pub mod directory;
 mod disk;
 mod engine;
 mod record;
+mod salvage;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -56,6 +61,7 @@ use directory::{Obstacle, StoreDirectory};
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
 use record::Names;
+use salvage::Salvage;
 use upkeep::Trouble;
 
 /// How long the last flush may take when the store is closed.
@@ -142,6 +148,8 @@ pub struct Store {
     trouble: Option<Trouble>,
     /// How often the engine gave up on the present files while they were open.
     gave_up: u32,
+    /// The damaged database that was set aside last, as long as it is being read.
+    salvage: Option<Salvage>,
     /// How many values were found damaged.
     discarded: u64,
     backlog: Backlog,
@@ -180,6 +188,7 @@ impl Store {
             writable: false,
             trouble: None,
             gave_up: 0,
+            salvage: None,
             discarded: 0,
             backlog: Backlog::default(),
             removals: VecDeque::new(),
@@ -246,10 +255,10 @@ impl Store {
             return;
         }
 
+        self.end_flush(Duration::ZERO);
         self.make_room();
         self.backlog.push(names, content);
         self.dirty = true;
-        self.end_flush(Duration::ZERO);
         self.write_some();
         if self.backlog.wants_flush() {
             self.start_flush(false);
@@ -288,6 +297,7 @@ impl Store {
         self.write_some();
         self.evict_some();
         self.count_some();
+        self.salvage_some();
         self.flush_if_due();
         self.show();
         self.next_tick()
@@ -384,6 +394,9 @@ impl Drop for Store {
             } else {
                 disk.close();
             }
+        }
+        if let Some(salvage) = self.salvage.take() {
+            salvage.close();
         }
     }
 }

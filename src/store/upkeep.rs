@@ -8,6 +8,7 @@ use crate::metrics::{Eviction, StoreOperation, Tier};
 use super::directory::{Obstacle, StoreDirectory};
 use super::disk::{Disk, DiskSettings, Evicted, OpenFault};
 use super::engine::{FLUSH_PATIENCE, Fault};
+use super::salvage::Salvage;
 use super::{Store, StoreRefusal};
 
 /// The shortest pause between two attempts to use a failing disk again; it doubles from one to the next.
@@ -70,15 +71,20 @@ impl Store {
                  and the file is written again"
             );
         }
-        if self.gave_up >= GIVEN_UP {
-            let text = "the storage engine gave up on it again and again".to_owned();
-            self.set_aside(directory, &Fault::Damage { text })?;
-        }
         let disk = match self.open_files(directory) {
             Err(OpenFault::Fault(fault)) if fault.is_damage() => {
                 self.metrics.store_errors.get(StoreOperation::Open).inc();
-                self.set_aside(directory, &fault)?;
+                self.set_aside(directory, &fault.to_string())?;
                 self.open_files(directory)
+            }
+            Ok(disk) if disk.is_shortened() => {
+                self.metrics.store_errors.get(StoreOperation::Open).inc();
+                let cause = "entries are missing that the disk had confirmed";
+                self.begin_anew(directory, disk, cause)?
+            }
+            Ok(disk) if self.gave_up >= GIVEN_UP => {
+                let cause = "the storage engine gave up on it again";
+                self.begin_anew(directory, disk, cause)?
             }
             opened => opened,
         };
@@ -101,7 +107,21 @@ impl Store {
         Disk::open(&directory.engine(), settings)
     }
 
-    fn set_aside(&mut self, directory: &StoreDirectory, fault: &Fault) -> Result<(), Obstacle> {
+    /// Sets aside a database that opens but is not sound, and opens a fresh one that takes over what is legible.
+    fn begin_anew(
+        &mut self,
+        directory: &StoreDirectory,
+        damaged: Disk,
+        cause: &str,
+    ) -> Result<Result<Disk, OpenFault>, Obstacle> {
+        self.set_aside(directory, cause)?;
+        if let Some(salvage) = self.salvage.replace(Salvage::of(damaged)) {
+            salvage.close();
+        }
+        Ok(self.open_files(directory))
+    }
+
+    fn set_aside(&mut self, directory: &StoreDirectory, cause: &str) -> Result<(), Obstacle> {
         let date = self.opened_date + self.now.saturating_duration_since(self.opened);
         let (aside, removed) = directory
             .set_aside(date)
@@ -110,10 +130,11 @@ impl Store {
         self.metrics.store_set_aside.inc();
         tracing::error!(
             store = %self.settings.path.display(),
-            cause = %fault,
+            cause,
             aside = %aside.display(),
-            "the store was damaged: it is kept under another name and a fresh one was begun; what it held will be \
-             learned again. Check the disk, and remove the damaged one when nobody wants to look at it"
+            "the store was damaged: it is kept under another name and a fresh one was begun; what is still legible of \
+             it is taken over, the rest will be learned again. Check the disk, and remove the damaged one when nobody \
+             wants to look at it"
         );
         for path in removed {
             tracing::warn!(removed = %path.display(), "removed the oldest of the damaged stores");
@@ -355,6 +376,29 @@ impl Store {
         }
     }
 
+    /// Takes over one step of what is legible of a store that was set aside.
+    pub(super) fn salvage_some(&mut self) {
+        if !self.is_usable() || self.flushing_since.is_some() || self.backlog.wants_flush() {
+            return;
+        }
+        let Some(salvage) = &mut self.salvage else {
+            return;
+        };
+        if let Some(entries) = salvage.next(&self.settings.policy) {
+            for (names, info) in entries {
+                self.backlog.push(names, info.encode());
+            }
+            self.write_some();
+        } else if let Some(salvage) = self.salvage.take() {
+            tracing::info!(
+                store = %self.settings.path.display(),
+                entries = salvage.taken(),
+                "took over what was legible of the damaged store"
+            );
+            salvage.close();
+        }
+    }
+
     /// Flushes if it is time to.
     pub(super) fn flush_if_due(&mut self) {
         if self.dirty && self.now >= self.last_flush + self.settings.flush_interval {
@@ -365,11 +409,12 @@ impl Store {
     /// When there will be something to do.
     pub(super) fn next_tick(&self) -> std::time::Instant {
         let counting = self.disk.as_ref().is_some_and(Disk::is_counting);
+        let busy = counting || self.salvage.is_some() || self.has_unwritten() || self.is_over();
         let flush_due = self.last_flush + self.settings.flush_interval;
         match &self.trouble {
             Some(trouble) if !self.writable => trouble.retry_at.max(self.now + STEP_PAUSE),
             _ if self.flushing_since.is_some() => self.now + FLUSH_POLL,
-            _ if self.has_unwritten() || self.is_over() || counting => self.now + STEP_PAUSE,
+            _ if busy => self.now + STEP_PAUSE,
             _ if self.dirty => flush_due.max(self.now + STEP_PAUSE),
             _ => self.now + self.settings.flush_interval,
         }

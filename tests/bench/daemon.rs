@@ -30,10 +30,11 @@ impl Daemon {
         let text = format!(
             "[[component]]\njid = 'caps.example.org'\nserver = '{server}'\nsecret-file = '{}'\n\
              [store]\npath = '{}'\ncache = '{cache}'\n[hot]\nmax-bytes = '32MiB'\n\
-             [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n\
+             [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n{}\
              [limits]\nqueries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'\n[log]\nlevel = 'warn'\n",
             secret.display(),
-            store.display()
+            store.display(),
+            std::env::var("BENCH_EXTRA").unwrap_or_default()
         );
         std::fs::write(&config, text).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_capsd"))
@@ -80,6 +81,18 @@ impl Daemon {
             .find(|line| line.strip_prefix(name).is_some_and(|l| l.starts_with(' ')));
         let line = line.unwrap_or_else(|| panic!("no metric {name}"));
         line[name.len()..].trim().parse::<f64>().unwrap() as u64
+    }
+
+    /// Waits until a metric has that value.
+    pub(crate) fn wait_for(&self, name: &str, value: u64) {
+        let began = Instant::now();
+        while self.metric(name) != value {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "{name} is not {value}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The processor time that it took so far.

@@ -163,6 +163,8 @@ fn memory() {
     let mut link = server.accept();
     let empty = daemon.resident();
     link.announce(HOLDERS, ENTRIES);
+    daemon.wait_for("capsd_holders", HOLDERS as u64);
+    let announced = daemon.resident();
     let everything = Load::each(ENTRIES);
     link.query(&everything, WINDOW);
     link.query(&everything, WINDOW);
@@ -170,10 +172,11 @@ fn memory() {
     assert_eq!(daemon.metric("capsd_holders"), HOLDERS as u64);
     assert_eq!(daemon.metric("capsd_upstream_queries_sent_total"), 0);
     println!(
-        "memory: {} MiB resident with {ENTRIES} entries stored, {} hot and {HOLDERS} holders (sled cache 8 MiB); {} MiB at first; peak {} MiB",
+        "memory: {} MiB resident with {ENTRIES} entries stored, {} hot and {HOLDERS} holders (sled cache 8 MiB); {} MiB at first, {} MiB once announced; peak {} MiB",
         daemon.resident() >> 20,
         daemon.metric("capsd_cache_entries{tier=\"hot\"}"),
         empty >> 20,
+        announced >> 20,
         daemon.peak() >> 20
     );
 }

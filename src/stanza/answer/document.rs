@@ -23,6 +23,12 @@ pub enum QueryError {
         /// What it said.
         cause: rxml::Error,
     },
+    /// Something other than comments follows the root.
+    #[error("something follows the end of the root element, near byte {offset}")]
+    AfterRoot {
+        /// Where the root ends, in bytes.
+        offset: usize,
+    },
     /// The document ends before its root does; an empty file, too.
     #[error("the document ends before its root element does")]
     Incomplete,
@@ -41,7 +47,7 @@ pub enum QueryError {
     TooDeep,
 }
 
-/// Reads a document whose root is the `<query/>`. Comments before and within it are passed over.
+/// Reads a document whose root is the `<query/>`. Comments are passed over.
 ///
 /// An answer over the limits is no error: it is marked [`too_large`](Answer::too_large).
 ///
@@ -112,6 +118,8 @@ struct Document<'a> {
     len: usize,
     /// How many elements are open.
     depth: usize,
+    /// Whether the root has begun.
+    begun: bool,
 }
 
 impl<'a> Document<'a> {
@@ -124,9 +132,10 @@ impl<'a> Document<'a> {
         };
         Document {
             parser: Parser::with_options(options),
-            rest: bytes,
+            rest: without_comments(bytes),
             len: bytes.len(),
             depth: 0,
+            begun: false,
         }
     }
 
@@ -147,26 +156,55 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// The next event; `None` once the root has ended.
     fn next(&mut self) -> Result<Option<Event>, QueryError> {
+        if self.depth == 0 && self.begun {
+            return self.end().map(|()| None);
+        }
+        let offset = self.len - self.rest.len();
         let event = match self.parser.parse(&mut self.rest, true) {
-            Ok(event) => event,
-            Err(EndOrError::NeedMoreData) => return Err(QueryError::Incomplete),
+            Ok(Some(event)) => event,
+            Ok(None) | Err(EndOrError::NeedMoreData) => return Err(QueryError::Incomplete),
             Err(EndOrError::Error(rxml::Error::InvalidEof(_))) => {
                 return Err(QueryError::Incomplete);
             }
-            Err(EndOrError::Error(cause)) => {
-                let offset = self.len - self.rest.len();
-                return Err(QueryError::Xml { offset, cause });
-            }
+            Err(EndOrError::Error(cause)) => return Err(QueryError::Xml { offset, cause }),
         };
         match event {
-            Some(Event::StartElement(..)) => self.depth += 1,
-            Some(Event::EndElement(_)) => self.depth = self.depth.saturating_sub(1),
-            _ => {}
+            // The parser knows comments only within the root.
+            Event::XmlDeclaration(..) => self.rest = without_comments(self.rest),
+            Event::StartElement(..) => {
+                self.begun = true;
+                self.depth += 1;
+            }
+            Event::EndElement(_) => self.depth = self.depth.saturating_sub(1),
+            Event::Text(..) => {}
         }
         match self.depth > MAX_DEPTH {
             true => Err(QueryError::TooDeep),
-            false => Ok(event),
+            false => Ok(Some(event)),
         }
     }
+
+    /// The end of the root: nothing but comments may follow.
+    fn end(&self) -> Result<(), QueryError> {
+        match without_comments(self.rest) {
+            [] => Ok(()),
+            _ => Err(QueryError::AfterRoot {
+                offset: self.len - self.rest.len(),
+            }),
+        }
+    }
+}
+
+/// What follows white space and comments.
+fn without_comments(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes.trim_ascii_start();
+    while let Some(comment) = rest.strip_prefix(b"<!--") {
+        let Some(end) = comment.windows(3).position(|w| w == b"-->") else {
+            return rest;
+        };
+        rest = comment[end + 3..].trim_ascii_start();
+    }
+    rest
 }

@@ -185,7 +185,7 @@ fn documents_that_are_no_query_are_errors() {
 #[test]
 fn declarations_and_comments_are_passed_over() {
     let document = format!(
-        "<?xml version='1.0' encoding='UTF-8'?>\n<!-- a -->{}\n",
+        "<?xml version='1.0' encoding='UTF-8'?>\n<!-- a -->\n<!-- -->{}\n<!-- b -->\n",
         query("<!-- c --><feature var='a'/>")
     );
     let answer = parse_query(document.as_bytes(), LIMITS).unwrap();

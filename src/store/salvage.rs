@@ -1,0 +1,85 @@
+//! Taking over what is still legible from a store that was set aside.
+//!
+//! One bad page costs the entries on it, not the whole store. The damaged database is read from its new place, a few
+//! entries at a time beside the service; where reading fails, it goes on a little further. What is taken over is checked
+//! like anything that is put.
+
+use crate::caps::{DiscoInfo, Policy};
+
+use super::disk::{Disk, Legible, is_verified};
+use super::record::Names;
+
+/// How many entries one step takes at most.
+const STEP: usize = 16;
+
+/// A damaged database that is being read.
+pub(super) struct Salvage {
+    disk: Disk,
+    /// Content ids below this one were looked at.
+    reached: Option<[u8; 32]>,
+    taken: u64,
+}
+
+impl Salvage {
+    pub(super) fn of(disk: Disk) -> Salvage {
+        Salvage {
+            disk,
+            reached: Some([0; 32]),
+            taken: 0,
+        }
+    }
+
+    /// The next entries, with those of their keys that they verify under; `None` when all was looked at.
+    pub(super) fn next(&mut self, policy: &Policy) -> Option<Vec<(Names, DiscoInfo)>> {
+        let from = self.reached?;
+        let legible = self.disk.entries_from(&from, STEP).unwrap_or(Legible {
+            entries: Vec::new(),
+            next: next_page(&from),
+        });
+        self.reached = legible.next;
+        let mut found = legible.entries;
+        for (names, info) in &mut found {
+            names
+                .keys
+                .retain(|key| is_verified(key, info.clone(), policy));
+        }
+        found.retain(|(names, _)| !names.keys.is_empty());
+        self.taken += found.len() as u64;
+        Some(found)
+    }
+
+    /// How many entries were taken over.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Lets go of the damaged database.
+    pub(super) fn close(self) {
+        self.disk.close();
+    }
+}
+
+/// Where to go on after content ids from that one on could not be read: ids are evenly spread, so a step of 1/65,536 of
+/// them is about a page of a million entries, and less than a page of fewer.
+fn next_page(from: &[u8; 32]) -> Option<[u8; 32]> {
+    let page = u16::from_be_bytes([from[0], from[1]]).checked_add(1)?;
+    let mut next = [0; 32];
+    next[..2].copy_from_slice(&page.to_be_bytes());
+    Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unreadable_pages_are_passed_over_up_to_the_last() {
+        let mut from = [0; 32];
+        from[1] = 0xff;
+        from[31] = 7;
+        let mut expected = [0; 32];
+        expected[0] = 1;
+        assert_eq!(next_page(&from), Some(expected));
+        assert_eq!(next_page(&[0xff; 32]), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! The verification core and its commands, against the XEPs, a second implementation and real answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod answers;
+mod commands;
+mod corpus;
+mod hashlib;
+mod pairs;
+mod properties;
+mod rules;
+mod vectors;

@@ -1,0 +1,270 @@
+//! Stores in private directories, and contents whose hashes are computed here, from strings written by hand.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use capsd::caps::{
+    Algorithm, Answer, CapsKey, Family, Identity, Policy, Verdict, VerifiedInfo, verify,
+};
+use capsd::metrics::Metrics;
+use capsd::store::{
+    Learned, Store, StoreRefusal, StoreSettings, StoreState, Stored, standard_keys,
+};
+use sha1::{Digest as _, Sha1};
+
+/// A directory for one store, and how it is opened.
+pub(crate) struct Setup {
+    root: tempfile::TempDir,
+    pub(crate) settings: StoreSettings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) start: Instant,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Setup {
+        let root = tempfile::tempdir().unwrap();
+        Setup {
+            settings: settings(&root.path().join("store")),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            start: Instant::now(),
+            root,
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.settings.path
+    }
+
+    pub(crate) fn try_open(&self) -> Result<Store, StoreRefusal> {
+        open(self.settings.clone(), &self.metrics, self.start)
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        self.try_open().unwrap()
+    }
+
+    /// A moment that many seconds after the start.
+    pub(crate) fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(seconds)
+    }
+
+    /// The names that begin like that in the store's directory, sorted.
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// What the tests open stores with, unless they say otherwise.
+pub(crate) fn settings(path: &Path) -> StoreSettings {
+    StoreSettings {
+        path: path.to_owned(),
+        flush_interval: Duration::from_secs(1),
+        max_entries: 1_000_000,
+        max_bytes: 2 << 30,
+        cache_bytes: 8 << 20,
+        policy: Policy::default(),
+    }
+}
+
+pub(crate) fn open(
+    settings: StoreSettings,
+    metrics: &Arc<Metrics>,
+    now: Instant,
+) -> Result<Store, StoreRefusal> {
+    // 2021-03-04 05:06:07 UTC.
+    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_614_834_367);
+    Store::open(settings, metrics.clone(), now, date)
+}
+
+/// The features of content `number`, in order of octets.
+fn features(number: u32) -> Vec<String> {
+    (0..20)
+        .map(|feature| {
+            format!(
+                "urn:capsd:test:{number:08}:a-feature-with-a-name-as-long-as-real-ones:{feature:02}"
+            )
+        })
+        .collect()
+}
+
+/// The 0115 sha-1 key of content `number`, from its verification string.
+pub(crate) fn key(number: u32) -> CapsKey {
+    let string = format!("client/pc//test<{}<", features(number).join("<"));
+    CapsKey::new(Family::Xep0115, Algorithm::Sha1, &Sha1::digest(string)).unwrap()
+}
+
+/// Content `number`: about 1.4 kB.
+pub(crate) fn info(number: u32) -> VerifiedInfo {
+    let answer = Answer {
+        identities: vec![Identity {
+            category: "client".to_owned(),
+            type_: "pc".to_owned(),
+            lang: String::new(),
+            name: "test".to_owned(),
+        }],
+        own_lang: vec![false],
+        features: features(number),
+        ..Answer::default()
+    };
+    match verify(&key(number), &answer, &Policy::default()) {
+        Verdict::Verified(info) => info,
+        other => panic!("content {number}: {other:?}"),
+    }
+}
+
+/// Content `number` under its sha-1 key alone.
+pub(crate) fn learned(number: u32) -> Learned {
+    Learned {
+        info: info(number),
+        keys: vec![key(number)],
+        nodes: vec!["http://capsd.example".to_owned()],
+    }
+}
+
+/// Content `number` under all its standard keys.
+pub(crate) fn learned_fully(number: u32) -> Learned {
+    let info = info(number);
+    Learned {
+        keys: standard_keys(&info, &Policy::default()),
+        info,
+        nodes: vec!["http://capsd.example".to_owned()],
+    }
+}
+
+/// Whether content `number` is stored; what is stored must be it.
+pub(crate) fn has(store: &mut Store, number: u32) -> bool {
+    match store.get(&key(number)) {
+        Some(Stored { info: found, .. }) => {
+            assert_eq!(found, info(number));
+            true
+        }
+        None => false,
+    }
+}
+
+pub(crate) fn is_on_disk(store: &Store) -> bool {
+    store.state() == StoreState::Disk
+}
+
+/// Runs this test program again, for one test, in a process of its own: `wrapper` and its arguments come first, `role` says
+/// what the test is to do there, and `path` where.
+pub(crate) fn run_again(wrapper: &[&str], test: &str, role: &str, path: &Path) -> Command {
+    let program = std::env::current_exe().unwrap();
+    let mut command = match wrapper {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
+    command
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env("CAPSD_TEST_ROLE", role)
+        .env("CAPSD_TEST_STORE", path);
+    command
+}
+
+/// The role that [`run_again`] gave to this process, if it did, and the path.
+pub(crate) fn role() -> Option<(String, PathBuf)> {
+    let role = std::env::var("CAPSD_TEST_ROLE").ok()?;
+    Some((role, std::env::var_os("CAPSD_TEST_STORE").unwrap().into()))
+}
+
+/// Says one line to the process that ran this one.
+pub(crate) fn report(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "report: {line}").unwrap();
+    out.flush().unwrap();
+}
+
+/// The text after `report: `, if the line is such a one; the test harness may have begun the line.
+pub(crate) fn reported(line: &str) -> Option<&str> {
+    line.split_once("report: ").map(|(_, text)| text)
+}
+
+/// Runs to the end and gives what was reported.
+pub(crate) fn reports_of(command: &mut Command) -> Vec<String> {
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{:?}: {text}", output.status);
+    text.lines()
+        .filter_map(reported)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Kills a process with SIGKILL when it goes out of sight.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What was logged by this thread.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Runs something and gives its result and what it logged, one string for each line.
+    pub(crate) fn of<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        let result = tracing::subscriber::with_default(subscriber, work);
+        let bytes = std::mem::take(&mut *log.0.lock().unwrap());
+        let text = String::from_utf8(bytes).unwrap();
+        (result, text.lines().map(str::to_owned).collect())
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How many rounds a test of many rounds has: a few by default, many where `CAPSD_LONG=1` is set.
+pub(crate) fn rounds(few: u32, many: u32) -> u32 {
+    match std::env::var("CAPSD_LONG").as_deref() {
+        Ok("1") => many,
+        _ => few,
+    }
+}
+
+/// Copies a directory and all below it.
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
