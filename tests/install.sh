@@ -127,7 +127,8 @@ if $with_python; then
         say "making the private Python environment $venv"
         rm -rf "$venv"
         "$interpreter" -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" >&2
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" >&2 ||
+            die "the Python packages of $requirements could not be installed; see what pip says above"
         printf '%s\n' "$stamp" >"$venv/stamp"
     fi
 fi
