@@ -152,7 +152,13 @@ async def test_directed_presence_is_learned_without_any_other(capsd, make_client
         f"{CAPS_0390}#whirlpool.AAAA",
         "unsupported-algorithm",
     ),
-], ids=["legacy", "unsupported-0115", "unsupported-0390"])
+    (
+        f"<c xmlns='{CAPS_0115}' hash='md5' node='urn:x' ver='1B2M2Y8AsgTpgAmY7PhCfg=='/>",
+        "unsupported",
+        "urn:x#1B2M2Y8AsgTpgAmY7PhCfg==",
+        "unsupported-algorithm",
+    ),
+], ids=["legacy", "unsupported-0115", "unsupported-0390", "md5"])
 async def test_what_cannot_be_verified_is_counted_and_not_stored(capsd, make_client, caps, counted_as, node, reason):
     client, asker = make_client("client", sample(counted_as)), make_client("asker")
     await log_in_all([client, asker])

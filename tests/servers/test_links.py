@@ -5,7 +5,7 @@ import pytest
 from harness.caps import sample
 from harness.client import log_in_all, until_asked
 from harness.processes import until, wait_until
-from harness.servers import COMPONENT, DOMAIN, SECRET
+from harness.servers import COMPONENT, DOMAIN, KINDS, SECRET
 
 UNKNOWN = "unknown.example.org"
 
@@ -82,26 +82,27 @@ async def test_two_connections_that_the_server_accepts_both_go_on(server, make_c
     assert all(capsd.metrics().total("capsd_component_up") == 1 for capsd in capsds)
 
 
-async def test_one_cache_for_two_servers(make_server, make_capsd, make_client):
+async def test_one_cache_beside_two_different_servers(server, make_capsd, make_client, tmp_path):
     """What was learned beside one server is a hit beside the other."""
-    here, there = make_server(), make_server()
-    secret = here.directory / "secret-of-the-second-link"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
+    other = KINDS["ejabberd" if server.kind == "prosody" else "prosody"](tmp_path / "other")
     second = f"""
 [[component]]
 jid = "{COMPONENT}"
-server = "127.0.0.1:{there.component_port}"
-secret-file = "{secret}"
+server = "127.0.0.1:{other.component_port}"
+secret-env = "SECOND_SECRET"
 domains = ["{DOMAIN}"]
 """
-    capsd = make_capsd(here, more_components=second).start()
-    await until(lambda: capsd.metrics().total("capsd_component_up") == 2, lambda: f"both links are up: {capsd.log()[-2000:]}")
-    info = sample("shared")
-    client, asker = make_client("client", info, server=here), make_client("asker", server=there)
-    await log_in_all([client, asker])
-    client.announce()
-    await until_asked(client)
-    await capsd.until_idle()
-    assert (await asker.ask(info.node_0115())).info.covered() == info.covered()
-    assert capsd.queries() == 1
+    try:
+        other.start()
+        capsd = make_capsd(server, more_components=second, environment={"SECOND_SECRET": SECRET}).start()
+        await until(lambda: capsd.metrics().total("capsd_component_up") == 2, lambda: f"both links are up: {capsd.log()[-2000:]}")
+        info = sample("shared")
+        client, asker = make_client("client", info), make_client("asker", server=other)
+        await log_in_all([client, asker])
+        client.announce()
+        await until_asked(client)
+        await capsd.until_idle()
+        assert (await asker.ask(info.node_0115())).info.covered() == info.covered()
+        assert capsd.queries() == 1
+    finally:
+        other.kill()

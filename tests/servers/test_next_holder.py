@@ -73,6 +73,24 @@ async def test_without_an_honest_holder_there_is_an_error_and_nothing_is_stored(
     assert all(len(holder.caps_questions) <= 1 for holder in holders), "a failure is remembered against its holder"
 
 
+async def test_a_holder_that_died_without_a_word_is_passed_over(server, make_capsd, make_client):
+    """ejabberd does not report a broken connection, so capsd goes on to believe in that holder until it asks."""
+    capsd = make_capsd(server, resolver=RESOLVER + '\nresolve = "on-demand"').start()
+    info = sample("dead-holder")
+    dead, good, asker = make_client("dead", info), make_client("good", info), make_client("asker")
+    await log_in_all([dead, good, asker])
+    before = capsd.presences_heard()
+    dead.announce()
+    good.announce()
+    await capsd.until_heard(before, 2)
+    dead.abort()
+    begin = time.monotonic()
+    reply = await asker.ask(info.node_0115())
+    assert time.monotonic() - begin < DEADLINE
+    assert reply.info.covered() == info.covered()
+    assert len(good.caps_questions) == 1
+
+
 async def test_a_new_holder_is_asked_after_the_others_have_failed(capsd, make_client):
     info = sample("late-honesty")
     bad, good, asker = make_client("bad", info, mode="error"), make_client("good", info), make_client("asker")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -51,7 +52,7 @@ class Capsd:
     `settings` are tables of the configuration, as text: {"resolver": 'deadline = "2s"'}; those given here replace the defaults below.
     """
 
-    def __init__(self, directory, server, secret=SECRET, jid=COMPONENT, component_settings="", more_components="", flush_interval="200ms", **settings):
+    def __init__(self, directory, server, secret=SECRET, jid=COMPONENT, component_settings="", more_components="", flush_interval="200ms", environment=None, **settings):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.http_port, = free_ports(1)
@@ -76,7 +77,7 @@ domains = ["{DOMAIN}"]
 """
             + "\n".join(f"[{name}]\n{text}\n" for name, text in tables.items())
         )
-        self.process = Process("capsd", [binary(), "run", "--config", str(self.config)], self.directory / "capsd.log")
+        self.process = Process("capsd", [binary(), "run", "--config", str(self.config)], self.directory / "capsd.log", environment and os.environ | environment)
 
     # Process
 
@@ -115,6 +116,10 @@ domains = ["{DOMAIN}"]
     def kill(self):
         """SIGKILL."""
         self.process.kill()
+
+    def reload(self):
+        """SIGHUP: capsd reads its configuration again."""
+        self.process.child.send_signal(signal.SIGHUP)
 
     def restart(self, linked=True):
         """Stops and starts again with the same store."""
