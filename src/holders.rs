@@ -108,12 +108,14 @@ struct Shared {
 }
 
 /// What a new announcement means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// The holder.
     pub holder: HolderId,
     /// Whether all keys of the announcement are known to be stored.
     pub known: bool,
+    /// What the holder announced before, if it was something else.
+    pub replaced: Option<Announcement>,
 }
 
 /// A holder as the resolver sees it.
@@ -270,10 +272,12 @@ impl Holders {
         self.failures -= holder.failures.take().map_or(0, |failures| failures.len());
         let generation = holder.generation;
         let before = std::mem::replace(&mut holder.announcement, shared);
+        let mut replaced = None;
         if before == shared {
             self.release(shared);
         } else {
-            if before != NO_ANNOUNCEMENT {
+            if let Some(Some(old)) = self.shared.get(before as usize) {
+                replaced = Some(old.announcement.clone());
                 self.unlist(slot, before);
                 self.release(before);
             }
@@ -283,7 +287,11 @@ impl Holders {
         }
         let id = HolderId { slot, generation };
         self.holder(id)?;
-        Some(Noted { holder: id, known })
+        Some(Noted {
+            holder: id,
+            known,
+            replaced,
+        })
     }
 
     fn insert(&mut self, link: LinkId, address: &str, seen: u32) -> Option<u32> {

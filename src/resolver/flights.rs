@@ -225,6 +225,9 @@ impl<W> Flights<W> {
         else {
             return effects;
         };
+        if let Some(replaced) = &noted.replaced {
+            self.replaced(noted.holder, replaced);
+        }
         let mut missing = Vec::new();
         for key in &announcement.keys {
             match self.by_key.get(key).copied() {
@@ -244,6 +247,14 @@ impl<W> Flights<W> {
             }
         }
         effects
+    }
+
+    /// A holder took back what it announced before it was asked for it: that announcement was never verified.
+    fn replaced(&self, holder: HolderId, announcement: &Announcement) {
+        let in_flight = |key: &CapsKey| self.by_key.contains_key(key);
+        if announcement.keys.iter().any(in_flight) && !self.asked.contains_key(&holder) {
+            self.metrics.announcements_unverified.inc();
+        }
     }
 
     /// A holder joins a flight that is in progress; if it was asked before, it may be asked again.
@@ -438,7 +449,9 @@ impl<W> Flights<W> {
             self.by_key.remove(key);
         }
         for question in &flight.questions {
-            self.forget_question(*question);
+            if let Some(question) = self.forget_question(*question) {
+                self.count_end(&question, UpstreamResult::Gone);
+            }
         }
         if flight.uncounted && !flight.waiters.is_empty() {
             self.metrics.lookups.get(LookupResult::Negative).inc();
@@ -722,8 +735,23 @@ impl<W> Flights<W> {
         self.holders.expire(now, EXPIRE_STEP);
         self.accounts.sweep();
         self.domains.sweep();
+        self.shrink();
         self.measure();
         effects
+    }
+
+    /// Gives back what a burst of flights made the tables grow to.
+    fn shrink(&mut self) {
+        const KEEP: usize = 1024;
+        if self.flights.capacity() > KEEP.max(self.flights.len() * 8) {
+            self.flights.shrink_to(KEEP);
+            self.by_key.shrink_to(KEEP);
+            self.questions.shrink_to(KEEP);
+            self.asked.shrink_to(KEEP);
+        }
+        if self.timers.capacity() > KEEP.max(self.timers.len() * 8) {
+            self.timers.shrink_to(KEEP);
+        }
     }
 
     fn overdue(&mut self, now: Instant, id: QuestionId, effects: &mut Vec<Effect<W>>) {
