@@ -34,10 +34,20 @@ def server(make_server):
     return make_server()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Shows with a failure what each capsd of the test has logged."""
+    report = yield
+    if report.failed:
+        for daemon in getattr(item, "daemons", []):
+            report.sections.append((f"log of {daemon.config}", daemon.log()[-5000:]))
+    return report
+
+
 @pytest.fixture
-def make_capsd(tmp_path_factory):
+def make_capsd(request, tmp_path_factory):
     """Makes a capsd beside a server, not yet started; it is killed after the test."""
-    daemons = []
+    daemons = request.node.daemons = []
 
     def make(server, **options):
         daemon = Capsd(tmp_path_factory.mktemp("capsd"), server, **options)

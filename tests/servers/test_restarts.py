@@ -40,13 +40,15 @@ async def test_the_server_is_restarted_under_capsd(make_server, make_capsd, make
     client, asker = make_client("client", info, server=server), make_client("asker", server=server)
     await log_in_all([client, asker])
     await learn(capsd, client, asker)
+    told = capsd.messages_heard()
     server.stop() if ending == "restart" else server.kill()
     await until(lambda: capsd.metrics().total("capsd_component_up") == 0, "capsd notices")
     assert capsd.get("/healthz")[0] == 200, "HTTP works meanwhile"
     server.start()
     asker = await make_client("asker", server=server).log_in()
     await served_again(capsd, asker, info)
-    # It learns again, too.
+    # It learns again, too, once the server has told it its privileges anew.
+    await until(lambda: capsd.messages_heard() > told, "the server has told capsd its privileges")
     fresh = make_client("client", sample("after-server-restart"), server=server)
     await fresh.log_in()
     await learn(capsd, fresh, asker)

@@ -102,7 +102,7 @@ domains = ["{DOMAIN}"]
         self.process.require_running()
         if self.get("/readyz")[0] != 200:
             return False
-        return self.metrics().total("capsd_component_stanzas_total", direction="in", kind="message") > 0
+        return self.messages_heard() > 0
 
     def wait_linked(self, timeout=15):
         """Waits until `linked`."""
@@ -150,6 +150,10 @@ domains = ["{DOMAIN}"]
     def queries(self):
         """How many disco#info queries have left capsd since it started."""
         return int(self.metrics().total("capsd_upstream_queries_sent_total"))
+
+    def messages_heard(self):
+        """How many messages the server has sent to capsd since it started; servers tell privileges by them."""
+        return self.metrics().total("capsd_component_stanzas_total", direction="in", kind="message")
 
     def presences_heard(self):
         """How many presences the server has sent to capsd since it started."""

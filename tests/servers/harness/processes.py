@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 # Below the range that the kernel gives to outgoing connections, so that a port stays free while its server restarts.
 PORT_RANGE = range(20000, 32000)
@@ -85,7 +86,9 @@ class Process:
         return self.child is not None and self.child.poll() is None
 
     def text(self):
-        """Everything that the process has printed so far."""
+        """Everything that the process has printed so far, over all its starts."""
+        if not Path(self.output).exists():
+            return ""
         with open(self.output, encoding="utf-8", errors="replace") as output:
             return output.read()
 
