@@ -7,7 +7,8 @@
 //! Bounds: [`Settings::max`] holders (the longest silent one makes room), [`Settings::per_key`] holders of one key (another of the
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
-use std::collections::VecDeque;
+mod silence;
+
 use std::time::{Duration, Instant};
 
 use ahash::{HashMap, RandomState};
@@ -15,6 +16,7 @@ use hashbrown::HashTable;
 
 use crate::caps::{CapsKey, Reason};
 use crate::stanza::jid;
+use silence::Silence;
 
 /// How many keys of one announcement are linked at the most: one of 0115 and those of 0390.
 pub const MAX_LINKED: usize = 9;
@@ -57,25 +59,14 @@ pub struct Settings {
     pub per_key: usize,
 }
 
-/// Why a holder was forgotten other than by its own word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forgotten {
-    /// Silent for longer than [`Settings::expire_after`].
-    Expired,
-    /// The table was full.
-    Full,
-    /// Its keys have enough other holders.
-    PerKey,
-}
-
-/// How many holders were forgotten, by cause, since the counts were last taken.
+/// How many holders were forgotten other than by their own word, by cause, since the counts were last taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForgottenCounts {
-    /// See [`Forgotten::Expired`].
+    /// Silent for [`Settings::expire_after`].
     pub expired: u64,
-    /// See [`Forgotten::Full`].
+    /// The table was full, and nobody had been silent for longer.
     pub full: u64,
-    /// See [`Forgotten::PerKey`].
+    /// Their keys had enough other holders.
     pub per_key: u64,
 }
 
@@ -96,6 +87,10 @@ struct Holder {
     link: LinkId,
     askable: bool,
     /// Keys that this holder failed to prove, each with the time until which it is not asked again; seldom there.
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 24 in each of many holders, almost none of which fails"
+    )]
     failures: Option<Box<Vec<Failure>>>,
 }
 
@@ -129,6 +124,8 @@ pub struct HolderView<'a> {
     pub announcement: &'a Announcement,
     /// Whether it may be asked.
     pub askable: bool,
+    /// Whether all keys of the announcement are known to be stored.
+    pub known: bool,
 }
 
 /// The table of holders.
@@ -144,8 +141,7 @@ pub struct Holders {
     shared: Vec<Option<Shared>>,
     free_shared: Vec<u32>,
     by_announcement: HashTable<u32>,
-    /// Holders by the time they were put here, oldest first; a holder seen since then is put at the end again.
-    silent: VecDeque<(u32, u32, u32)>,
+    silence: Silence,
     hasher: RandomState,
     counts: ForgottenCounts,
     failures: usize,
@@ -165,7 +161,7 @@ impl Holders {
             shared: Vec::new(),
             free_shared: Vec::new(),
             by_announcement: HashTable::new(),
-            silent: VecDeque::new(),
+            silence: Silence::new(),
             hasher: RandomState::new(),
             counts: ForgottenCounts::default(),
             failures: 0,
@@ -224,11 +220,13 @@ impl Holders {
     /// A holder that is still there.
     pub fn view(&self, id: HolderId) -> Option<HolderView<'_>> {
         let holder = self.holder(id)?;
+        let shared = self.announcement_of(holder)?;
         Some(HolderView {
             link: holder.link,
             address: &holder.address,
-            announcement: &self.announcement_of(holder)?.announcement,
+            announcement: &shared.announcement,
             askable: holder.askable,
+            known: shared.known,
         })
     }
 
@@ -264,6 +262,7 @@ impl Holders {
             Some(slot) => slot,
             None => self.insert(link, address, seen)?,
         };
+        self.silence.heard(slot);
         let shared = self.share(announcement);
         let known = self.shared.get(shared as usize)?.as_ref()?.known;
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
@@ -275,15 +274,13 @@ impl Holders {
         let mut replaced = None;
         if before == shared {
             self.release(shared);
-        } else {
-            if let Some(Some(old)) = self.shared.get(before as usize) {
-                replaced = Some(old.announcement.clone());
-                self.unlist(slot, before);
-                self.release(before);
-            }
-            for key in &announcement.keys {
-                self.list(slot, key);
-            }
+        } else if let Some(Some(old)) = self.shared.get(before as usize) {
+            replaced = Some(old.announcement.clone());
+            self.unlist(slot, before);
+            self.release(before);
+        }
+        for key in &announcement.keys {
+            self.list(slot, key);
         }
         let id = HolderId { slot, generation };
         self.holder(id)?;
@@ -296,9 +293,8 @@ impl Holders {
 
     fn insert(&mut self, link: LinkId, address: &str, seen: u32) -> Option<u32> {
         while self.len() >= self.settings.max {
-            if !self.forget_longest_silent(Forgotten::Full) {
-                return None;
-            }
+            self.remove(self.silence.longest()?);
+            self.counts.full += 1;
         }
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations;
@@ -329,29 +325,22 @@ impl Holders {
                 .as_ref()
                 .map_or(0, |h| hasher.hash_one((h.link, &*h.address)))
         });
-        self.silent.push_back((slot, generation, seen));
-        if self.silent.len() > 2 * self.len() + 1024 {
-            // Places of holders that left since; without this, logins and logouts would make the queue grow.
-            let slots = &self.slots;
-            self.silent.retain(|(slot, generation, _)| {
-                slots[*slot as usize]
-                    .as_ref()
-                    .is_some_and(|h| h.generation == *generation)
-            });
-        }
         Some(slot)
+    }
+
+    fn find_shared(&self, announcement: &Announcement) -> Option<u32> {
+        let hash = self.hasher.hash_one(announcement);
+        let found = self.by_announcement.find(hash, |at| {
+            self.shared[*at as usize]
+                .as_ref()
+                .is_some_and(|s| s.announcement == *announcement)
+        });
+        found.copied()
     }
 
     /// The shared copy of an announcement, counted once more.
     fn share(&mut self, announcement: &Announcement) -> u32 {
-        let hash = self.hasher.hash_one(announcement);
-        let shared = &self.shared;
-        let found = self.by_announcement.find(hash, |at| {
-            shared[*at as usize]
-                .as_ref()
-                .is_some_and(|s| s.announcement == *announcement)
-        });
-        if let Some(at) = found.copied() {
+        if let Some(at) = self.find_shared(announcement) {
             if let Some(shared) = &mut self.shared[at as usize] {
                 shared.holders += 1;
             }
@@ -373,6 +362,7 @@ impl Holders {
                 (self.shared.len() - 1) as u32
             }
         };
+        let hash = self.hasher.hash_one(announcement);
         let (shared, hasher) = (&self.shared, &self.hasher);
         self.by_announcement.insert_unique(hash, at, |at| {
             shared[*at as usize]
@@ -400,6 +390,9 @@ impl Holders {
 
     fn list(&mut self, slot: u32, key: &CapsKey) {
         let listed = self.by_key.entry(*key).or_default();
+        if listed.contains(&slot) {
+            return;
+        }
         if listed.len() < self.settings.per_key {
             listed.push(slot);
             return;
@@ -450,6 +443,7 @@ impl Holders {
         if let Ok(entry) = self.by_address.find_entry(hash, |other| *other == slot) {
             entry.remove();
         }
+        self.silence.remove(slot);
         self.failures -= holder.failures.map_or(0, |failures| failures.len());
         if holder.announcement != NO_ANNOUNCEMENT {
             self.unlist(slot, holder.announcement);
@@ -473,24 +467,24 @@ impl Holders {
             && let Some(holder) = &mut self.slots[slot as usize]
         {
             holder.seen = seen;
+            self.silence.heard(slot);
         }
     }
 
-    /// Remembers that the holder did not prove the key, until that time.
+    /// Remembers that the holder did not prove the key, until that time. What it does not announce any more is of no interest.
     pub fn fail(&mut self, id: HolderId, key: CapsKey, until: Instant, reason: Reason) {
-        let Some(holder) = self
-            .slots
-            .get_mut(id.slot as usize)
-            .and_then(Option::as_mut)
-            .filter(|h| h.generation == id.generation)
-        else {
+        let announced = self.view(id);
+        if !announced.is_some_and(|view| view.announcement.keys.contains(&key)) {
+            return;
+        }
+        let Some(Some(holder)) = self.slots.get_mut(id.slot as usize) else {
             return;
         };
         let failures = holder.failures.get_or_insert_default();
         let failure = Failure { key, until, reason };
         if let Some(old) = failures.iter_mut().find(|failure| failure.key == key) {
             *old = failure;
-        } else if failures.len() < MAX_LINKED {
+        } else {
             failures.push(failure);
             self.failures += 1;
         }
@@ -505,11 +499,10 @@ impl Holders {
             .map(|failure| failure.reason)
     }
 
-    /// Marks the holder's announcement as all known, so that the next one who makes it costs no look-up.
-    pub fn mark_known(&mut self, id: HolderId) {
-        let at = self.holder(id).map(|h| h.announcement);
-        if let Some(at) = at
-            && let Some(Some(shared)) = self.shared.get_mut(at as usize)
+    /// Marks an announcement as all known, so that the next one who makes it costs no look-up.
+    pub fn mark_known(&mut self, announcement: &Announcement) {
+        if let Some(at) = self.find_shared(announcement)
+            && let Some(shared) = &mut self.shared[at as usize]
         {
             shared.known = true;
         }
@@ -520,48 +513,19 @@ impl Holders {
         let now = self.seconds(now);
         let limit = u32::try_from(self.settings.expire_after.as_secs()).unwrap_or(u32::MAX);
         for _ in 0..most {
-            match self.silent.front() {
-                Some((_, _, put)) if now.saturating_sub(*put) >= limit => {}
-                _ => return false,
-            }
-            let Some((slot, generation, _)) = self.silent.pop_front() else {
-                return false;
-            };
-            match &self.slots[slot as usize] {
-                Some(holder) if holder.generation == generation => {
-                    if now.saturating_sub(holder.seen) >= limit {
-                        self.remove(slot);
-                        self.counts.expired += 1;
-                    } else {
-                        self.silent.push_back((slot, generation, holder.seen));
-                    }
+            let longest = self.silence.longest();
+            let seen = longest
+                .and_then(|slot| self.slots[slot as usize].as_ref())
+                .map(|holder| holder.seen);
+            match (longest, seen) {
+                (Some(slot), Some(seen)) if now.saturating_sub(seen) >= limit => {
+                    self.remove(slot);
+                    self.counts.expired += 1;
                 }
-                _ => {}
+                _ => return false,
             }
         }
         true
-    }
-
-    fn forget_longest_silent(&mut self, cause: Forgotten) -> bool {
-        while let Some((slot, generation, put)) = self.silent.pop_front() {
-            match &self.slots[slot as usize] {
-                Some(holder) if holder.generation == generation => {
-                    if holder.seen > put {
-                        self.silent.push_back((slot, generation, holder.seen));
-                        continue;
-                    }
-                    self.remove(slot);
-                    match cause {
-                        Forgotten::Expired => self.counts.expired += 1,
-                        Forgotten::Full => self.counts.full += 1,
-                        Forgotten::PerKey => self.counts.per_key += 1,
-                    }
-                    return true;
-                }
-                _ => {}
-            }
-        }
-        false
     }
 }
 

@@ -9,12 +9,15 @@
 pub mod outbox;
 pub mod session;
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 
 use crate::holders::LinkId;
@@ -283,18 +286,44 @@ impl Handler for Session<'_> {
     }
 }
 
-/// Keeps a link open until `close` is cancelled. `now` is the clock of the runtime's timers.
+/// Keeps a link open over TCP until `close` is cancelled. `now` is the clock of the runtime's timers.
 pub async fn run(
     link: Arc<Link>,
     handler: Arc<dyn LinkHandler>,
     now: impl Fn() -> Instant + Clone,
     close: CancellationToken,
 ) {
+    let server = link.settings.server.clone();
+    let connect = || connect(&server);
+    run_over(Arc::clone(&link), handler, connect, now, close).await;
+}
+
+async fn connect(server: &str) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    let connection = TcpStream::connect(server).await?;
+    // Replies are written in large pieces already; waiting for more would only add latency.
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused");
+    }
+    Ok(connection.into_split())
+}
+
+/// As [`run`], over whatever `connect` gives: a half to read from and one to write to.
+pub async fn run_over<R, W, F>(
+    link: Arc<Link>,
+    handler: Arc<dyn LinkHandler>,
+    connect: impl Fn() -> F,
+    now: impl Fn() -> Instant + Clone,
+    close: CancellationToken,
+) where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin + 'static,
+    F: Future<Output = io::Result<(R, W)>>,
+{
     let mut pause = Pause::new();
     let mut said = None;
     loop {
         let began = now();
-        let ended = connect_and_serve(&link, &*handler, now.clone(), &close).await;
+        let ended = connect_and_serve(&link, &*handler, connect(), now.clone(), &close).await;
         let was_up = link.metrics.up.get() == 1;
         link.metrics.up.set(0);
         link.revoke_all();
@@ -327,26 +356,26 @@ pub async fn run(
     }
 }
 
-async fn connect_and_serve(
+async fn connect_and_serve<R, W>(
     link: &Arc<Link>,
     handler: &dyn LinkHandler,
+    connecting: impl Future<Output = io::Result<(R, W)>>,
     now: impl Fn() -> Instant,
     close: &CancellationToken,
-) -> Ended {
-    let connecting = tokio::time::timeout(CONNECTING, TcpStream::connect(&link.settings.server));
-    let connection = tokio::select! {
+) -> Ended
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let connecting = tokio::time::timeout(CONNECTING, connecting);
+    let (reader, writer) = tokio::select! {
         connected = connecting => match connected {
-            Ok(Ok(connection)) => connection,
+            Ok(Ok(halves)) => halves,
             Ok(Err(error)) => return Ended::Network(error.to_string()),
             Err(_) => return Ended::Network("the connection was not accepted in time".to_owned()),
         },
         () = close.cancelled() => return Ended::Closed,
     };
-    // Replies are written in large pieces already; waiting for more would only add latency.
-    if let Err(error) = connection.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
-    }
-    let (reader, writer) = connection.into_split();
     let session = Session { link, handler };
     serve(
         reader,

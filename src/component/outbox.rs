@@ -90,13 +90,17 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Waits until less than half of the bound is taken, or the outbox is closed. A reader that waits here passes the server's
-    /// pressure on to the server.
+    /// Whether at most half of the bound is taken, or the outbox is closed.
+    pub fn has_room(&self) -> bool {
+        self.len() <= self.max_bytes / 2 || !self.lock().open
+    }
+
+    /// Waits until there is room. A reader that waits here passes the server's pressure on to the server.
     pub async fn room(&self) {
-        while self.len() > self.max_bytes / 2 {
+        while !self.has_room() {
             let drained = self.drained.notified();
             // Looked at again, because the writer may have been here before we listened.
-            if self.len() <= self.max_bytes / 2 || !self.lock().open {
+            if self.has_room() {
                 return;
             }
             self.wake();

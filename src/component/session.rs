@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tokio_xmpp::xmlstream::{ReadError, StreamHeader, Timeouts, XmlStream, initiate_stream};
 use xmpp_parsers::component::Handshake;
 
@@ -113,6 +114,9 @@ where
         let outbox = Arc::clone(outbox);
         tokio::spawn(async move { outbox.write_to(writer, PATIENCE).await })
     };
+    // However this ends, the writer ends with it: it must not find the outbox opened for the next stream.
+    let writing = AbortOnDropHandle::new(writing);
+    let stop_writing = writing.abort_handle();
     let mut writing = writing.fuse();
     let ended = tokio::select! {
         ended = talk(reader, credentials, outbox, handler, now, close) => ended,
@@ -128,7 +132,11 @@ where
     outbox.close();
     // What waits may still be written, but a server that takes nothing must not hold up the next attempt.
     if !writing.is_terminated() {
-        let _ = tokio::time::timeout(Duration::from_secs(1), &mut writing).await;
+        let written = tokio::time::timeout(Duration::from_secs(1), &mut writing).await;
+        if written.is_err() {
+            stop_writing.abort();
+            let _ = writing.await;
+        }
     }
     ended
 }
@@ -174,7 +182,12 @@ async fn talk<R: AsyncRead + Send + Unpin>(
             Some(Ok(Inbound::StreamError(fault))) => return Ended::of_fault(&fault),
             Some(Ok(stanza)) => {
                 handler.stanza(time, stanza);
-                outbox.room().await;
+                if !outbox.has_room() {
+                    tokio::select! {
+                        () = outbox.room() => time = now(),
+                        () = close.cancelled() => return Ended::Closed,
+                    }
+                }
             }
             Some(Err(ReadError::SoftTimeout)) => {
                 handler.silent();
@@ -191,8 +204,12 @@ async fn talk<R: AsyncRead + Send + Unpin>(
 }
 
 fn read_failed(error: &std::io::Error) -> Ended {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     match error.kind() {
         std::io::ErrorKind::TimedOut => Ended::Dead,
+        std::io::ErrorKind::InvalidData if matches!(cause, Some(rxml::Error::InvalidEof(_))) => {
+            Ended::Network("the server closed the connection".to_owned())
+        }
         std::io::ErrorKind::InvalidData => {
             Ended::Refused(format!("XML that cannot be read: {error}"))
         }

@@ -9,14 +9,15 @@
 //!   is told.
 //! - A failure is remembered with the holder, for its keys, and never with a key. A holder that announces anew is forgiven.
 //! - An answer that proves a key settles it wherever it is awaited, whoever was asked for it.
-//! - A holder that is overdue is passed over, but its answer still counts until the flight ends.
+//! - A holder that is overdue is passed over, but its answer still counts until the flight ends. One that is not overdue when the
+//!   flight ends may still prove its keys, for whoever asks next.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::{HashMap, RandomState};
+use ahash::{HashMap, HashSet, RandomState};
 
 use super::limits::{Quotas, Rate};
 use crate::cache::Entry;
@@ -61,6 +62,7 @@ pub struct QuestionId(pub u128);
 /// A question that was sent and whose answer is awaited.
 #[derive(Clone, Debug)]
 pub struct Question {
+    id: QuestionId,
     flight: FlightId,
     /// The holder asked.
     pub holder: HolderId,
@@ -125,16 +127,16 @@ struct Flight<W> {
     keys: Vec<CapsKey>,
     waiters: Vec<(CapsKey, W)>,
     began: Instant,
-    tried: Vec<HolderId>,
-    tried_accounts: Vec<Box<str>>,
+    tried: HashSet<HolderId>,
+    tried_accounts: HashSet<Box<str>>,
     cause: Option<Reason>,
     /// The question whose holder is not overdue yet.
     current: Option<QuestionId>,
     questions: Vec<QuestionId>,
     /// Whether the tiers are still being looked in.
     looking: bool,
-    /// The holder whose announcement began the flight, if the flight covers all its keys.
-    whole: Option<HolderId>,
+    /// The announcement that began the flight, if the flight covers all its keys.
+    whole: Option<Announcement>,
     /// Whether the first waiter's lookup is still to be counted.
     uncounted: bool,
 }
@@ -146,8 +148,11 @@ enum Timer {
 }
 
 /// How many look-ups in the tiers may be under way, as a multiple of the bound on flights: they end by themselves within
-/// microseconds, and a replay of presences after a restart brings many at once.
+/// microseconds.
 const LOOKUPS_PER_FLIGHT: usize = 16;
+
+/// How many look-ups announcements alone may have under way; further announcements wait their turn.
+const ANNOUNCED_AT_ONCE: usize = 256;
 
 /// How many silent holders are forgotten in one go.
 const EXPIRE_STEP: usize = 4096;
@@ -162,6 +167,8 @@ pub struct Flights<W> {
     questions: HashMap<QuestionId, Question>,
     asked: HashMap<HolderId, Vec<QuestionId>>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// Holders whose announcement waits for its flight.
+    queued: VecDeque<HolderId>,
     links_up: Vec<bool>,
     next: u64,
     looking: usize,
@@ -187,6 +194,7 @@ impl<W> Flights<W> {
             questions: HashMap::default(),
             asked: HashMap::default(),
             timers: BinaryHeap::new(),
+            queued: VecDeque::new(),
             links_up: vec![false; links],
             next: 0,
             looking: 0,
@@ -228,25 +236,48 @@ impl<W> Flights<W> {
         if let Some(replaced) = &noted.replaced {
             self.replaced(noted.holder, replaced);
         }
-        let mut missing = Vec::new();
         for key in &announcement.keys {
-            match self.by_key.get(key).copied() {
-                Some(id) => self.join(now, id, noted.holder, &mut effects),
-                None => missing.push(*key),
+            if let Some(id) = self.by_key.get(key).copied() {
+                self.join(now, id, noted.holder, &mut effects);
             }
         }
-        if self.settings.on_announce && askable && !noted.known && !missing.is_empty() {
-            let whole = (missing.len() == announcement.keys.len()).then_some(noted.holder);
-            match self.begin(now, missing, &mut effects) {
-                Some(id) => {
-                    if let Some(flight) = self.flights.get_mut(&id) {
-                        flight.whole = whole;
-                    }
-                }
-                None => self.metrics.flights_rejected.inc(),
+        if self.settings.on_announce && askable && !noted.known {
+            if self.queued.len() < self.settings.holders.max {
+                self.queued.push_back(noted.holder);
+            } else {
+                self.metrics.flights_rejected.inc();
             }
+            self.begin_queued(now, &mut effects);
         }
         effects
+    }
+
+    /// Begins flights for announcements in the order in which they came, as many as may be under way: a login storm or a replay of
+    /// presences then takes its time, and loses nothing.
+    fn begin_queued(&mut self, now: Instant, effects: &mut Vec<Effect<W>>) {
+        while self.looking < ANNOUNCED_AT_ONCE && self.in_progress() < self.settings.max_flights {
+            let Some(holder) = self.queued.pop_front() else {
+                return;
+            };
+            let Some(view) = self.holders.view(holder).filter(|view| !view.known) else {
+                continue;
+            };
+            let announced = view.announcement.keys.iter();
+            let missing: Vec<CapsKey> = announced
+                .filter(|key| !self.by_key.contains_key(*key))
+                .copied()
+                .collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let whole = missing.len() == view.announcement.keys.len();
+            let whole = whole.then(|| view.announcement.clone());
+            if let Some(id) = self.begin(now, missing, effects)
+                && let Some(flight) = self.flights.get_mut(&id)
+            {
+                flight.whole = whole;
+            }
+        }
     }
 
     /// A holder took back what it announced before it was asked for it: that announcement was never verified.
@@ -260,7 +291,7 @@ impl<W> Flights<W> {
     /// A holder joins a flight that is in progress; if it was asked before, it may be asked again.
     fn join(&mut self, now: Instant, id: FlightId, holder: HolderId, effects: &mut Vec<Effect<W>>) {
         if let Some(flight) = self.flights.get_mut(&id) {
-            flight.tried.retain(|tried| *tried != holder);
+            flight.tried.remove(&holder);
         }
         self.advance(now, id, effects);
     }
@@ -351,8 +382,8 @@ impl<W> Flights<W> {
                 keys,
                 waiters: Vec::new(),
                 began: now,
-                tried: Vec::new(),
-                tried_accounts: Vec::new(),
+                tried: HashSet::default(),
+                tried_accounts: HashSet::default(),
                 cause: None,
                 current: None,
                 questions: Vec::new(),
@@ -400,6 +431,7 @@ impl<W> Flights<W> {
             self.end(id, Reason::Overloaded, &mut effects);
         }
         self.advance(now, id, &mut effects);
+        self.begin_queued(now, &mut effects);
         effects
     }
 
@@ -430,8 +462,8 @@ impl<W> Flights<W> {
         flight.waiters = waiting;
         self.metrics.waiters.set(self.waiters as i64);
         if flight.keys.is_empty() {
-            if let Some(holder) = flight.whole {
-                self.holders.mark_known(holder);
+            if let Some(announcement) = flight.whole.take() {
+                self.holders.mark_known(&announcement);
             }
             self.end(id, Reason::Unknown, effects);
         }
@@ -448,9 +480,10 @@ impl<W> Flights<W> {
         for key in &flight.keys {
             self.by_key.remove(key);
         }
-        for question in &flight.questions {
-            if let Some(question) = self.forget_question(*question) {
-                self.count_end(&question, UpstreamResult::Gone);
+        // Who is not overdue has its time all the same: the answer is learned, though nobody waits for it.
+        for id in &flight.questions {
+            if self.questions.get(id).is_some_and(|q| q.overdue) {
+                self.forget_question(*id);
             }
         }
         if flight.uncounted && !flight.waiters.is_empty() {
@@ -503,6 +536,7 @@ impl<W> Flights<W> {
         };
         let node = asked_node(view.announcement, &flight.keys);
         let question = Question {
+            id: question_id,
             flight: id,
             holder,
             link: view.link,
@@ -511,8 +545,8 @@ impl<W> Flights<W> {
             asked: now,
             overdue: false,
         };
-        flight.tried.push(holder);
-        flight.tried_accounts.push(jid::bare(view.address).into());
+        flight.tried.insert(holder);
+        flight.tried_accounts.insert(jid::bare(view.address).into());
         flight.current = Some(question_id);
         flight.questions.push(question_id);
         effects.push(Effect::Ask {
@@ -548,37 +582,42 @@ impl<W> Flights<W> {
                     continue;
                 }
                 let account = jid::bare(view.address);
-                let again = flight.tried_accounts.iter().any(|a| **a == *account);
+                let again = flight.tried_accounts.contains(account);
                 let die = self.dice.hash_one((id, holder, now));
                 candidates.push((again, die, holder));
             }
         }
         candidates.sort_unstable_by_key(|(again, die, _)| (*again, *die));
+        // Who holds several of the keys is one candidate, with one die.
+        candidates.dedup_by_key(|(_, _, holder)| *holder);
         for (_, _, holder) in candidates {
             let Some(view) = self.holders.view(holder) else {
                 continue;
             };
-            let scope = if !self.domains.take(jid::domain(view.address), now) {
-                RateScope::Domain
-            } else if !self.accounts.take(jid::bare(view.address), now) {
+            // The account first: one that is over its quota must not spend that of its domain.
+            let scope = if !self.accounts.take(jid::bare(view.address), now) {
                 RateScope::Account
+            } else if !self.domains.take(jid::domain(view.address), now) {
+                RateScope::Domain
             } else {
                 return Some(holder);
             };
             self.metrics.rate_limited.get(scope).inc();
             flight.cause = Some(Reason::RateLimited);
-            flight.tried.push(holder);
+            flight.tried.insert(holder);
         }
         None
     }
 
     /// Takes the question that an answer carries the id of, if it comes over the link and from the exact address that was asked.
+    ///
+    /// Its flight awaits what [`Flights::answered`] is told of it, and asks nobody else meanwhile.
     pub fn take_question(&mut self, id: QuestionId, link: LinkId, from: &str) -> Option<Question> {
         let question = self.questions.get(&id)?;
         if question.link != link || *question.address != *from {
             return None;
         }
-        self.take(id)
+        self.forget_question(id)
     }
 
     /// Takes the question that an error carries the id of, if it comes over the link and from the account of the address that was
@@ -593,18 +632,7 @@ impl<W> Flights<W> {
         if question.link != link || jid::bare(&question.address) != account {
             return None;
         }
-        self.take(id)
-    }
-
-    fn take(&mut self, id: QuestionId) -> Option<Question> {
-        let question = self.forget_question(id)?;
-        if let Some(flight) = self.flights.get_mut(&question.flight) {
-            flight.questions.retain(|other| *other != id);
-            if flight.current == Some(id) {
-                flight.current = None;
-            }
-        }
-        Some(question)
+        self.forget_question(id)
     }
 
     /// The keys that an answer to the question may prove: those announced when it was asked, and those that the holder announces
@@ -618,7 +646,7 @@ impl<W> Flights<W> {
         keys
     }
 
-    /// What came of a question that was taken.
+    /// What came of a question that was taken, which its flight awaits no more.
     pub fn answered(
         &mut self,
         now: Instant,
@@ -626,6 +654,10 @@ impl<W> Flights<W> {
         verdicts: Verdicts,
     ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
+        if let Some(flight) = self.flights.get_mut(&question.flight) {
+            flight.questions.retain(|id| *id != question.id);
+            flight.current = flight.current.filter(|id| *id != question.id);
+        }
         let elapsed = now.saturating_duration_since(question.asked);
         self.metrics
             .upstream_query_duration
@@ -650,14 +682,18 @@ impl<W> Flights<W> {
                     self.blame(now, &question, key, reason);
                 }
             }
+            Verdicts::Failed(UpstreamResult::Gone, reason) => {
+                // It left, or could not be asked: nothing that it did not prove.
+                self.count_end(&question, UpstreamResult::Gone);
+                self.note_cause(&question, reason);
+            }
             Verdicts::Failed(result, reason) => {
                 self.count_end(&question, result);
-                for key in question.announcement.keys.clone() {
-                    self.blame(now, &question, key, reason);
-                }
+                self.blame_for_all(now, &question, reason);
             }
         }
         self.advance(now, question.flight, &mut effects);
+        self.begin_queued(now, &mut effects);
         effects
     }
 
@@ -668,9 +704,24 @@ impl<W> Flights<W> {
         }
     }
 
+    /// Remembers that the holder did not prove the key, unless it announced anew since it was asked.
     fn blame(&mut self, now: Instant, question: &Question, key: CapsKey, reason: Reason) {
-        let until = now + self.settings.retry_after;
-        self.holders.fail(question.holder, key, until, reason);
+        let flight = self.flights.get(&question.flight);
+        let forgiven = flight.is_some_and(|flight| !flight.tried.contains(&question.holder));
+        if !forgiven {
+            let until = now + self.settings.retry_after;
+            self.holders.fail(question.holder, key, until, reason);
+        }
+        self.note_cause(question, reason);
+    }
+
+    fn blame_for_all(&mut self, now: Instant, question: &Question, reason: Reason) {
+        for key in &question.announcement.keys {
+            self.blame(now, question, *key, reason);
+        }
+    }
+
+    fn note_cause(&mut self, question: &Question, reason: Reason) {
         if let Some(flight) = self.flights.get_mut(&question.flight) {
             flight.cause = Some(reason);
         }
@@ -686,9 +737,16 @@ impl<W> Flights<W> {
         effects
     }
 
+    /// A question could not be sent: the next holder is asked, and nobody is blamed.
+    pub fn unsent(&mut self, now: Instant, id: QuestionId) -> Vec<Effect<W>> {
+        let mut effects = Vec::new();
+        self.lose(now, vec![id], &mut effects);
+        effects
+    }
+
     fn lose(&mut self, now: Instant, ids: Vec<QuestionId>, effects: &mut Vec<Effect<W>>) {
         for id in ids {
-            if let Some(question) = self.take(id) {
+            if let Some(question) = self.forget_question(id) {
                 let gone = Verdicts::Failed(UpstreamResult::Gone, Reason::Unreachable);
                 effects.extend(self.answered(now, question, gone));
             }
@@ -732,6 +790,7 @@ impl<W> Flights<W> {
                 Timer::Flight(id) => self.end(id, Reason::Timeout, &mut effects),
             }
         }
+        self.begin_queued(now, &mut effects);
         self.holders.expire(now, EXPIRE_STEP);
         self.accounts.sweep();
         self.domains.sweep();
@@ -752,6 +811,9 @@ impl<W> Flights<W> {
         if self.timers.capacity() > KEEP.max(self.timers.len() * 8) {
             self.timers.shrink_to(KEEP);
         }
+        if self.queued.capacity() > KEEP.max(self.queued.len() * 8) {
+            self.queued.shrink_to(KEEP);
+        }
     }
 
     fn overdue(&mut self, now: Instant, id: QuestionId, effects: &mut Vec<Effect<W>>) {
@@ -764,13 +826,12 @@ impl<W> Flights<W> {
             .upstream_queries
             .get(UpstreamResult::Timeout)
             .inc();
-        for key in question.announcement.keys.clone() {
-            self.blame(now, &question, key, Reason::Timeout);
-        }
-        if let Some(flight) = self.flights.get_mut(&question.flight)
-            && flight.current == Some(id)
-        {
-            flight.current = None;
+        self.blame_for_all(now, &question, Reason::Timeout);
+        match self.flights.get_mut(&question.flight) {
+            Some(flight) => flight.current = flight.current.filter(|current| *current != id),
+            None => {
+                self.forget_question(id);
+            }
         }
         self.advance(now, question.flight, effects);
     }
@@ -778,6 +839,7 @@ impl<W> Flights<W> {
     /// Ends every flight; whoever waits is told. For the end of the process.
     pub fn stop(&mut self) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
+        self.queued.clear();
         let ids: Vec<FlightId> = self.flights.keys().copied().collect();
         for id in ids {
             self.end(id, Reason::Overloaded, &mut effects);

@@ -13,6 +13,7 @@ pub mod flights;
 pub mod limits;
 pub mod tiers;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -126,21 +127,28 @@ impl Resolver {
 
     /// Runs a step of the state machine and carries out its effects.
     fn step(&self, now: Instant, step: impl FnOnce(&mut Flights<Waiter>) -> Vec<Effect<Waiter>>) {
-        let effects = {
-            let mut state = self.lock();
-            let effects = step(&mut state.flights);
-            let next = state.flights.next_timer();
-            if next.is_some() && (state.armed.is_none() || next < state.armed) {
-                state.armed = next;
-                self.rearm.notify_one();
-            }
-            effects
-        };
+        let effects = self.decide(step);
         self.carry_out(now, effects);
     }
 
+    /// Runs a step of the state machine; what is to be done then is left to the caller.
+    fn decide(
+        &self,
+        step: impl FnOnce(&mut Flights<Waiter>) -> Vec<Effect<Waiter>>,
+    ) -> Vec<Effect<Waiter>> {
+        let mut state = self.lock();
+        let effects = step(&mut state.flights);
+        let next = state.flights.next_timer();
+        if next.is_some() && (state.armed.is_none() || next < state.armed) {
+            state.armed = next;
+            self.rearm.notify_one();
+        }
+        effects
+    }
+
     fn carry_out(&self, now: Instant, effects: Vec<Effect<Waiter>>) {
-        for effect in effects {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Load(flight, keys) => {
                     if let Some(tiers) = self.tiers.get() {
@@ -153,13 +161,10 @@ impl Resolver {
                     address,
                     node,
                 } => {
-                    let sent = self
-                        .upstream
-                        .get()
-                        .is_some_and(|upstream| upstream.ask(link, id, &address, &node));
-                    if !sent {
-                        let refusal = Reply::Refusal(UpstreamResult::Gone);
-                        self.reply(now, id, link, &address, refusal);
+                    let upstream = self.upstream.get();
+                    if !upstream.is_some_and(|u| u.ask(link, id, &address, &node)) {
+                        // In turn, not in depth: there may be thousands of holders to go on to.
+                        effects.extend(self.decide(|flights| flights.unsent(now, id)));
                     }
                 }
                 Effect::Tell(waiter, outcome) => waiter(now, outcome),
@@ -320,19 +325,22 @@ impl Resolver {
         self.metrics.verifications.get((family, result)).inc();
     }
 
-    /// Does what is due whenever it is due, until dropped. `clock` is that of the runtime's timers.
+    /// Does what is due: overdue holders, deadlines, silent holders; returns when it is to be called next, if anything is pending.
+    pub fn expire(&self, now: Instant) -> Option<Instant> {
+        self.step(now, |flights| flights.expire(now));
+        self.hot.measure(&self.metrics);
+        let mut state = self.lock();
+        state.armed = state.flights.next_timer();
+        state.armed
+    }
+
+    /// Calls [`Resolver::expire`] whenever something is due, until dropped. `clock` is that of the runtime's timers.
     pub async fn run_timers(&self, clock: impl Fn() -> Instant) {
         const IDLE: std::time::Duration = std::time::Duration::from_secs(1);
         loop {
             let now = clock();
-            self.step(now, |flights| flights.expire(now));
-            self.hot.measure(&self.metrics);
-            let until = {
-                let mut state = self.lock();
-                state.armed = state.flights.next_timer();
-                let idle = now + IDLE;
-                state.armed.map_or(idle, |next| next.min(idle))
-            };
+            let idle = now + IDLE;
+            let until = self.expire(now).map_or(idle, |next| next.min(idle));
             tokio::select! {
                 () = tokio::time::sleep_until(until.into()) => {}
                 () = self.rearm.notified() => {}

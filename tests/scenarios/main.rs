@@ -1,0 +1,36 @@
+//! The rules of the resolver, each shown by what happens and when.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | `scripts/` | one behaviour each, as text; [`script`] runs them over a resolver with a real store |
+//! | [`stage`] | that resolver, with everybody around it played by the test |
+//! | [`contents`] | contents and their keys, hashed without the code under test |
+//! | [`table`] | rules of the table of flights that text does not fit: limits, metrics, races |
+//! | [`holders`] | the table of holders against a naive model |
+//! | [`upstream`] | a way to the holders that fails |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod contents;
+mod holders;
+mod script;
+mod stage;
+mod table;
+mod upstream;
+
+/// Runs every scenario; what is wrong with any of them is said for all of them.
+#[test]
+fn scenarios() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios/scripts");
+    let mut paths: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "scenario"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 20, "where are the scenarios?");
+    let failed: Vec<String> = paths
+        .iter()
+        .filter_map(|path| script::run(path).err())
+        .collect();
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+}

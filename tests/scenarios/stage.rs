@@ -1,0 +1,294 @@
+//! A resolver with a real store, a clock that is moved by hand, and everybody around it played by the test.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant, SystemTime};
+
+use capsd::cache::Entry;
+use capsd::caps::{CapsKey, Family, Policy, Reason};
+use capsd::holders::{self, LinkId};
+use capsd::metrics::{Metrics, UpstreamResult};
+use capsd::resolver::flights::{QuestionId, Served, Settings};
+use capsd::resolver::limits::Rate;
+use capsd::resolver::tiers::Below;
+use capsd::resolver::{Reply, Resolver, Upstream};
+use capsd::store::{Learned, Store, StoreSettings};
+use capsd::trusted::Trusted;
+
+use crate::contents::{self, announcement, key};
+
+/// How many links there are.
+pub(crate) const LINKS: usize = 2;
+
+/// A question that left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) id: QuestionId,
+    pub(crate) link: LinkId,
+    pub(crate) address: String,
+    pub(crate) node: String,
+}
+
+/// What a waiter was told: the content with where it came from, or the reason.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// From the hot tier, without a step of the resolver.
+    Hot(Arc<Entry>),
+    /// By the resolver.
+    By(Result<(Arc<Entry>, Served), Reason>),
+}
+
+/// Where questions go.
+#[derive(Debug, Default)]
+struct Outgoing(Mutex<VecDeque<Asked>>);
+
+impl Upstream for Outgoing {
+    fn ask(&self, link: LinkId, id: QuestionId, address: &str, node: &str) -> bool {
+        let address = address.to_owned();
+        let node = node.to_owned();
+        self.0.lock().unwrap().push_back(Asked {
+            id,
+            link,
+            address,
+            node,
+        });
+        true
+    }
+}
+
+/// The settings of the design.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        on_announce: true,
+        deadline: Duration::from_secs(5),
+        holder_timeout: Duration::from_secs(2),
+        retry_after: Duration::from_secs(600),
+        max_flights: 4096,
+        max_waiters: 65_536,
+        max_waiters_per_flight: 16_384,
+        new_keys_per_account: rate(20, Duration::from_secs(3600)),
+        new_keys_per_domain: rate(200, Duration::from_secs(1)),
+        holders: holders::Settings {
+            max: 1_000_000,
+            expire_after: Duration::from_secs(24 * 3600),
+            per_key: 64,
+        },
+    }
+}
+
+/// So many in that time, and all of them at once.
+pub(crate) fn rate(count: u32, per: Duration) -> Rate {
+    Rate {
+        interval: per / count,
+        burst: NonZeroU32::new(count).unwrap(),
+    }
+}
+
+/// The resolver and its world.
+pub(crate) struct Stage {
+    settings: Settings,
+    directory: tempfile::TempDir,
+    began: Instant,
+    /// Nanoseconds since `began`.
+    clock: Arc<AtomicU64>,
+    pub(crate) resolver: Arc<Resolver>,
+    outgoing: Arc<Outgoing>,
+    tell: mpsc::Sender<(String, Told)>,
+    told: mpsc::Receiver<(String, Told)>,
+    /// Questions that nobody expected yet.
+    pub(crate) questions: Vec<Asked>,
+    /// What waiters were told and nobody expected yet.
+    pub(crate) news: Vec<(String, Told)>,
+    /// Questions that were expected and can be answered, the latest last.
+    pub(crate) open: Vec<Asked>,
+    pub(crate) metrics: Arc<Metrics>,
+    barriers: u64,
+}
+
+impl Stage {
+    /// A resolver whose links are up; `stored` is in the learned tier and `trusted` in the trusted one.
+    pub(crate) fn new(settings: Settings, stored: &[String], trusted: &[String]) -> Stage {
+        let directory = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        std::fs::create_dir(directory.path().join("trusted")).unwrap();
+        for content in trusted {
+            let node = key(&format!("K{content}")).to_node(contents::NODE_URL);
+            let name =
+                percent_encoding::utf8_percent_encode(&node, percent_encoding::NON_ALPHANUMERIC);
+            let path = directory.path().join(format!("trusted/sha-1_{name}.xml"));
+            std::fs::write(path, contents::query(content)).unwrap();
+        }
+        if !stored.is_empty() {
+            let mut store = open_store(directory.path().join("store"), &metrics, began);
+            for content in stored {
+                store.put(Learned {
+                    info: contents::verified(content),
+                    keys: vec![key(&format!("K{content}")), key(&format!("N{content}"))],
+                    nodes: Vec::new(),
+                });
+            }
+            store.close();
+        }
+        let clock = Arc::new(AtomicU64::new(0));
+        let outgoing = Arc::new(Outgoing::default());
+        let (tell, told) = mpsc::channel();
+        let resolver = start(&settings, &directory, began, &clock, &metrics, &outgoing);
+        Stage {
+            settings,
+            directory,
+            began,
+            clock,
+            resolver,
+            outgoing,
+            tell,
+            told,
+            questions: Vec::new(),
+            news: Vec::new(),
+            open: Vec::new(),
+            metrics,
+            barriers: 0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.began + Duration::from_nanos(self.clock.load(Ordering::Relaxed))
+    }
+
+    /// Lets the time pass, timer by timer.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now() + time;
+        loop {
+            let next = self.resolver.expire(self.now());
+            self.settle();
+            let at = next.map_or(end, |at| at.min(end));
+            let at = u64::try_from((at - self.began).as_nanos()).unwrap();
+            self.clock.store(at, Ordering::Relaxed);
+            if self.now() == end {
+                break;
+            }
+        }
+        self.resolver.expire(end);
+        self.settle();
+    }
+
+    pub(crate) fn announce(&mut self, address: &str, keys: &str, link: LinkId, askable: bool) {
+        let announcement = announcement(keys);
+        let now = self.now();
+        self.resolver
+            .announce(now, link, address, &announcement, askable);
+        self.settle();
+    }
+
+    /// Asks as the service does: the hot tier first.
+    pub(crate) fn ask(&mut self, who: &str, name: &str) {
+        let key = key(name);
+        match self.resolver.hot(&key) {
+            Some(entry) => self.news.push((who.to_owned(), Told::Hot(entry))),
+            None => {
+                let told = self.tell.clone();
+                let who = who.to_owned();
+                let tell = move |_, outcome| told.send((who, Told::By(outcome))).unwrap();
+                self.resolver.resolve(self.now(), key, Box::new(tell));
+            }
+        }
+        self.settle();
+    }
+
+    pub(crate) fn reply(&mut self, asked: &Asked, from: &str, link: LinkId, reply: Reply) {
+        self.resolver.reply(self.now(), asked.id, link, from, reply);
+        self.settle();
+    }
+
+    pub(crate) fn refuse(&mut self, asked: &Asked, result: UpstreamResult) {
+        let (link, from) = (asked.link, asked.address.clone());
+        self.reply(asked, &from, link, Reply::Refusal(result));
+    }
+
+    /// Ends the resolver and begins another over the same store, its links up.
+    pub(crate) fn restart(&mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(self.resolver.close());
+        self.resolver = start(
+            &self.settings,
+            &self.directory,
+            self.began,
+            &self.clock,
+            &self.metrics,
+            &self.outgoing,
+        );
+    }
+
+    /// Waits until the thread of the tiers has worked off what it was given, and takes in what left the resolver.
+    ///
+    /// The thread works in order, so it has when it has worked off one thing more: a question for a key that nobody has.
+    pub(crate) fn settle(&mut self) {
+        self.barriers += 1;
+        let mut digest = [0xff; 20];
+        digest[..8].copy_from_slice(&self.barriers.to_be_bytes());
+        let nobodys = CapsKey::new(Family::Xep0115, capsd::caps::Algorithm::Sha1, &digest);
+        let (done, wait) = mpsc::channel();
+        let tell = move |_, outcome: Result<_, Reason>| done.send(outcome.err()).unwrap();
+        self.resolver
+            .resolve(self.now(), nobodys.unwrap(), Box::new(tell));
+        let reason = wait.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(reason, Some(Reason::Unknown), "of a key that nobody has");
+        self.take_in();
+    }
+
+    /// Takes in what left the resolver so far.
+    pub(crate) fn take_in(&mut self) {
+        self.questions
+            .extend(self.outgoing.0.lock().unwrap().drain(..));
+        self.news.extend(self.told.try_iter());
+    }
+}
+
+fn open_store(path: PathBuf, metrics: &Arc<Metrics>, now: Instant) -> Store {
+    let settings = StoreSettings {
+        path,
+        flush_interval: Duration::from_secs(1),
+        max_entries: 1000,
+        max_bytes: 1 << 20,
+        cache_bytes: 1 << 20,
+        policy: Policy::default(),
+    };
+    Store::open(settings, Arc::clone(metrics), now, SystemTime::now()).unwrap()
+}
+
+fn start(
+    settings: &Settings,
+    directory: &tempfile::TempDir,
+    began: Instant,
+    clock: &Arc<AtomicU64>,
+    metrics: &Arc<Metrics>,
+    outgoing: &Arc<Outgoing>,
+) -> Arc<Resolver> {
+    let trusted = directory.path().join("trusted");
+    let below = Below {
+        store: open_store(directory.path().join("store"), metrics, began),
+        trusted: Trusted::open(&[trusted], Arc::clone(metrics)),
+        watcher: Box::new(|_| {}),
+    };
+    let clock = Arc::clone(clock);
+    let resolver = Resolver::start(
+        *settings,
+        Policy::default(),
+        1 << 20,
+        LINKS,
+        below,
+        Arc::clone(metrics),
+        move || began + Duration::from_nanos(clock.load(Ordering::Relaxed)),
+    )
+    .unwrap();
+    resolver.connect(Arc::clone(outgoing) as Arc<dyn Upstream>);
+    for link in 0..LINKS {
+        resolver.link_up(LinkId(u16::try_from(link).unwrap()));
+    }
+    resolver
+}
