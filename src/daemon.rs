@@ -241,7 +241,8 @@ fn flight_settings(config: &Config) -> flights::Settings {
     }
 }
 
-fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
+/// How a component of the configuration is set up.
+pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
         credentials: Credentials {
             jid: component.jid.to_string(),
