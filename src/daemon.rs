@@ -310,6 +310,7 @@ impl Daemon {
             &contacts(&config.contact),
             Arc::clone(&resolver),
             Arc::new(Watcher(Arc::clone(readiness))),
+            links.0.len(),
             Arc::clone(metrics),
             clock(),
         ));

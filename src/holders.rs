@@ -77,6 +77,10 @@ struct Failure {
     reason: Reason,
 }
 
+/// Boxed as a whole, because hardly any holder has one.
+#[derive(Debug, Default)]
+struct Failures(Vec<Failure>);
+
 #[derive(Debug)]
 struct Holder {
     address: Box<str>,
@@ -87,11 +91,7 @@ struct Holder {
     link: LinkId,
     askable: bool,
     /// Keys that this holder failed to prove, each with the time until which it is not asked again; seldom there.
-    #[expect(
-        clippy::box_collection,
-        reason = "8 bytes instead of 24 in each of many holders, almost none of which fails"
-    )]
-    failures: Option<Box<Vec<Failure>>>,
+    failures: Option<Box<Failures>>,
 }
 
 #[derive(Debug)]
@@ -268,7 +268,10 @@ impl Holders {
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
         holder.seen = seen;
         holder.askable = askable;
-        self.failures -= holder.failures.take().map_or(0, |failures| failures.len());
+        self.failures -= holder
+            .failures
+            .take()
+            .map_or(0, |failures| failures.0.len());
         let generation = holder.generation;
         let before = std::mem::replace(&mut holder.announcement, shared);
         let mut replaced = None;
@@ -444,7 +447,7 @@ impl Holders {
             entry.remove();
         }
         self.silence.remove(slot);
-        self.failures -= holder.failures.map_or(0, |failures| failures.len());
+        self.failures -= holder.failures.map_or(0, |failures| failures.0.len());
         if holder.announcement != NO_ANNOUNCEMENT {
             self.unlist(slot, holder.announcement);
             self.release(holder.announcement);
@@ -482,10 +485,10 @@ impl Holders {
         };
         let failures = holder.failures.get_or_insert_default();
         let failure = Failure { key, until, reason };
-        if let Some(old) = failures.iter_mut().find(|failure| failure.key == key) {
+        if let Some(old) = failures.0.iter_mut().find(|failure| failure.key == key) {
             *old = failure;
         } else {
-            failures.push(failure);
+            failures.0.push(failure);
             self.failures += 1;
         }
     }
@@ -494,6 +497,7 @@ impl Holders {
     pub fn failure(&self, id: HolderId, key: &CapsKey, now: Instant) -> Option<Reason> {
         let failures = self.holder(id)?.failures.as_ref()?;
         failures
+            .0
             .iter()
             .find(|failure| failure.key == *key && failure.until > now)
             .map(|failure| failure.reason)

@@ -5,7 +5,7 @@
 //! | this file | [`Service`]: who may ask what, and the answers |
 //! | [`announced`] | what a presence announces |
 //! | [`own`] | capsd's own disco info and caps |
-//! | [`presence`] | presences and subscriptions |
+//! | `presence` | presences and subscriptions |
 
 pub mod announced;
 pub mod own;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
-use crate::cache::Entry;
+use crate::cache::{Entry, Front};
 use crate::caps::{Algorithm, CapsKey, NodeError, Reason};
 use crate::component::{Link, LinkHandler, parse_account_question_id, parse_question_id};
 use crate::holders::LinkId;
@@ -60,6 +60,8 @@ pub struct Service {
     legacy: Mutex<LegacyNodes>,
     subscribers: Mutex<Subscribers>,
     watcher: Arc<dyn LinkWatcher>,
+    /// One for each link. Only the link's own task takes it, so there is never anybody to wait for.
+    fronts: Vec<Mutex<Front>>,
     stopping: AtomicBool,
 }
 
@@ -111,12 +113,13 @@ impl Request<'_> {
 }
 
 impl Service {
-    /// A service over a resolver; `now` is the beginning of its time.
+    /// A service over a resolver for that many links; `now` is the beginning of its time.
     pub fn new(
         settings: Settings,
         contacts: &Contacts,
         resolver: Arc<Resolver>,
         watcher: Arc<dyn LinkWatcher>,
+        links: usize,
         metrics: Arc<Metrics>,
         now: Instant,
     ) -> Service {
@@ -125,6 +128,7 @@ impl Service {
             own: RwLock::new(OwnHistory::new(OwnCaps::new(contacts))),
             legacy: Mutex::default(),
             subscribers: Mutex::new(Subscribers::new(settings.max_subscribers)),
+            fronts: (0..links).map(|_| Mutex::default()).collect(),
             stopping: AtomicBool::new(false),
             settings,
             resolver,
@@ -203,6 +207,15 @@ impl Service {
 
     /// A disco#info question about the node of a caps key.
     fn query(self: &Arc<Self>, now: Instant, request: &Request<'_>, node: &str) {
+        let mut front = self
+            .fronts
+            .get(usize::from(request.link.id.0))
+            .map(|front| front.lock().unwrap_or_else(PoisonError::into_inner));
+        let shown = |key: &CapsKey| drop(self.resolver.hot(key));
+        if let Some(entry) = front.as_mut().and_then(|front| front.get(node, shown)) {
+            self.hit(request, node, &entry);
+            return;
+        }
         let key = match self.key_of(node) {
             Ok(key) => key,
             Err(reason) => {
@@ -213,8 +226,12 @@ impl Service {
         };
         if let Some(entry) = self.resolver.hot(&key) {
             self.hit(request, node, &entry);
+            if let Some(front) = &mut front {
+                front.insert(node, key, entry);
+            }
             return;
         }
+        drop(front);
         let own = self.own_history().of_key(&key).map(Arc::clone);
         if let Some(own) = own {
             request.reply(|out, route| {
