@@ -92,6 +92,17 @@ impl World {
     pub(crate) async fn with(
         change: impl FnOnce(&mut flights::Settings, &mut service::Settings),
     ) -> World {
+        let world = World::without_link(change).await;
+        let handler = world.handler();
+        let link = Arc::clone(world.link());
+        tokio::spawn(component::run(link, handler, clock, world.close.clone()));
+        world
+    }
+
+    /// A world whose link is not opened.
+    pub(crate) async fn without_link(
+        change: impl FnOnce(&mut flights::Settings, &mut service::Settings),
+    ) -> World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
@@ -127,7 +138,9 @@ impl World {
             clock(),
         ));
         let close = CancellationToken::new();
-        let world = World {
+        let timers = Arc::clone(&resolver);
+        tokio::spawn(async move { timers.run_timers(clock).await });
+        World {
             service,
             resolver,
             links,
@@ -136,17 +149,7 @@ impl World {
             listener,
             close,
             _directory: directory,
-        };
-        world.run();
-        world
-    }
-
-    fn run(&self) {
-        let handler = self.handler();
-        let link = Arc::clone(&self.links.0[0]);
-        tokio::spawn(component::run(link, handler, clock, self.close.clone()));
-        let resolver = Arc::clone(&self.resolver);
-        tokio::spawn(async move { resolver.run_timers(clock).await });
+        }
     }
 
     pub(crate) fn handler(&self) -> Arc<dyn LinkHandler> {
