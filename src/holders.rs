@@ -77,6 +77,10 @@ struct Failure {
     reason: Reason,
 }
 
+/// Boxed as a whole, because hardly any holder has one.
+#[derive(Debug, Default)]
+struct Failures(Vec<Failure>);
+
 #[derive(Debug)]
 struct Holder {
     address: Box<str>,
@@ -91,7 +95,7 @@ struct Holder {
         clippy::box_collection,
         reason = "8 bytes instead of 24 in each of many holders, almost none of which fails"
     )]
-    failures: Option<Box<Vec<Failure>>>,
+    failures: Option<Box<Failures>>,
 }
 
 #[derive(Debug)]
@@ -103,12 +107,14 @@ struct Shared {
 }
 
 /// What a new announcement means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// The holder.
     pub holder: HolderId,
     /// Whether all keys of the announcement are known to be stored.
     pub known: bool,
+    /// What the holder announced before, if it was something else.
+    pub replaced: Option<Announcement>,
 }
 
 /// A holder as the resolver sees it.
@@ -122,6 +128,8 @@ pub struct HolderView<'a> {
     pub announcement: &'a Announcement,
     /// Whether it may be asked.
     pub askable: bool,
+    /// Whether all keys of the announcement are known to be stored.
+    pub known: bool,
 }
 
 /// The table of holders.
@@ -216,11 +224,13 @@ impl Holders {
     /// A holder that is still there.
     pub fn view(&self, id: HolderId) -> Option<HolderView<'_>> {
         let holder = self.holder(id)?;
+        let shared = self.announcement_of(holder)?;
         Some(HolderView {
             link: holder.link,
             address: &holder.address,
-            announcement: &self.announcement_of(holder)?.announcement,
+            announcement: &shared.announcement,
             askable: holder.askable,
+            known: shared.known,
         })
     }
 
@@ -262,12 +272,17 @@ impl Holders {
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
         holder.seen = seen;
         holder.askable = askable;
-        self.failures -= holder.failures.take().map_or(0, |failures| failures.len());
+        self.failures -= holder
+            .failures
+            .take()
+            .map_or(0, |failures| failures.0.len());
         let generation = holder.generation;
         let before = std::mem::replace(&mut holder.announcement, shared);
+        let mut replaced = None;
         if before == shared {
             self.release(shared);
-        } else if before != NO_ANNOUNCEMENT {
+        } else if let Some(Some(old)) = self.shared.get(before as usize) {
+            replaced = Some(old.announcement.clone());
             self.unlist(slot, before);
             self.release(before);
         }
@@ -276,7 +291,11 @@ impl Holders {
         }
         let id = HolderId { slot, generation };
         self.holder(id)?;
-        Some(Noted { holder: id, known })
+        Some(Noted {
+            holder: id,
+            known,
+            replaced,
+        })
     }
 
     fn insert(&mut self, link: LinkId, address: &str, seen: u32) -> Option<u32> {
@@ -432,7 +451,7 @@ impl Holders {
             entry.remove();
         }
         self.silence.remove(slot);
-        self.failures -= holder.failures.map_or(0, |failures| failures.len());
+        self.failures -= holder.failures.map_or(0, |failures| failures.0.len());
         if holder.announcement != NO_ANNOUNCEMENT {
             self.unlist(slot, holder.announcement);
             self.release(holder.announcement);
@@ -470,10 +489,10 @@ impl Holders {
         };
         let failures = holder.failures.get_or_insert_default();
         let failure = Failure { key, until, reason };
-        if let Some(old) = failures.iter_mut().find(|failure| failure.key == key) {
+        if let Some(old) = failures.0.iter_mut().find(|failure| failure.key == key) {
             *old = failure;
         } else {
-            failures.push(failure);
+            failures.0.push(failure);
             self.failures += 1;
         }
     }
@@ -482,6 +501,7 @@ impl Holders {
     pub fn failure(&self, id: HolderId, key: &CapsKey, now: Instant) -> Option<Reason> {
         let failures = self.holder(id)?.failures.as_ref()?;
         failures
+            .0
             .iter()
             .find(|failure| failure.key == *key && failure.until > now)
             .map(|failure| failure.reason)

@@ -23,6 +23,9 @@ use crate::metrics::{Metrics, Tier};
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{MAX_NODES, standard_keys};
 
+/// The directory that packages install trusted content to; nobody asked for it if it is not there.
+const DEFAULT_DIRECTORY: &str = "/usr/share/capsd/trusted";
+
 /// The most files that are looked at, over all directories.
 pub const MAX_FILES: usize = 200_000;
 
@@ -256,6 +259,13 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn say_unreadable(directory: &Path, error: &io::Error) {
+    if error.kind() == io::ErrorKind::NotFound && directory == Path::new(DEFAULT_DIRECTORY) {
+        tracing::debug!(
+            directory = DEFAULT_DIRECTORY,
+            "no trusted content is installed"
+        );
+        return;
+    }
     tracing::warn!(
         directory = %directory.display(),
         cause = %error,

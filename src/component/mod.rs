@@ -37,6 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause after a refusal that only an operator can mend.
 const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
 
+/// How many domains' grants are remembered.
+const MAX_GRANTING: usize = 4096;
+
 /// How a component is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -105,20 +108,19 @@ impl Link {
         grants.get(domain).copied().unwrap_or_default()
     }
 
-    /// Whether presences of contacts of a served domain are forwarded over this link.
-    pub fn forwards_contacts(&self) -> bool {
+    /// Whether presences of a foreign domain may reach this link without having been sent to capsd: because the server forwards
+    /// those of contacts, or because the domain is another of its own hosts and forwards its users'.
+    pub fn forwards_presences_of(&self, domain: &str) -> bool {
         let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
-        grants.values().any(|grant| grant.contacts)
+        grants.contains_key(domain) || grants.values().any(|grant| grant.contacts)
     }
 
-    /// Takes note of what a server grants. Only a served domain can grant, and only for itself.
+    /// Takes note of what a server grants; each domain grants for itself. That a domain grants something does not make it one
+    /// that the link serves. At most [`MAX_GRANTING`] are remembered beside those.
     pub fn granted(&self, message: &Message) {
         let (Some(from), Some(namespace)) = (&message.from, &message.privilege) else {
             return;
         };
-        if !self.serves(from) {
-            return;
-        }
         let mut grant = Grant::default();
         for permission in &message.permissions {
             match (permission.access.as_str(), permission.extent.as_str()) {
@@ -134,6 +136,13 @@ impl Link {
                 }
                 _ => {}
             }
+        }
+        if !self.serves(from) {
+            let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+            if !jid::has_local_part(from) && !jid::is_full(from) && grants.len() < MAX_GRANTING {
+                grants.insert(from.clone(), grant);
+            }
+            return;
         }
         tracing::info!(
             component = self.jid(),

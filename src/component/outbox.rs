@@ -6,6 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -27,6 +28,8 @@ pub struct Outbox {
     state: Mutex<State>,
     filled: Notify,
     drained: Notify,
+    /// The length of the buffer, to be looked at without the lock.
+    waiting: AtomicUsize,
     max_bytes: usize,
 }
 
@@ -37,6 +40,7 @@ impl Outbox {
             state: Mutex::default(),
             filled: Notify::new(),
             drained: Notify::new(),
+            waiting: AtomicUsize::new(0),
             max_bytes,
         }
     }
@@ -50,6 +54,7 @@ impl Outbox {
         let mut state = self.lock();
         state.buffer.clear();
         state.open = true;
+        self.waiting.store(0, Ordering::Relaxed);
     }
 
     /// Closes the outbox: nothing is taken any more, and the writer ends when it has written what there is.
@@ -66,6 +71,7 @@ impl Outbox {
             return false;
         }
         write(&mut state.buffer);
+        self.waiting.store(state.buffer.len(), Ordering::Relaxed);
         true
     }
 
@@ -76,7 +82,7 @@ impl Outbox {
 
     /// How many bytes wait.
     pub fn len(&self) -> usize {
-        self.lock().buffer.len()
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether nothing waits.
@@ -86,14 +92,14 @@ impl Outbox {
 
     /// Whether at most half of the bound is taken, or the outbox is closed.
     pub fn has_room(&self) -> bool {
-        let state = self.lock();
-        !state.open || state.buffer.len() <= self.max_bytes / 2
+        self.len() <= self.max_bytes / 2 || !self.lock().open
     }
 
     /// Waits until there is room. A reader that waits here passes the server's pressure on to the server.
     pub async fn room(&self) {
-        loop {
+        while !self.has_room() {
             let drained = self.drained.notified();
+            // Looked at again, because the writer may have been here before we listened.
             if self.has_room() {
                 return;
             }
@@ -110,6 +116,7 @@ impl Outbox {
                 let mut state = self.lock();
                 if !state.buffer.is_empty() {
                     std::mem::swap(&mut state.buffer, empty);
+                    self.waiting.store(0, Ordering::Relaxed);
                     return true;
                 }
                 if !state.open {

@@ -13,7 +13,7 @@
 //!   flight ends may still prove its keys, for whoever asks next.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -148,8 +148,11 @@ enum Timer {
 }
 
 /// How many look-ups in the tiers may be under way, as a multiple of the bound on flights: they end by themselves within
-/// microseconds, and a replay of presences after a restart brings many at once.
+/// microseconds.
 const LOOKUPS_PER_FLIGHT: usize = 16;
+
+/// How many look-ups announcements alone may have under way; further announcements wait their turn.
+const ANNOUNCED_AT_ONCE: usize = 256;
 
 /// How many silent holders are forgotten in one go.
 const EXPIRE_STEP: usize = 4096;
@@ -164,6 +167,8 @@ pub struct Flights<W> {
     questions: HashMap<QuestionId, Question>,
     asked: HashMap<HolderId, Vec<QuestionId>>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// Holders whose announcement waits for its flight.
+    queued: VecDeque<HolderId>,
     links_up: Vec<bool>,
     next: u64,
     looking: usize,
@@ -189,6 +194,7 @@ impl<W> Flights<W> {
             questions: HashMap::default(),
             asked: HashMap::default(),
             timers: BinaryHeap::new(),
+            queued: VecDeque::new(),
             links_up: vec![false; links],
             next: 0,
             looking: 0,
@@ -227,25 +233,59 @@ impl<W> Flights<W> {
         else {
             return effects;
         };
-        let mut missing = Vec::new();
+        if let Some(replaced) = &noted.replaced {
+            self.replaced(noted.holder, replaced);
+        }
         for key in &announcement.keys {
-            match self.by_key.get(key).copied() {
-                Some(id) => self.join(now, id, noted.holder, &mut effects),
-                None => missing.push(*key),
+            if let Some(id) = self.by_key.get(key).copied() {
+                self.join(now, id, noted.holder, &mut effects);
             }
         }
-        if self.settings.on_announce && askable && !noted.known && !missing.is_empty() {
-            let whole = missing.len() == announcement.keys.len();
-            match self.begin(now, missing, &mut effects) {
-                Some(id) => {
-                    if let Some(flight) = self.flights.get_mut(&id) {
-                        flight.whole = whole.then(|| announcement.clone());
-                    }
-                }
-                None => self.metrics.flights_rejected.inc(),
+        if self.settings.on_announce && askable && !noted.known {
+            if self.queued.len() < self.settings.holders.max {
+                self.queued.push_back(noted.holder);
+            } else {
+                self.metrics.flights_rejected.inc();
             }
+            self.begin_queued(now, &mut effects);
         }
         effects
+    }
+
+    /// Begins flights for announcements in the order in which they came, as many as may be under way: a login storm or a replay of
+    /// presences then takes its time, and loses nothing.
+    fn begin_queued(&mut self, now: Instant, effects: &mut Vec<Effect<W>>) {
+        while self.looking < ANNOUNCED_AT_ONCE && self.in_progress() < self.settings.max_flights {
+            let Some(holder) = self.queued.pop_front() else {
+                return;
+            };
+            let Some(view) = self.holders.view(holder).filter(|view| !view.known) else {
+                continue;
+            };
+            let announced = view.announcement.keys.iter();
+            let missing: Vec<CapsKey> = announced
+                .filter(|key| !self.by_key.contains_key(*key))
+                .copied()
+                .collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let whole = missing.len() == view.announcement.keys.len();
+            let whole = whole.then(|| view.announcement.clone());
+            if let Some(id) = self.begin(now, missing, effects)
+                && let Some(flight) = self.flights.get_mut(&id)
+            {
+                flight.whole = whole;
+            }
+        }
+    }
+
+    /// A holder took back what it announced before it was asked for it: that announcement was never verified.
+    fn replaced(&self, holder: HolderId, announcement: &Announcement) {
+        let in_flight = |key: &CapsKey| self.by_key.contains_key(key);
+        if announcement.keys.iter().any(in_flight) && !self.asked.contains_key(&holder) {
+            self.metrics.announcements_unverified.inc();
+        }
     }
 
     /// A holder joins a flight that is in progress; if it was asked before, it may be asked again.
@@ -391,6 +431,7 @@ impl<W> Flights<W> {
             self.end(id, Reason::Overloaded, &mut effects);
         }
         self.advance(now, id, &mut effects);
+        self.begin_queued(now, &mut effects);
         effects
     }
 
@@ -652,6 +693,7 @@ impl<W> Flights<W> {
             }
         }
         self.advance(now, question.flight, &mut effects);
+        self.begin_queued(now, &mut effects);
         effects
     }
 
@@ -748,11 +790,30 @@ impl<W> Flights<W> {
                 Timer::Flight(id) => self.end(id, Reason::Timeout, &mut effects),
             }
         }
+        self.begin_queued(now, &mut effects);
         self.holders.expire(now, EXPIRE_STEP);
         self.accounts.sweep();
         self.domains.sweep();
+        self.shrink();
         self.measure();
         effects
+    }
+
+    /// Gives back what a burst of flights made the tables grow to.
+    fn shrink(&mut self) {
+        const KEEP: usize = 1024;
+        if self.flights.capacity() > KEEP.max(self.flights.len() * 8) {
+            self.flights.shrink_to(KEEP);
+            self.by_key.shrink_to(KEEP);
+            self.questions.shrink_to(KEEP);
+            self.asked.shrink_to(KEEP);
+        }
+        if self.timers.capacity() > KEEP.max(self.timers.len() * 8) {
+            self.timers.shrink_to(KEEP);
+        }
+        if self.queued.capacity() > KEEP.max(self.queued.len() * 8) {
+            self.queued.shrink_to(KEEP);
+        }
     }
 
     fn overdue(&mut self, now: Instant, id: QuestionId, effects: &mut Vec<Effect<W>>) {
@@ -778,6 +839,7 @@ impl<W> Flights<W> {
     /// Ends every flight; whoever waits is told. For the end of the process.
     pub fn stop(&mut self) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
+        self.queued.clear();
         let ids: Vec<FlightId> = self.flights.keys().copied().collect();
         for id in ids {
             self.end(id, Reason::Overloaded, &mut effects);

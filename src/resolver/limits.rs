@@ -44,7 +44,8 @@ pub struct Quotas {
     epoch: Instant,
     clock: ToldClock,
     hasher: RandomState,
-    limiter: RateLimiter<u64, HashMapStateStore<u64>, ToldClock, NoOpMiddleware<Nanos>>,
+    limiter:
+        RateLimiter<u64, HashMapStateStore<u64, RandomState>, ToldClock, NoOpMiddleware<Nanos>>,
 }
 
 impl std::fmt::Debug for Quotas {

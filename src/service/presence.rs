@@ -125,8 +125,8 @@ impl Service {
 
     /// Whether a presence counts: it is of a user of a domain that the link serves, of a subscriber, or was sent to capsd itself.
     ///
-    /// Where the server forwards the presences of contacts too, nothing tells those from presences that were sent to capsd; there,
-    /// foreign ones do not count.
+    /// A forwarded presence is addressed to capsd just as one that was sent to it. So a foreign one does not count where the server
+    /// may have forwarded it, nor when it is repeated (Prosody repeats those of all its hosts when capsd connects).
     fn believed(&self, link: &Link, from: &str, presence: &Presence) -> bool {
         if link.serves(jid::domain(from)) {
             return true;
@@ -136,7 +136,9 @@ impl Service {
         if subscribers.get(link.id, jid::bare(from)).shows {
             return true;
         }
-        presence.to.as_deref() == Some(link.jid()) && !link.forwards_contacts()
+        presence.to.as_deref() == Some(link.jid())
+            && !presence.delayed
+            && !link.forwards_presences_of(jid::domain(from))
     }
 
     fn subscribe(&self, link: &Arc<Link>, from: &str) {

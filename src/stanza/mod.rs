@@ -51,6 +51,8 @@ pub mod ns {
     pub const VERSION: &str = "jabber:iq:version";
     /// XEP-0202, entity time.
     pub const TIME: &str = "urn:xmpp:time";
+    /// XEP-0203, delayed delivery.
+    pub const DELAY: &str = "urn:xmpp:delay";
     /// XEP-0297, stanza forwarding.
     pub const FORWARD: &str = "urn:xmpp:forward:0";
     /// XEP-0356, privileged entity, as ejabberd 23.01 speaks it.

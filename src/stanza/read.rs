@@ -149,6 +149,8 @@ pub struct Presence {
     pub caps_0390: Vec<(String, String)>,
     /// Whether there was a 0390 `<c/>` at all.
     pub has_caps_0390: bool,
+    /// Whether it was sent earlier and is repeated now (XEP-0203).
+    pub delayed: bool,
 }
 
 /// One permission that a server grants (XEP-0356).
@@ -404,6 +406,7 @@ impl PresenceBuilder {
                         .collect(),
                 });
             }
+            (1, ns::DELAY, "delay") => self.presence.delayed = true,
             (1, ns::CAPS_0390, "c") if !self.presence.has_caps_0390 => {
                 self.presence.has_caps_0390 = true;
                 self.part = PresencePart::Caps0390;

@@ -11,7 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
@@ -30,6 +30,9 @@ const DAMAGED_PREFIX: &str = "damaged-";
 const PROBE_FILE: &str = "probe";
 /// The first line of the format file.
 const FORMAT_TITLE: &str = "capsd learned store";
+/// How often, and after which pause, a lock that is held is tried again: the one before may just be ending.
+pub(super) const LOCK_ATTEMPTS: u32 = 50;
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// More than a format file of any version has, in bytes.
 const FORMAT_FILE_MAX: u64 = 4096;
 
@@ -155,6 +158,25 @@ impl StoreDirectory {
         self.path.join(ENGINE_DIRECTORY)
     }
 
+    /// Removes snapshots that the engine had not finished when the disk was full or the process ended.
+    ///
+    /// It gives a snapshot its real name only when it is whole, but when it looks for one, sled 0.34 takes the unfinished one
+    /// too, and then calls the whole store corrupt.
+    pub(super) fn remove_unfinished(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(self.engine()) {
+            Ok(entries) => entries,
+            // There is no store yet, or something else in its place, which opening it finds out.
+            Err(_) => return Ok(()),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().ends_with(".generating") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the engine's files are there but the format file is not: then only the store itself knows its format.
     pub(super) fn lost_its_format(&self) -> bool {
         !self.has_format && self.engine().exists()
@@ -233,10 +255,18 @@ impl StoreDirectory {
         })
     }
 
-    /// Whether the file system takes `len` bytes: writes them to a file, syncs and removes it.
+    /// Whether the file system takes as much as opening the store may need: writes that to a file, syncs and removes it.
     ///
-    /// While the disk is full the engine that still reads is not given up for one that may not even open.
-    pub(super) fn probe(&self, len: u64) -> io::Result<()> {
+    /// While the disk is full the engine that still reads is not given up for one that may not even open. At open it
+    /// writes its page table, which was about as large the last time, and may begin a segment of half a megabyte.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let mut len = 1 << 20;
+        for entry in fs::read_dir(self.engine())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("snap.") {
+                len += 2 * entry.metadata()?.len();
+            }
+        }
         let path = self.path.join(PROBE_FILE);
         let written = File::create(&path).and_then(|mut file| {
             io::copy(&mut io::repeat(0).take(len), &mut file)?;
@@ -317,17 +347,22 @@ fn take_lock(path: &Path) -> Result<File, Obstacle> {
         .truncate(false)
         .open(path.join(LOCK_FILE))
         .map_err(|error| Obstacle::at(path, &error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.take(16).read_to_string(&mut holder);
-            return Err(Obstacle::Refusal(StoreRefusal::InUse {
-                path: path.to_owned(),
-                holder: holder.trim().parse().ok(),
-            }));
+    for attempt in 0.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.take(16).read_to_string(&mut holder);
+                return Err(Obstacle::Refusal(StoreRefusal::InUse {
+                    path: path.to_owned(),
+                    holder: holder.trim().parse().ok(),
+                }));
+            }
+            Err(TryLockError::Error(error)) => return Err(Obstacle::at(path, &error)),
         }
-        Err(TryLockError::Error(error)) => return Err(Obstacle::at(path, &error)),
     }
     // The process id only makes a message better; a full disk must not keep the store closed because of it.
     let _ = file
@@ -347,7 +382,6 @@ fn sync_directory(path: Option<&Path>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn fresh() -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
@@ -493,7 +527,10 @@ mod tests {
     fn the_probe_leaves_nothing() {
         let (_root, path) = fresh();
         let directory = StoreDirectory::claim(&path).unwrap();
-        directory.probe(100_000).unwrap();
+        assert!(directory.probe().is_err(), "there is no store to open");
+        fs::create_dir(directory.engine()).unwrap();
+        fs::write(directory.engine().join("snap.1"), [0; 1000]).unwrap();
+        directory.probe().unwrap();
         assert!(!path.join(PROBE_FILE).exists());
     }
 }

@@ -44,7 +44,7 @@ const USE_LEN: usize = 36;
 const MARKS: (u64, u64) = (1 << 16, 1 << 24);
 
 /// How many marks there are for each entry, so that few entries share one.
-const MARKS_PER_ENTRY: u64 = 16;
+const MARKS_PER_ENTRY: u64 = 4;
 
 /// What was found under a key.
 #[derive(Debug)]

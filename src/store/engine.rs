@@ -54,6 +54,10 @@ impl Fault {
     /// A file that is shorter than it says, missing, or not a file at all is damage: trying again would not help.
     pub(super) fn from_io(error: &io::Error) -> Fault {
         use io::ErrorKind::*;
+        // The engine makes an error of its own of a lock that is held.
+        if error.to_string().contains("could not acquire lock") {
+            return Fault::Locked;
+        }
         let original = original_of_copy(error);
         let error = original.as_ref().unwrap_or(error);
         let text = error.to_string();
@@ -61,8 +65,6 @@ impl Fault {
             UnexpectedEof | InvalidData | NotFound | IsADirectory | NotADirectory => {
                 Fault::Damage { text }
             }
-            // The engine makes an error of its own of a lock that is held.
-            _ if text.contains("could not acquire lock") => Fault::Locked,
             kind => Fault::Io { kind, text },
         }
     }

@@ -24,7 +24,7 @@
 //! | fault | what happens |
 //! |---|---|
 //! | one value is damaged, or does not have its hash | it is removed, counted, and was never there |
-//! | disk full, I/O error, a disk that does not answer | memory only; what can be read is still read; tried again after 1 s, then at growing intervals of at most a minute |
+//! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (in tests nine entries of ten); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
 //! | the engine gives up on its files | memory only; opened anew at once |
 //! | it cannot open them, gives up again, or has less than a flush confirmed | set aside and a fresh one begun; what is legible is taken over |
 //!
@@ -146,6 +146,8 @@ pub struct Store {
     /// Whether the database may be written to.
     writable: bool,
     trouble: Option<Trouble>,
+    /// When the last trouble ended, and how long the pause between two attempts had become in it.
+    recovered: Option<(Instant, Duration)>,
     /// How often the engine gave up on the present files while they were open.
     gave_up: u32,
     /// The damaged database that was set aside last, as long as it is being read.
@@ -187,6 +189,7 @@ impl Store {
             disk: None,
             writable: false,
             trouble: None,
+            recovered: None,
             gave_up: 0,
             salvage: None,
             discarded: 0,
@@ -211,27 +214,34 @@ impl Store {
     /// What is stored under a key, verified for it. What is stored but damaged is removed, counted, and absent.
     pub fn get(&mut self, key: &CapsKey) -> Option<Stored> {
         self.end_flush(Duration::ZERO);
-        let found = match self.disk.as_mut().map(|disk| disk.find(key)) {
-            None => Found::Absent,
-            Some(Ok(found)) => found,
-            Some(Err(fault)) => {
-                self.fail(StoreOperation::Read, fault);
-                Found::Absent
-            }
-        };
-        match found {
-            Found::Entry(names, info) => self.verified(key, names, info),
-            Found::Damaged => {
+        if let Some(stored) = self.get_waiting(key) {
+            return Some(stored);
+        }
+        match self.disk.as_mut()?.find(key) {
+            Ok(Found::Entry(names, info)) => self.verified(key, names, info),
+            Ok(Found::Damaged) => {
                 self.discard(key, LoadResult::Corrupt);
                 None
             }
-            Found::Absent => {
-                let waiting = self.backlog.get(key)?;
-                let names = waiting.names.clone();
-                let info = DiscoInfo::decode(&waiting.content).ok()?;
-                self.verified(key, names, info)
+            Ok(Found::Absent) => None,
+            Err(fault) if self.writable => {
+                self.fail(StoreOperation::Read, fault);
+                // What was written but not confirmed waits again.
+                self.get_waiting(key)
+            }
+            // An engine that has failed can no longer read what it could not write; that says nothing of the files.
+            Err(_) => {
+                self.metrics.store_errors.get(StoreOperation::Read).inc();
+                None
             }
         }
+    }
+
+    fn get_waiting(&mut self, key: &CapsKey) -> Option<Stored> {
+        let waiting = self.backlog.get(key)?;
+        let names = waiting.names.clone();
+        let info = DiscoInfo::decode(&waiting.content).ok()?;
+        self.verified(key, names, info)
     }
 
     /// Stores a content, or adds keys and nodes to it where it is stored already. A key that stands for another content
@@ -356,8 +366,11 @@ impl Store {
         }
     }
 
-    /// Removes a value that is not what was stored.
+    /// Removes a value that is not what was stored. What an engine that has failed reads is not judged.
     fn discard(&mut self, key: &CapsKey, found: LoadResult) {
+        if !self.writable {
+            return;
+        }
         self.metrics.cache_loaded.get(found).inc();
         self.discarded += 1;
         // One line for the first, and ever fewer for the many.

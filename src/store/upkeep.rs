@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::caps::CapsKey;
 use crate::metrics::{Eviction, StoreOperation, Tier};
 
-use super::directory::{Obstacle, StoreDirectory};
+use super::directory::{LOCK_ATTEMPTS, LOCK_PAUSE, Obstacle, StoreDirectory};
 use super::disk::{Disk, DiskSettings, Evicted, OpenFault};
 use super::engine::{FLUSH_PATIENCE, Fault};
 use super::salvage::Salvage;
@@ -17,14 +17,14 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts.
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
+/// How long the store must have worked for the pauses to begin with the shortest again.
+const STEADY: Duration = Duration::from_secs(600);
+
 /// How many entries are written, evicted or removed in one step at most.
 const STEP: usize = 64;
 
 /// How many used entries are spared at most before one is evicted all the same.
 const SPARED_IN_A_ROW: usize = 128;
-
-/// How many bytes must fit on a disk that was full before the store is opened anew; sled writes its page table at open.
-const PROBE_LEN: u64 = 4 << 20;
 
 /// How soon a running flush is looked after again.
 const FLUSH_POLL: Duration = Duration::from_millis(5);
@@ -71,6 +71,9 @@ impl Store {
                  and the file is written again"
             );
         }
+        directory
+            .remove_unfinished()
+            .map_err(|error| Obstacle::at(&path, &error))?;
         let disk = match self.open_files(directory) {
             Err(OpenFault::Fault(fault)) if fault.is_damage() => {
                 self.metrics.store_errors.get(StoreOperation::Open).inc();
@@ -104,6 +107,14 @@ impl Store {
             max_entries: self.settings.max_entries,
             policy: &self.settings.policy,
         };
+        // Nobody else can have it, for the lock of the directory is held. But the engine lets go of its files a moment after
+        // it was closed, when the last of its threads is done.
+        for _ in 0..LOCK_ATTEMPTS {
+            match Disk::open(&directory.engine(), settings) {
+                Err(OpenFault::Fault(Fault::Locked)) => std::thread::sleep(LOCK_PAUSE),
+                opened => return opened,
+            }
+        }
         Disk::open(&directory.engine(), settings)
     }
 
@@ -160,16 +171,21 @@ impl Store {
                 disk.close();
             }
         }
-        let (known, since, pause) = match self.trouble.take() {
-            Some(trouble) => (
+        let relapse = self
+            .recovered
+            .filter(|(end, _)| self.now.saturating_duration_since(*end) < STEADY);
+        let (known, since, pause) = match (self.trouble.take(), relapse) {
+            (Some(trouble), _) => (
                 trouble.fault.is_like(&fault),
                 trouble.since,
-                (trouble.pause * 2).min(RETRY_MOST),
+                trouble.pause * 2,
             ),
+            (None, Some((_, pause))) => (false, self.now, pause * 2),
             // Damage gets better by opening anew, or never.
-            None if fault.is_damage() => (false, self.now, Duration::ZERO),
-            None => (false, self.now, RETRY_FIRST),
+            (None, None) if fault.is_damage() => (false, self.now, Duration::ZERO),
+            (None, None) => (false, self.now, RETRY_FIRST),
         };
+        let pause = pause.min(RETRY_MOST);
         if known {
             tracing::debug!(cause = %fault, "the store still fails");
         } else {
@@ -204,7 +220,7 @@ impl Store {
             return;
         }
         if let Some(directory) = &self.directory
-            && let Err(error) = directory.probe(PROBE_LEN)
+            && let Err(error) = directory.probe()
         {
             let fault = Fault::from_io(&error);
             if !fault.is_damage() {
@@ -234,6 +250,7 @@ impl Store {
     fn confirm(&mut self) {
         self.backlog.flush_confirmed();
         if let Some(trouble) = self.trouble.take() {
+            self.recovered = Some((self.now, trouble.pause));
             let lasted = self.now.saturating_duration_since(trouble.since);
             tracing::info!(
                 store = %self.settings.path.display(),

@@ -10,7 +10,7 @@ use capsd::metrics::{LoadResult, StoreOperation};
 use capsd::store::{Store, StoreState};
 
 use crate::fixture::{
-    Log, Setup, copy_directory, has, is_on_disk, key, learned, learned_fully, rounds,
+    Log, Setup, copy_directory, has, is_on_disk, key, learned, learned_fully, open_engine, rounds,
 };
 
 const ENTRIES: u32 = 150;
@@ -63,10 +63,10 @@ fn open_and_check(setup: &Setup) -> (usize, Vec<String>) {
         store.put(learned_fully(ENTRIES));
     }
     store.close();
-    let mut store = setup.open();
+    let (mut store, third) = Log::of(|| setup.open());
     assert!(
         has(&mut store, ENTRIES),
-        "what was learned after the damage is lost: {log:#?}"
+        "what was learned after the damage is lost: {log:#?} {second:#?} {third:#?}"
     );
     assert!(
         left <= count(&mut store),
@@ -212,6 +212,18 @@ fn the_snapshot_is_damaged() {
 }
 
 #[test]
+fn a_snapshot_that_was_not_finished_does_no_harm() {
+    let setup = filled();
+    let snapshot = file_of_engine(&setup, "snap.");
+    let half = fs::read(&snapshot).unwrap();
+    let unfinished = snapshot.with_file_name("snap.FFFFFFFFFFFFFFFF.generating");
+    fs::write(unfinished, &half[..half.len() / 2]).unwrap();
+    let (left, _) = open_and_check(&setup);
+    assert_eq!(left, ENTRIES as usize);
+    assert!(setup.names("damaged").is_empty());
+}
+
+#[test]
 fn the_engines_settings_are_damaged() {
     let setup = filled();
     let path = setup.path().join("db/conf");
@@ -334,7 +346,7 @@ fn the_whole_directory_is_removed_while_the_store_is_open() {
 #[test]
 fn a_value_that_is_not_what_was_written_is_removed_and_not_served() {
     let setup = filled();
-    let db = sled::open(data(&setup).parent().unwrap()).unwrap();
+    let db = open_engine(&setup);
     let infos = db.open_tree("infos").unwrap();
     let id = db
         .open_tree("keys")
@@ -368,7 +380,7 @@ fn a_value_that_is_not_what_was_written_is_removed_and_not_served() {
 #[test]
 fn a_key_that_leads_to_other_content_is_removed_and_the_content_stays() {
     let setup = filled();
-    let db = sled::open(data(&setup).parent().unwrap()).unwrap();
+    let db = open_engine(&setup);
     let keys = db.open_tree("keys").unwrap();
     let other = keys.get(key(2).to_bytes()).unwrap().unwrap();
     keys.insert(key(1).to_bytes(), other).unwrap();

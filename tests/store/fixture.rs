@@ -268,3 +268,16 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Opens the engine's files without capsd. It lets go of them a moment after a store was closed.
+pub(crate) fn open_engine(setup: &Setup) -> sled::Db {
+    for _ in 0..500 {
+        match sled::open(setup.path().join("db")) {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the engine does not let go of its files");
+}

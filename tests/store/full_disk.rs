@@ -1,1 +1,236 @@
-//! x
+//! A disk that takes no more: capsd goes on with what it can read, keeps what it learns, and writes it when it can.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use capsd::metrics::Metrics;
+use capsd::store::{Store, StoreState};
+
+use crate::fixture::{
+    Killed, Log, Setup, has, is_on_disk, learned, open, report, reported, reports_of, role,
+    run_again, settings,
+};
+
+/// The store's time in these tests: it passes as fast as they like, except while the store waits for the real disk.
+struct Clock(Instant);
+
+impl Clock {
+    /// Lets the store do what is due, and time pass until it wants to be called again, but at most that long.
+    fn step(&mut self, store: &mut Store, most: Duration) {
+        let next = store.tick(self.0);
+        if next < self.0 + Duration::from_millis(10) {
+            std::thread::sleep(next - self.0);
+        }
+        self.0 = next.min(self.0 + most);
+    }
+
+    /// Lets time pass until the store is as it should be.
+    fn run(&mut self, store: &mut Store, until: impl Fn(&Store) -> bool) {
+        for _ in 0..100_000 {
+            if until(store) {
+                return;
+            }
+            self.step(store, Duration::from_secs(60));
+        }
+        panic!("it never gets there: {:?}", store.state());
+    }
+
+    /// Lets that much time pass.
+    fn pass(&mut self, store: &mut Store, time: Duration) {
+        let end = self.0 + time;
+        while self.0 < end {
+            self.step(store, Duration::from_secs(60));
+        }
+    }
+}
+
+/// Puts entries until the disk takes no more, then some more; gives how many.
+fn fill(store: &mut Store, clock: &mut Clock) -> u32 {
+    let mut number = 0;
+    while is_on_disk(store) {
+        store.put(learned(number));
+        clock.step(store, Duration::from_millis(20));
+        number += 1;
+        assert!(number < 100_000, "the disk is never full");
+    }
+    for more in number..number + 200 {
+        store.put(learned(more));
+    }
+    number + 200
+}
+
+fn assert_all_there(store: &mut Store, entries: u32) {
+    let missing: Vec<_> = (0..entries).filter(|number| !has(store, *number)).collect();
+    assert!(
+        missing.is_empty(),
+        "{} of {entries}: {:?} {store:?}",
+        missing.len(),
+        missing.first()
+    );
+}
+
+/// While the disk is full most of what was learned is there.
+fn assert_useful(store: &mut Store, entries: u32) {
+    let there = (0..entries).filter(|number| has(store, *number)).count();
+    assert!(there > entries as usize * 2 / 3, "{there} of {entries}");
+}
+
+fn lines_with(log: &[String], words: &str) -> usize {
+    log.iter().filter(|line| line.contains(words)).count()
+}
+
+/// Fills the store until it fails, says so, waits for a word, and reports how many entries there are once it works again.
+fn fill_and_recover(path: &Path) {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let mut clock = Clock(Instant::now());
+    let (entries, log) = Log::of(|| {
+        let mut store = open(settings(path), &metrics, clock.0).unwrap();
+        let entries = fill(&mut store, &mut clock);
+        let StoreState::MemoryOnly { cause, .. } = store.state() else {
+            panic!("it works");
+        };
+        report(&cause);
+        // An hour of attempts in vain.
+        clock.pass(&mut store, Duration::from_secs(3600));
+        assert_useful(&mut store, entries);
+
+        report("full");
+        std::io::stdin()
+            .lock()
+            .read_line(&mut String::new())
+            .unwrap();
+        clock.run(&mut store, is_on_disk);
+        assert_eq!(metrics.store_state.get(), 1);
+        clock.run(&mut store, |store| store.entries() >= u64::from(entries));
+        assert_all_there(&mut store, entries);
+        store.close();
+        entries
+    });
+    // A flush with little in it may succeed below the limit; at least one does not, and each trouble is said once.
+    let failed = lines_with(&log, "ERROR");
+    assert!((1..20).contains(&failed), "{log:#?}");
+    assert_eq!(
+        lines_with(&log, "the store works again"),
+        failed,
+        "{log:#?}"
+    );
+    report(&format!("{entries} entries; {}", log[0]));
+}
+
+#[test]
+fn files_may_not_grow_and_then_may_again() {
+    const TEST: &str = "full_disk::files_may_not_grow_and_then_may_again";
+    if let Some((_, path)) = role() {
+        return fill_and_recover(&path);
+    }
+    let setup = Setup::new();
+    // 6 MiB in blocks of 512 bytes; only the soft limit, so that it can be raised again. What is over it is an error
+    // (EFBIG) as long as the signal for it is ignored.
+    let limited = "trap '' XFSZ; ulimit -S -f 12288; exec \"$@\"";
+    let mut command = run_again(&["sh", "-c", limited, "sh"], TEST, "fill", setup.path());
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = Killed(pipes.spawn().unwrap());
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let mut reports = lines.filter_map(|line| reported(&line.unwrap()).map(str::to_owned));
+    assert_eq!(reports.next().unwrap(), "File too large (os error 27)");
+    assert_eq!(reports.next().unwrap(), "full");
+
+    let pid = child.0.id().to_string();
+    let raised = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=unlimited"])
+        .status();
+    assert!(raised.unwrap().success());
+    child.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let end = reports.next().unwrap();
+    let (entries, line) = end.split_once(" entries; ").unwrap();
+    assert!(line.contains(setup.path().to_str().unwrap()), "{line}");
+    assert!(line.contains("ulimit -f"), "{line}");
+    assert!(child.0.wait().unwrap().success());
+    let mut store = setup.open();
+    assert!(is_on_disk(&store));
+    assert_all_there(&mut store, entries.parse().unwrap());
+}
+
+/// With 8 MiB of disk, of which a file takes 4: fills the rest, and more, and removes the file.
+fn fill_small_disk(path: &Path) {
+    let ballast = path.parent().unwrap().join("ballast");
+    fs::write(&ballast, vec![0; 4 << 20]).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let mut clock = Clock(Instant::now());
+    let (entries, log) = Log::of(|| {
+        let mut store = open(settings(path), &metrics, clock.0).unwrap();
+        let entries = fill(&mut store, &mut clock);
+        clock.pass(&mut store, Duration::from_secs(300));
+        assert!(!is_on_disk(&store));
+        assert_useful(&mut store, entries);
+        for number in entries - 200..entries {
+            assert!(has(&mut store, number), "{number} was learned meanwhile");
+        }
+        fs::remove_file(&ballast).unwrap();
+        clock.run(&mut store, is_on_disk);
+        clock.run(&mut store, |store| store.entries() >= u64::from(entries));
+        store.close();
+        entries
+    });
+    report(&log[0]);
+    assert_eq!(lines_with(&log, "ERROR"), 1, "{log:#?}");
+    let mut store = open(settings(path), &metrics, clock.0).unwrap();
+    assert_all_there(&mut store, entries);
+    store.close();
+
+    // Full from the start: it begins in memory, touches nothing, and comes back with all that it had.
+    let free = fill_up(&ballast);
+    let (_, log) = Log::of(|| {
+        let mut store = open(settings(path), &metrics, clock.0).unwrap();
+        store.put(learned(entries));
+        store.flush();
+        assert!(!is_on_disk(&store));
+        assert!(has(&mut store, entries));
+        fs::remove_file(&ballast).unwrap();
+        clock.run(&mut store, is_on_disk);
+        assert_all_there(&mut store, entries + 1);
+        store.close();
+    });
+    assert!(free > 0);
+    assert_eq!(lines_with(&log, "ERROR"), 1, "{log:#?}");
+    let mut store = open(settings(path), &metrics, clock.0).unwrap();
+    assert_all_there(&mut store, entries + 1);
+    report(&log[0]);
+}
+
+/// Writes to a file until the disk is full; gives how much went into it.
+fn fill_up(path: &Path) -> u64 {
+    let mut file = fs::File::create(path).unwrap();
+    let mut written = 0;
+    for size in [1 << 16, 4096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {
+            written += size as u64;
+        }
+    }
+    written
+}
+
+#[test]
+fn the_disk_is_full_and_then_has_room_again() {
+    const TEST: &str = "full_disk::the_disk_is_full_and_then_has_room_again";
+    if let Some((_, path)) = role() {
+        return fill_small_disk(&path);
+    }
+    let setup = Setup::new();
+    let mount = format!(
+        "mount -t tmpfs -o size=8m none {} && exec \"$@\"",
+        setup.root().display()
+    );
+    let wrapper = ["unshare", "-rm", "sh", "-c", &mount, "sh"];
+    let reports = reports_of(&mut run_again(&wrapper, TEST, "fill", setup.path()));
+    assert_eq!(reports.len(), 2);
+    for line in reports {
+        assert!(line.contains("No space left on device"), "{line}");
+        assert!(line.contains("Free space on that file system."), "{line}");
+        assert!(line.contains(setup.path().to_str().unwrap()), "{line}");
+    }
+}

@@ -10,7 +10,9 @@ use std::time::Instant;
 use capsd::metrics::Metrics;
 use capsd::store::StoreRefusal;
 
-use crate::fixture::{Setup, has, learned, open, report, reports_of, role, run_again, settings};
+use crate::fixture::{
+    Setup, has, learned, open, open_engine, report, reports_of, role, run_again, settings,
+};
 
 /// Every file below a directory, with its length and content.
 fn snapshot(path: &Path) -> Vec<(String, Vec<u8>)> {
@@ -106,7 +108,7 @@ fn without_its_format_file_the_database_says_its_format_itself() {
     assert!(has(&mut setup.open(), 1));
     assert!(setup.path().join("format").exists());
 
-    let db = sled::open(setup.path().join("db")).unwrap();
+    let db = open_engine(&setup);
     let meta = db.open_tree("meta").unwrap();
     assert_eq!(
         meta.insert("format", &7u32.to_be_bytes()).unwrap().unwrap(),
@@ -219,5 +221,20 @@ fn a_read_only_file_system() {
         );
         assert!(reports[0].starts_with(&expected), "{reports:?}");
     }
+    assert!(has(&mut setup.open(), 1));
+}
+
+/// Only an engine that is used without capsd holds the engine's lock without that of the directory.
+#[test]
+fn the_engine_is_in_use_by_something_else() {
+    let setup = store_with_one_entry();
+    let db = open_engine(&setup);
+    let refusal = setup.try_open().unwrap_err();
+    assert!(
+        matches!(refusal, StoreRefusal::InUse { holder: None, .. }),
+        "{refusal}"
+    );
+    assert_eq!(refusal.exit_code(), 3);
+    drop(db);
     assert!(has(&mut setup.open(), 1));
 }

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demonstration need, and nothing twice.
+#
+#     tests/install.sh [rust] [python] [PROGRAM…]
+#
+# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux. Debian packages are installed only where they are missing. Their
+# services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
+# back unchanged. Python packages go into a private environment below target/.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/target/python
+requirements=$root/tests/servers/requirements.txt
+policy=/usr/sbin/policy-rc.d
+saved_policy=/usr/sbin/policy-rc.d.before-capsd
+policy_mark='# Put here by capsd tests/install.sh while apt runs.'
+
+say() { printf 'install: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Forbids service starts until allow_services, keeping an existing policy under another name in the same directory.
+forbid_services() {
+    allow_services # what a run that was killed may have left behind
+    if [ -e $policy ] || [ -L $policy ]; then
+        ln -P $policy $saved_policy
+    fi
+    local new
+    new=$(mktemp $policy.XXXXXX)
+    printf '#!/bin/sh\n%s\nexit 101\n' "$policy_mark" >"$new"
+    chmod 755 "$new"
+    mv -fT "$new" $policy
+}
+
+allow_services() {
+    if [ -e $saved_policy ] || [ -L $saved_policy ]; then
+        mv -fT $saved_policy $policy
+    elif grep -qsF "$policy_mark" $policy; then
+        rm -f $policy
+    fi
+}
+
+# Runs as root: `install_packages PACKAGE…`.
+install_packages() {
+    trap allow_services EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    forbid_services
+    # needrestart would restart services whose libraries were replaced.
+    export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
+    local apt=(apt-get install --yes --quiet --no-install-recommends --no-upgrade "$@")
+    "${apt[@]}" || { apt-get update --quiet && "${apt[@]}"; }
+}
+
+if [ "${1-}" = --as-root ]; then
+    shift
+    install_packages "$@"
+    exit
+fi
+
+packages=()
+want() { # want PROGRAM PACKAGE…: the packages are missing if the program is
+    command -v "$1" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || packages+=("${@:2}")
+}
+
+# The Python that makes private environments: Debian's own where it can, else the first on PATH that can.
+can_make_venv() {
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+python() {
+    local candidate
+    for candidate in /usr/bin/python3 "$(command -v python3 || true)"; do
+        if [ -n "$candidate" ] && can_make_venv "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+check_rust() {
+    local needed have
+    needed=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$root/Cargo.toml")
+    have=$(cargo --version 2>/dev/null | cut -d' ' -f2) || true
+    if [ -z "$have" ]; then
+        die "cargo is missing; capsd needs Rust $needed or later, from rustup (https://rustup.rs)"
+    fi
+    if [ "$(printf '%s\n%s\n' "$needed" "$have" | sort -V | head -1)" != "$needed" ]; then
+        die "cargo $have is too old (Debian's is); capsd needs Rust $needed or later, from rustup (https://rustup.rs)"
+    fi
+    want cc gcc libc6-dev
+}
+
+with_python=false
+for part in "$@"; do
+    case $part in
+        rust) check_rust ;;
+        python)
+            with_python=true
+            python >/dev/null || packages+=(python3 python3-venv)
+            ;;
+        prosody)
+            want prosody prosody
+            [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
+            ;;
+        ejabberd) want ejabberdctl ejabberd ;;
+        profanity | mcabber | poezio | tmux) want "$part" "$part" ;;
+        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux" ;;
+    esac
+done
+
+if [ ${#packages[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null || die "missing: ${packages[*]} (names of Debian packages); there is no apt-get here to install them"
+    say "installing ${packages[*]}; their services are not started"
+    if [ "$(id -u)" = 0 ]; then
+        bash "${BASH_SOURCE[0]}" --as-root "${packages[@]}" >&2 || die "apt-get could not install ${packages[*]}"
+    elif command -v sudo >/dev/null; then
+        sudo bash "${BASH_SOURCE[0]}" --as-root "${packages[@]}" >&2 || die "apt-get could not install ${packages[*]} through sudo"
+    else
+        die "missing: ${packages[*]}; neither root nor sudo is at hand, so run as root: apt-get install ${packages[*]}"
+    fi
+fi
+
+if $with_python; then
+    interpreter=$(python) || die "no python3 of version 3.11 or later with the venv module was found (Debian: python3-venv)"
+    stamp=$("$interpreter" -V; sha256sum <"$requirements")
+    if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "making the private Python environment $venv"
+        rm -rf "$venv"
+        "$interpreter" -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" >&2 ||
+            die "the Python packages of $requirements could not be installed; see what pip says above"
+        printf '%s\n' "$stamp" >"$venv/stamp"
+    fi
+fi

@@ -1,0 +1,116 @@
+"""Free ports, private processes, and waiting for conditions instead of for time."""
+
+import asyncio
+import random
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+# Below the range that the kernel gives to outgoing connections, so that a port stays free while its server restarts.
+PORT_RANGE = range(20000, 32000)
+
+
+def free_ports(count):
+    """That many distinct loopback ports on which nothing listens; none of them is a standard one."""
+    ports = []
+    while len(ports) < count:
+        port = random.choice(PORT_RANGE)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
+    return ports
+
+
+def wait_until(condition, what, timeout=15.0, interval=0.02):
+    """Calls `condition` until it returns something true, and returns that; fails after `timeout` seconds, saying `what` was awaited."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"after {timeout:g} s still not: {describe(what)}")
+        time.sleep(interval)
+
+
+async def until(condition, what, timeout=15.0, interval=0.02):
+    """`wait_until` for coroutines: other tasks go on meanwhile."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"after {timeout:g} s still not: {describe(what)}")
+        await asyncio.sleep(interval)
+
+
+def describe(what):
+    """`what` may be a function, for descriptions that depend on the state at the end."""
+    return what() if callable(what) else what
+
+
+class Process:
+    """A child process in the foreground, whose output goes to a file."""
+
+    def __init__(self, name, command, output, environment=None, directory=None):
+        self.name = name
+        self.command = command
+        self.output = output
+        self.environment = environment
+        self.directory = directory
+        self.child = None
+
+    def start(self):
+        """Starts the process; what it prints is appended to the file."""
+        with open(self.output, "ab") as output:
+            self.child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environment,
+                cwd=self.directory,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self):
+        """Whether the process was started and has not ended."""
+        return self.child is not None and self.child.poll() is None
+
+    def text(self):
+        """Everything that the process has printed so far, over all its starts."""
+        if not Path(self.output).exists():
+            return ""
+        with open(self.output, encoding="utf-8", errors="replace") as output:
+            return output.read()
+
+    def require_running(self):
+        """Fails with the end of the output if the process has ended."""
+        if not self.running:
+            code = self.child.returncode if self.child else "not started"
+            raise AssertionError(f"{self.name} ended ({code}); its output ends:\n{self.text()[-4000:]}")
+
+    def stop(self, timeout=15.0):
+        """Asks the process to end (SIGTERM) and returns its exit code; kills it and fails if it does not."""
+        if not self.running:
+            return self.child.returncode if self.child else None
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            return self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not end within {timeout:g} s of SIGTERM") from None
+
+    def kill(self):
+        """Ends the process at once (SIGKILL)."""
+        if self.running:
+            self.child.kill()
+            self.child.wait()

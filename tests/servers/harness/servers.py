@@ -1,0 +1,241 @@
+"""Prosody and ejabberd in private directories on private loopback ports.
+
+The part of their configuration that concerns capsd is read from `deploy/prosody` and `deploy/ejabberd`, which operators install: only
+the secret and the port are filled in. All else is the least that lets clients log in on loopback.
+"""
+
+import glob
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from .processes import Process, free_ports, wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+# The names that stand in the snippets of deploy/.
+DOMAIN = "example.org"
+COMPONENT = "caps.example.org"
+# A second virtual host of the same server, which capsd does not serve.
+STRANGE_DOMAIN = "stranger.example"
+DOMAINS = (DOMAIN, STRANGE_DOMAIN)
+
+PASSWORD = "password"
+SECRET = "the-secret-of-the-component"
+
+
+def stream_header(domain):
+    """What a client sends first."""
+    return (
+        f"<stream:stream to='{domain}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+    ).encode()
+
+
+class Server:
+    """What Prosody and ejabberd have in common.
+
+    `language` is the default language of streams ('en' or 'de'); `own_caps` loads the modules by which the server itself asks clients
+    for their caps; `conflict` is what Prosody does with a second connection of a component.
+    """
+
+    kind = ""
+
+    def __init__(self, directory, language="en", own_caps=False, conflict="kick_new", snippet=None):
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.language = language
+        self.own_caps = own_caps
+        self.conflict = conflict
+        self.client_port, self.component_port = free_ports(2)
+        self.log = self.directory / "server.log"
+        self.users = set()
+        self.snippet = snippet or self.read_snippet()
+        self.process = self.prepare()
+
+    def read_snippet(self):
+        """What deploy/ offers to operators of this server."""
+        raise NotImplementedError
+
+    def prepare(self):
+        """Writes the configuration and returns the process, not yet started."""
+        raise NotImplementedError
+
+    def start(self):
+        """Starts the server and returns when clients can log in and the component can connect."""
+        self.process.start()
+        wait_until(self.answers, f"{self.kind} opens a stream on port {self.client_port}", timeout=30)
+        # After a crash ejabberd may have lost the latest accounts.
+        for domain in DOMAINS:
+            self.register([name for name, of in self.users if of == domain], domain)
+        return self
+
+    def answers(self):
+        """Whether a client would be offered a login; fails if the server has ended.
+
+        A connection that is accepted says little: ejabberd listens long before it answers.
+        """
+        self.process.require_running()
+        try:
+            with socket.create_connection(("127.0.0.1", self.client_port), timeout=1) as stream:
+                stream.sendall(stream_header(DOMAIN))
+                received = b""
+                while b"mechanism" not in received:
+                    chunk = stream.recv(65536)
+                    if not chunk:
+                        return False
+                    received += chunk
+        except OSError:
+            return False
+        return True
+
+    def stop(self):
+        """Stops the server in an orderly way."""
+        self.process.stop()
+
+    def kill(self):
+        """Stops the server as a crash does."""
+        self.process.kill()
+
+    def restart(self):
+        """Stops and starts the server on the same ports with the same accounts."""
+        self.stop()
+        self.start()
+
+    def add_users(self, names, domain=DOMAIN):
+        """Makes accounts with the password `PASSWORD`; those that exist already are left alone."""
+        self.register([name for name in names if (name, domain) not in self.users], domain)
+        self.users.update((name, domain) for name in names)
+
+    def register(self, names, domain):
+        """Registers accounts in band (XEP-0077), all over one stream; a conflict means that the account exists."""
+        if not names:
+            return
+        with socket.create_connection(("127.0.0.1", self.client_port), timeout=10) as stream:
+            stream.sendall(stream_header(domain))
+            for number, name in enumerate(names):
+                stream.sendall(
+                    f"<iq type='set' id='register-{number}'><query xmlns='jabber:iq:register'>"
+                    f"<username>{escape(name)}</username><password>{PASSWORD}</password></query></iq>".encode()
+                )
+            received = ""
+            while len(re.findall(r"<iq [^>]*type=['\"]result['\"]|<conflict ", received)) < len(names):
+                chunk = stream.recv(65536).decode()
+                received += chunk
+                if not chunk:
+                    raise AssertionError(f"{self.kind} did not register {names}: {received}")
+
+
+class Prosody(Server):
+    """Prosody with mod_privilege.
+
+    It has no setting for the default language of streams: it stamps the language of the client's stream, so the clients of these tests
+    take theirs from the server's `language`.
+    """
+
+    kind = "prosody"
+
+    def read_snippet(self):
+        return (REPOSITORY / "deploy/prosody/capsd.cfg.lua").read_text()
+
+    def prepare(self):
+        snippet = self.directory / "capsd.cfg.lua"
+        snippet.write_text(
+            self.snippet.replace("CHANGE-ME", SECRET) + f'\tcomponent_conflict_resolve = "{self.conflict}"\n'
+        )
+        data = self.directory / "data"
+        data.mkdir()
+        modules = ["roster", "saslauth", "disco", "ping", "register_ibr", "presence", "message", "iq"]
+        if self.own_caps:
+            modules.append("pep")
+        config = self.directory / "prosody.cfg.lua"
+        config.write_text(
+            f"""
+run_as_root = true
+pidfile = "{self.directory}/prosody.pid"
+data_path = "{data}"
+installer_plugin_path = "{self.directory}/plugins"
+log = {{ debug = "{self.log}" }}
+network_settings = {{ nagle = false }}
+interfaces = {{ "127.0.0.1" }}
+component_interfaces = {{ "127.0.0.1" }}
+c2s_ports = {{ {self.client_port} }}
+component_ports = {{ {self.component_port} }}
+s2s_ports = {{}}
+http_ports = {{}}
+https_ports = {{}}
+modules_enabled = {{ {", ".join(f'"{name}"' for name in modules)} }}
+modules_disabled = {{ "tls", "s2s", "s2s_auth_certs", "offline" }}
+authentication = "internal_plain"
+allow_unencrypted_plain_auth = true
+c2s_require_encryption = false
+allow_registration = true
+VirtualHost "{DOMAIN}"
+VirtualHost "{STRANGE_DOMAIN}"
+Include "{snippet}"
+"""
+        )
+        program = shutil.which("prosody") or "/usr/bin/prosody"
+        return Process("prosody", [program, "--config", str(config), "-F"], self.directory / "output.txt", directory=self.directory)
+
+
+class Ejabberd(Server):
+    """ejabberd with mod_privilege, as an Erlang node without distribution: no epmd, no port but the two that it is given."""
+
+    kind = "ejabberd"
+
+    def read_snippet(self):
+        return (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
+
+    def prepare(self):
+        snippet = self.directory / "capsd.yml"
+        snippet.write_text(self.snippet.replace("CHANGE-ME", SECRET).replace("port: 5347", f"port: {self.component_port}"))
+        spool = self.directory / "spool"
+        spool.mkdir()
+        own_caps = "  mod_caps: {}\n  mod_pubsub: { plugins: [flat, pep] }\n" if self.own_caps else ""
+        config = self.directory / "ejabberd.yml"
+        config.write_text(
+            f"""
+hosts: [{", ".join(DOMAINS)}]
+language: {self.language}
+loglevel: info
+include_config_file:
+  - {snippet}
+listen:
+  - {{ port: {self.client_port}, ip: 127.0.0.1, module: ejabberd_c2s, access: all, starttls: false }}
+s2s_access: none
+auth_method: internal
+auth_password_format: plain
+registration_timeout: infinity
+modules:
+  mod_disco: {{}}
+  mod_roster: {{}}
+  mod_ping: {{}}
+  mod_register: {{ access: all, ip_access: all, password_strength: 0 }}
+{own_caps}"""
+        )
+        # Erlang's own settings: no distribution (no -name), so neither epmd nor a cookie is touched.
+        command = ["erl", "-noinput", "-mnesia", "dir", f'"{spool}"', "-s", "ejabberd"]
+        environment = {
+            "PATH": os.environ["PATH"] + ":/usr/bin:/bin",
+            "HOME": str(self.directory),
+            "LANG": "C.UTF-8",
+            "ERL_LIBS": library_directory(),
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "EJABBERD_CONFIG_PATH": str(config),
+            "EJABBERD_LOG_PATH": str(self.log),
+        }
+        return Process("ejabberd", command, self.directory / "output.txt", environment, self.directory)
+
+
+def library_directory():
+    """Where Debian keeps ejabberd and the Erlang libraries that it uses."""
+    found = sorted(glob.glob("/usr/lib/*/ejabberd-*"))
+    if not found:
+        raise AssertionError("ejabberd is not installed; run tests/install.sh ejabberd")
+    return str(Path(found[-1]).parent)
+
+
+KINDS = {"prosody": Prosody, "ejabberd": Ejabberd}

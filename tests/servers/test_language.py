@@ -1,0 +1,76 @@
+"""Servers stamp a language on every stanza that has none. That changes no verdict and no answer, whatever the language is."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from harness.caps import Info, sample
+from harness.client import log_in_all, until_asked
+
+
+class Speaking(Info):
+    """Disco info whose answer states a language for all of it, which identities without one of their own inherit."""
+
+    language = "de"
+
+    def query(self, node=None):
+        return super().query(node).replace("<query ", f"<query xml:lang='{self.language}' ", 1)
+
+    def inherited(self):
+        """The same content with the inherited language written out."""
+        return Info(
+            [(category, type_, lang or self.language, name) for category, type_, lang, name in self.identities], self.features, self.forms
+        )
+
+
+@pytest.fixture(scope="module", params=["en", "de"])
+def server(request, make_server):
+    return make_server(language=request.param)
+
+
+async def test_the_stamp_changes_no_verdict_and_no_answer(capsd, server, make_client):
+    """Among the identities is one without a language; each family is learned by itself, so that each verdict is seen."""
+    by_0115, by_0390 = sample("stamped-0115"), sample("stamped-0390")
+    old, new, asker = make_client("old", by_0115), make_client("new", by_0390), make_client("asker")
+    await log_in_all([old, new, asker])
+    old.announce(by_0115.c_0115())
+    new.announce(by_0390.c_0390("sha-256"))
+    await until_asked(old)
+    await until_asked(new)
+    for info in (by_0115, by_0390):
+        for node in (info.node_0115(), info.node_0390(), info.node_0390("blake2b-512")):
+            reply = await asker.ask(node)
+            assert reply.info.covered() == info.covered(), node
+    metrics = capsd.metrics()
+    assert metrics.total("capsd_verifications_total", result="mismatch") == 0
+    assert capsd.queries() == 2
+
+
+async def test_the_answer_to_a_0390_node_verifies_as_it_is_received(capsd, server, make_client):
+    """A receiver that counts inherited languages, as XEP-0390 says, must come to the same hash under any stamp."""
+    info = sample("received")
+    client, asker = make_client("client", info), make_client("asker")
+    await log_in_all([client, asker])
+    client.announce(info.c_0390())
+    await until_asked(client)
+    reply = await asker.ask(info.node_0390())
+    lang = "{http://www.w3.org/XML/1998/namespace}lang"
+    inherited = reply.child.get(lang, ET.fromstring(reply.xml).get(lang, ""))
+    effective = [
+        (identity.get("category"), identity.get("type"), identity.get(lang, inherited), identity.get("name", ""))
+        for identity in reply.child
+        if identity.tag.endswith("}identity")
+    ]
+    received = Info(effective, reply.info.features, reply.info.forms)
+    assert received.hash_0390() == info.hash_0390()
+
+
+async def test_a_language_that_the_0390_hash_counts_is_served_explicitly(capsd, server, make_client):
+    plain = sample("inherited")
+    info = Speaking(plain.identities, plain.features, plain.forms)
+    client, asker = make_client("client", info), make_client("asker")
+    await log_in_all([client, asker])
+    client.announce(info.inherited().c_0390())
+    await until_asked(client)
+    reply = await asker.ask(info.inherited().node_0390())
+    assert reply.info.covered() == info.inherited().covered()
