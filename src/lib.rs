@@ -1,4 +1,55 @@
-//! map
+//! capsd: a shared, verifying cache for XMPP entity capabilities.
+//!
+//! Clients announce a hash of what they can do (XEP-0115, XEP-0390). capsd is an external component (XEP-0114) that learns who
+//! announces which hash, asks one holder of an unknown hash what it means, proves that the answer has the hash and only one
+//! meaning, keeps it, and serves it to everybody who is permitted to ask.
+//!
+//! # The way of a stanza
+//!
+//! ```text
+//!                    a server's component stream
+//!                              |
+//!                   component (session, outbox)         bytes <-> stanzas; connect, keep alive, come back
+//!                              |  stanza                stanzas without trees
+//!                           service                     who may ask; what a presence announces; capsd's own caps
+//!                              |
+//!     hit: cache -- Entry --> reply                     one look-up, one copy of prepared bytes
+//!                              |
+//!     miss:                 resolver                    the table of flights, a state machine
+//!                           /      \
+//!        tiers: trusted, store      holders             a thread that may wait for the disk; whom to ask
+//!                           \      /
+//!                 caps::verify: the only maker of a VerifiedInfo
+//! ```
+//!
+//! # The rooms
+//!
+//! Imports go downward only: a room uses those below it.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`cli`] | the commands |
+//! | [`daemon`] | the process: start, signals, end |
+//! | [`http`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the log |
+//! | [`service`] | an inbound stanza to what is done about it |
+//! | [`component`] | the links to servers (XEP-0114, XEP-0356) |
+//! | [`resolver`] | from a key to its verified info: flights, limits, the tiers' thread |
+//! | [`holders`] | who announces what |
+//! | [`cache`], [`trusted`], [`store`] | the hot tier (moka), the trusted tier (files), the learned tier (sled) |
+//! | [`stanza`] | XML in, XML out, as plain data |
+//! | [`metrics`], [`config`] | every count; every setting with default, minimum and maximum |
+//! | [`caps`] | the domain, without I/O: keys, disco info, verification strings, ambiguity, `verify` |
+//!
+//! # What holds everywhere
+//!
+//! - **Time is an argument.** Only [`component`] and [`daemon`] read a clock, that of the runtime's timers; whatever has a deadline is
+//!   told what time it is.
+//! - **Nobody waits for a disk** but the tiers' thread, and no lock is held across an await.
+//! - **Everything is bounded**, each bound is a setting, and a metric shows that it was hit.
+//! - **No JID is stored, counted or, below the level `trace`, logged.**
+//! - **No input ends the process.** Stanzas are read by a state machine that keeps a bounded part of them; what makes no sense is
+//!   counted and dropped; a stream that cannot be read is opened again.
+
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cache;

@@ -116,7 +116,7 @@ impl Link {
     }
 
     /// Takes note of what a server grants; each domain grants for itself. That a domain grants something does not make it one
-    /// that the link serves. At most [`MAX_GRANTING`] are remembered beside those.
+    /// that the link serves. At most 4,096 are remembered beside those.
     pub fn granted(&self, message: &Message) {
         let (Some(from), Some(namespace)) = (&message.from, &message.privilege) else {
             return;

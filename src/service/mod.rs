@@ -5,7 +5,7 @@
 //! | this file | [`Service`]: who may ask what, and the answers |
 //! | [`announced`] | what a presence announces |
 //! | [`own`] | capsd's own disco info and caps |
-//! | [`presence`] | presences and subscriptions |
+//! | `presence` | presences and subscriptions |
 
 pub mod announced;
 pub mod own;
