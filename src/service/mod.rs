@@ -193,8 +193,9 @@ impl Service {
                 write::version(out, route, env!("CARGO_PKG_VERSION"));
             }),
             (IqKind::Get, Payload::Time) => {
-                let utc = humantime::format_rfc3339_seconds((self.settings.wall_clock)());
-                request.reply(|out, route| write::time(out, route, &utc.to_string()));
+                let utc = chrono::DateTime::<chrono::Utc>::from((self.settings.wall_clock)());
+                let utc = utc.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+                request.reply(|out, route| write::time(out, route, &utc));
             }
             _ => request.refuse(ErrorReply::plain("cancel", "service-unavailable")),
         }
