@@ -192,7 +192,6 @@ impl Link {
                 write::question(out, route, node);
             }
         });
-        self.outbox.wake();
         if sent {
             self.count_out(StanzaKind::Iq);
         }

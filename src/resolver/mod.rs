@@ -32,6 +32,9 @@ pub trait Upstream: Send + Sync {
     /// Sends a disco#info question for the node to the address over the link, such that its answer carries the id. False if it could
     /// not be sent.
     fn ask(&self, link: LinkId, id: QuestionId, address: &str, node: &str) -> bool;
+
+    /// All that one step caused has been said, to holders and to waiters: now it may go out, in one piece.
+    fn flush(&self);
 }
 
 /// Somebody who waits for a key; called once, with the time and the outcome.
@@ -148,7 +151,9 @@ impl Resolver {
 
     fn carry_out(&self, now: Instant, effects: Vec<Effect<Waiter>>) {
         let mut effects = VecDeque::from(effects);
+        let mut said = false;
         while let Some(effect) = effects.pop_front() {
+            said |= !matches!(effect, Effect::Load(..));
             match effect {
                 Effect::Load(flight, keys) => {
                     if let Some(tiers) = self.tiers.get() {
@@ -169,6 +174,9 @@ impl Resolver {
                 }
                 Effect::Tell(waiter, outcome) => waiter(now, outcome),
             }
+        }
+        if said && let Some(upstream) = self.upstream.get() {
+            upstream.flush();
         }
     }
 

@@ -81,6 +81,12 @@ impl Upstream for Links {
             .get(usize::from(link.0))
             .is_some_and(|link| link.ask(id, address, node))
     }
+
+    fn flush(&self) {
+        for link in self.0.iter().filter(|link| !link.outbox.is_empty()) {
+            link.outbox.wake();
+        }
+    }
 }
 
 /// A request that can be answered.
@@ -303,7 +309,6 @@ impl Service {
                     request.refuse(ErrorReply::for_reason(reason));
                 }
             }
-            link.outbox.wake();
         };
         self.resolver.resolve(asked, key, Box::new(waiter));
     }

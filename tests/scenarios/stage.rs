@@ -46,6 +46,8 @@ pub(crate) enum Told {
 struct Outgoing(Mutex<VecDeque<Asked>>);
 
 impl Upstream for Outgoing {
+    fn flush(&self) {}
+
     fn ask(&self, link: LinkId, id: QuestionId, address: &str, node: &str) -> bool {
         let address = address.to_owned();
         let node = node.to_owned();

@@ -23,6 +23,8 @@ struct Blocked {
 }
 
 impl Upstream for Blocked {
+    fn flush(&self) {}
+
     fn ask(&self, _: LinkId, _: QuestionId, _: &str, _: &str) -> bool {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.takes.load(Ordering::Relaxed)
