@@ -225,6 +225,22 @@ fn announcements_wait_their_turn() {
     assert_eq!(table.metrics.flights_rejected.get(), 0);
 }
 
+/// However many flights there may be, announcements do not fill the way to the tiers.
+#[test]
+fn announcements_leave_the_tiers_to_queries() {
+    let mut table = Table::new(settings());
+    for n in 0..1000 {
+        table.announce_only(&format!("user{n}@d{n}/r"), &format!("K{n}"));
+    }
+    assert_eq!(table.loads.len(), 256);
+    table.ask_only("one", "K2000");
+    assert_eq!(table.loads.len(), 257);
+    for _ in 0..4 {
+        table.load();
+    }
+    assert_eq!(table.asked().len(), 1000);
+}
+
 #[test]
 fn waiters_are_limited_in_all_and_for_each_flight() {
     let mut table = Table::new(Settings {
