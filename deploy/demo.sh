@@ -9,7 +9,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 usage() {
-    sed -n '4s/^# *//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '4s/^# */usage: /p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 

@@ -241,7 +241,8 @@ fn flight_settings(config: &Config) -> flights::Settings {
     }
 }
 
-fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
+/// How a component of the configuration is set up.
+pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
         credentials: Credentials {
             jid: component.jid.to_string(),
@@ -310,6 +311,7 @@ impl Daemon {
             &contacts(&config.contact),
             Arc::clone(&resolver),
             Arc::new(Watcher(Arc::clone(readiness))),
+            links.0.len(),
             Arc::clone(metrics),
             clock(),
         ));

@@ -110,10 +110,12 @@ done
 
 if [ ${#packages[@]} -gt 0 ]; then
     command -v apt-get >/dev/null || die "missing: ${packages[*]} (names of Debian packages); there is no apt-get here to install them"
-    say "installing ${packages[*]}; their services are not started"
+    installing="installing ${packages[*]}; their services are not started"
     if [ "$(id -u)" = 0 ]; then
+        say "$installing"
         bash "${BASH_SOURCE[0]}" --as-root "${packages[@]}" >&2 || die "apt-get could not install ${packages[*]}"
     elif command -v sudo >/dev/null; then
+        say "$installing (with sudo)"
         sudo bash "${BASH_SOURCE[0]}" --as-root "${packages[@]}" >&2 || die "apt-get could not install ${packages[*]} through sudo"
     else
         die "missing: ${packages[*]}; neither root nor sudo is at hand, so run as root: apt-get install ${packages[*]}"

@@ -4,8 +4,8 @@
 #     tests/run.sh [--long]
 #
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
-# may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, and repeats the tests
-# beside real servers three times. What each step printed is kept in target/tests/.
+# may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
+# the store 200 times, and repeats the tests beside real servers three times. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +14,7 @@ case ${1-} in
     '') ;;
     --long)
         repeat=3
-        export PROPTEST_CASES=${PROPTEST_CASES-20000}
+        export CAPSD_LONG=1 PROPTEST_CASES=${PROPTEST_CASES-20000}
         ;;
     *)
         echo 'usage: tests/run.sh [--long]' >&2

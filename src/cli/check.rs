@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Exit;
+use crate::component::try_link;
 use crate::config::{Component, Config, ConfigFaults, DEFAULT_PATH, SecretSource};
+use crate::daemon::link_settings;
 
 /// Check a configuration without starting anything
 #[derive(Clone, Debug, clap::Args)]
@@ -15,20 +17,24 @@ pub struct CheckArguments {
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
 
-    /// Print one JSON object: `usable`, and `configuration` or `faults`
+    /// Also connect to each server once. A capsd that runs there may be disturbed, and may be what is in the way
+    #[arg(long)]
+    pub connect: bool,
+
+    /// Print one JSON object: `usable`, and `configuration` or `faults`; with `--connect` also `links`
     #[arg(long)]
     pub json: bool,
 }
 
 /// Checks a configuration without starting anything, and prints what it sets, or everything that is wrong with it.
 ///
-/// Exit code 0: usable; 2: not.
+/// Exit code 0: usable; 1: a link cannot be opened; 2: not usable.
 pub fn check(arguments: &CheckArguments) -> Exit {
     let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
     report(arguments, &mut output, &mut errors)
 }
 
-/// [`check`], with the place of standard output and standard error given; the exit code.
+/// [`check`], with the place of standard output and standard error given.
 ///
 /// A reader that has gone away changes nothing about the verdict.
 pub fn report(
@@ -36,30 +42,84 @@ pub fn report(
     output: &mut impl Write,
     errors: &mut impl Write,
 ) -> Exit {
-    let config = Config::load(&arguments.config);
-    let exit = if config.is_ok() {
-        Exit::Done
-    } else {
-        Exit::Usage
-    };
-    let _ = match (&config, arguments.json) {
-        (Ok(config), true) => writeln!(
-            output,
-            "{:#}",
-            json!({ "usable": true, "configuration": config })
-        ),
-        (Err(ConfigFaults { faults }), true) => {
-            writeln!(output, "{:#}", json!({ "usable": false, "faults": faults }))
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(faults) => {
+            let _ = print_faults(arguments, &faults, output, errors);
+            return Exit::Usage;
         }
-        (Ok(config), false) => print_settings(arguments, config, output),
-        (Err(faults), false) => writeln!(errors, "{faults}"),
     };
-    exit
+    let links = match arguments.connect {
+        true => try_links(&config),
+        false => Vec::new(),
+    };
+    let _ = if arguments.json {
+        print_json(arguments, &config, &links, output)
+    } else {
+        print_settings(arguments, &config, &links, output)
+    };
+    match links.iter().all(|link| link.fault.is_none()) {
+        true => Exit::Done,
+        false => Exit::No,
+    }
+}
+
+/// What came of an attempt to open a link.
+struct TriedLink {
+    name: String,
+    fault: Option<String>,
+}
+
+fn try_links(config: &Config) -> Vec<TriedLink> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let tried = config.components.iter().map(|component| {
+        let settings = link_settings(config, component);
+        let fault = match &runtime {
+            Ok(runtime) => runtime.block_on(try_link(&settings)).err(),
+            Err(error) => Some(format!("the operating system refused a runtime: {error}")),
+        };
+        let name = component.name.clone();
+        TriedLink { name, fault }
+    });
+    tried.collect()
+}
+
+fn print_faults(
+    arguments: &CheckArguments,
+    faults: &ConfigFaults,
+    output: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
+    if arguments.json {
+        let faults = &faults.faults;
+        writeln!(output, "{:#}", json!({ "usable": false, "faults": faults }))
+    } else {
+        writeln!(errors, "{faults}")
+    }
+}
+
+fn print_json(
+    arguments: &CheckArguments,
+    config: &Config,
+    links: &[TriedLink],
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let mut answer = json!({ "usable": true, "configuration": config });
+    if arguments.connect {
+        let links = links.iter().map(
+            |link| json!({ "name": link.name, "up": link.fault.is_none(), "fault": link.fault }),
+        );
+        answer["links"] = links.collect();
+    }
+    writeln!(output, "{answer:#}")
 }
 
 fn print_settings(
     arguments: &CheckArguments,
     config: &Config,
+    links: &[TriedLink],
     output: &mut impl Write,
 ) -> io::Result<()> {
     writeln!(output, "usable: {}\n", arguments.config.display())?;
@@ -72,6 +132,12 @@ fn print_settings(
         config.store.path.display()
     )?;
     writeln!(output, "HTTP is at http://{}/", config.http.listen)?;
+    for TriedLink { name, fault } in links {
+        match fault {
+            None => writeln!(output, "link {name}: up")?,
+            Some(fault) => writeln!(output, "link {name}: {fault}")?,
+        }
+    }
     let in_force = config.to_toml().map_err(io::Error::other)?;
     writeln!(output, "\n# Every value in force:\n\n{in_force}")
 }

@@ -19,7 +19,7 @@ use crate::trusted::Trusted;
 pub const MAX_WAITING: usize = 16_384;
 
 /// How many jobs are worked off before their results are reported.
-const BATCH: usize = 128;
+const BATCH: usize = 8;
 
 /// How long the thread sleeps at the most when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);

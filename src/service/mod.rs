@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
-use crate::cache::Entry;
+use crate::cache::{Entry, Front};
 use crate::caps::{Algorithm, CapsKey, NodeError, Reason};
 use crate::component::{Link, LinkHandler, parse_account_question_id, parse_question_id};
 use crate::holders::LinkId;
@@ -60,6 +60,8 @@ pub struct Service {
     legacy: Mutex<LegacyNodes>,
     subscribers: Mutex<Subscribers>,
     watcher: Arc<dyn LinkWatcher>,
+    /// One for each link. Only the link's own task takes it, so there is never anybody to wait for.
+    fronts: Vec<Mutex<Front>>,
     stopping: AtomicBool,
 }
 
@@ -111,12 +113,13 @@ impl Request<'_> {
 }
 
 impl Service {
-    /// A service over a resolver; `now` is the beginning of its time.
+    /// A service over a resolver for that many links; `now` is the beginning of its time.
     pub fn new(
         settings: Settings,
         contacts: &Contacts,
         resolver: Arc<Resolver>,
         watcher: Arc<dyn LinkWatcher>,
+        links: usize,
         metrics: Arc<Metrics>,
         now: Instant,
     ) -> Service {
@@ -125,6 +128,7 @@ impl Service {
             own: RwLock::new(OwnHistory::new(OwnCaps::new(contacts))),
             legacy: Mutex::default(),
             subscribers: Mutex::new(Subscribers::new(settings.max_subscribers)),
+            fronts: (0..links).map(|_| Mutex::default()).collect(),
             stopping: AtomicBool::new(false),
             settings,
             resolver,
@@ -189,8 +193,9 @@ impl Service {
                 write::version(out, route, env!("CARGO_PKG_VERSION"));
             }),
             (IqKind::Get, Payload::Time) => {
-                let utc = humantime::format_rfc3339_seconds((self.settings.wall_clock)());
-                request.reply(|out, route| write::time(out, route, &utc.to_string()));
+                let utc = chrono::DateTime::<chrono::Utc>::from((self.settings.wall_clock)());
+                let utc = utc.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+                request.reply(|out, route| write::time(out, route, &utc));
             }
             _ => request.refuse(ErrorReply::plain("cancel", "service-unavailable")),
         }
@@ -203,6 +208,15 @@ impl Service {
 
     /// A disco#info question about the node of a caps key.
     fn query(self: &Arc<Self>, now: Instant, request: &Request<'_>, node: &str) {
+        let mut front = self
+            .fronts
+            .get(usize::from(request.link.id.0))
+            .map(|front| front.lock().unwrap_or_else(PoisonError::into_inner));
+        let shown = |key: &CapsKey| drop(self.resolver.hot(key));
+        if let Some(entry) = front.as_mut().and_then(|front| front.get(node, shown)) {
+            self.hit(request, node, &entry);
+            return;
+        }
         let key = match self.key_of(node) {
             Ok(key) => key,
             Err(reason) => {
@@ -213,8 +227,12 @@ impl Service {
         };
         if let Some(entry) = self.resolver.hot(&key) {
             self.hit(request, node, &entry);
+            if let Some(front) = &mut front {
+                front.insert(node, key, entry);
+            }
             return;
         }
+        drop(front);
         let own = self.own_history().of_key(&key).map(Arc::clone);
         if let Some(own) = own {
             request.reply(|out, route| {

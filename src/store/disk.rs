@@ -3,7 +3,7 @@
 //! | tree | key | value |
 //! |---|---|---|
 //! | `infos` | content id | a [`Record`]: keys, nodes, place in the order of use, content |
-//! | `keys` | a caps key | the id of its content |
+//! | `keys` | the beginning of a caps key | the id of its content |
 //! | `uses` | a number, growing | content id and size of the entry that has this place in the order of use |
 //! | `meta` | a name | the format; the counters of entries and bytes |
 //!
@@ -30,21 +30,17 @@ use sled::Mode;
 use crate::caps::{CapsKey, DiscoInfo, Policy, Verdict, verify::verify_canonical};
 
 use super::confirmed::Confirmed;
+use super::counters::{Counters, Totals};
 use super::directory::FORMAT;
 use super::engine::{Fault, Flusher, guarded};
-use super::record::{ContentId, Names, Record};
+use super::marks::Marks;
+use super::record::{ContentId, ID_LEN, Names, Record, key_row};
 
 /// How many rows one step of counting again looks at.
 const RECOUNT_STEP: usize = 2048;
 
 /// The length of a value in `uses`: a content id and the size of the entry in four bytes.
-const USE_LEN: usize = 36;
-
-/// The fewest and the most marks of used entries; the most are two megabytes.
-const MARKS: (u64, u64) = (1 << 16, 1 << 24);
-
-/// How many marks there are for each entry, so that few entries share one.
-const MARKS_PER_ENTRY: u64 = 4;
+const USE_LEN: usize = ID_LEN + 4;
 
 /// What was found under a key.
 #[derive(Debug)]
@@ -63,7 +59,7 @@ pub(super) struct Legible {
     /// What each is known by, and its content; not yet checked against its keys.
     pub(super) entries: Vec<(Names, DiscoInfo)>,
     /// The content id to go on with, if there is one.
-    pub(super) next: Option<[u8; 32]>,
+    pub(super) next: Option<[u8; ID_LEN]>,
 }
 
 /// What an attempt to evict did.
@@ -114,58 +110,8 @@ pub(super) struct Disk {
     marks: Marks,
     /// Whether less was found than a flush had confirmed.
     shortened: bool,
-}
-
-/// How many entries there are, and what they take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    /// Contents.
-    pub(super) entries: u64,
-    /// Bytes of keys and values in all trees, as given to the engine.
-    pub(super) bytes: u64,
-}
-
-impl Totals {
-    fn add(&mut self, size: u64) {
-        self.entries += 1;
-        self.bytes += size;
-    }
-
-    fn take(&mut self, size: u64) {
-        self.entries = self.entries.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(size);
-    }
-}
-
-/// What is saved at every flush.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counters {
-    totals: Totals,
-    next_use: u64,
-    /// Whether nothing was written after it.
-    clean: bool,
-}
-
-impl Counters {
-    fn to_bytes(self) -> Vec<u8> {
-        let numbers = [self.totals.entries, self.totals.bytes, self.next_use];
-        let mut bytes = numbers.map(u64::to_be_bytes).concat();
-        bytes.push(self.clean.into());
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Counters> {
-        let (numbers, clean) = bytes.split_at_checked(24)?;
-        let number = |place: usize| number64(&numbers[place * 8..][..8]);
-        Some(Counters {
-            totals: Totals {
-                entries: number(0)?,
-                bytes: number(1)?,
-            },
-            next_use: number(2)?,
-            clean: clean == [1],
-        })
-    }
+    /// How many rows were written or removed since it was opened.
+    writes: u64,
 }
 
 /// Which file a name stands for.
@@ -192,42 +138,6 @@ struct Recount {
     totals: Totals,
 }
 
-/// Which entries were read since eviction last came by: one bit for each, shared by those whose ids begin alike.
-struct Marks {
-    bits: Vec<u64>,
-}
-
-impl Marks {
-    fn new(max_entries: u64) -> Marks {
-        let bits = max_entries
-            .saturating_mul(MARKS_PER_ENTRY)
-            .clamp(MARKS.0, MARKS.1)
-            .next_power_of_two();
-        Marks {
-            bits: vec![0; (bits / 64) as usize],
-        }
-    }
-
-    fn place(&self, id: &ContentId) -> (usize, u64) {
-        let [a, b, c, d, bit, ..] = id.0;
-        let word = u32::from_be_bytes([a, b, c, d]) as usize % self.bits.len();
-        (word, 1 << (bit % 64))
-    }
-
-    fn set(&mut self, id: &ContentId) {
-        let (word, bit) = self.place(id);
-        self.bits[word] |= bit;
-    }
-
-    /// Clears the mark and says whether it was set.
-    fn take(&mut self, id: &ContentId) -> bool {
-        let (word, bit) = self.place(id);
-        let was = self.bits[word] & bit != 0;
-        self.bits[word] &= !bit;
-        was
-    }
-}
-
 impl Disk {
     /// Opens the database in that directory, or makes one.
     pub(super) fn open(path: &Path, settings: DiskSettings<'_>) -> Result<Disk, OpenFault> {
@@ -241,6 +151,14 @@ impl Disk {
                 .open()
         })
         .map_err(OpenFault::Fault)?;
+        let disk = Disk::of(&db, path, settings);
+        if disk.is_err() {
+            close(db);
+        }
+        disk
+    }
+
+    fn of(db: &sled::Db, path: &Path, settings: DiskSettings<'_>) -> Result<Disk, OpenFault> {
         let opened = guarded(|| {
             let (infos, keys) = (db.open_tree("infos")?, db.open_tree("keys")?);
             let (uses, meta) = (db.open_tree("uses")?, db.open_tree("meta")?);
@@ -285,7 +203,7 @@ impl Disk {
             .map_err(io_fault)?;
         let after_newest = newest.map_or(0, |place| place.saturating_add(1));
         Ok(Disk {
-            db,
+            db: db.clone(),
             infos,
             keys,
             uses,
@@ -298,12 +216,18 @@ impl Disk {
             recount: (!counters.clean).then(Recount::default),
             marks: Marks::new(settings.max_entries),
             shortened: counters.next_use < reached,
+            writes: 0,
         })
     }
 
     /// Whether less was found at open than a flush had confirmed: something was lost below the engine.
     pub(super) fn is_shortened(&self) -> bool {
         self.shortened
+    }
+
+    /// How many rows were written or removed since it was opened.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
     }
 
     /// How many entries there are, and what they take; after a crash an estimate until they were counted again.
@@ -319,7 +243,7 @@ impl Disk {
     /// What is stored under a key.
     pub(super) fn find(&mut self, key: &CapsKey) -> Result<Found, Fault> {
         guarded(|| {
-            let Some(id) = self.keys.get(key.to_bytes())? else {
+            let Some(id) = self.keys.get(key_row(key))? else {
                 return Ok(Found::Absent);
             };
             let Some(id) = ContentId::from_bytes(&id) else {
@@ -337,7 +261,7 @@ impl Disk {
     }
 
     /// At most so many entries whose content ids are not below `from`. What is damaged is left out.
-    pub(super) fn entries_from(&self, from: &[u8; 32], most: usize) -> Result<Legible, Fault> {
+    pub(super) fn entries_from(&self, from: &[u8; ID_LEN], most: usize) -> Result<Legible, Fault> {
         guarded(|| {
             let mut entries = Vec::new();
             let mut rows = self.infos.range(from.as_slice()..);
@@ -386,7 +310,7 @@ impl Disk {
                 return Ok(());
             }
             if changed || old_place.is_none() {
-                self.place(&id, merged, content)?;
+                self.place(&id, merged, content.to_vec())?;
                 self.index(&rows, &id)?;
                 self.unplace(old_place)
             } else {
@@ -399,7 +323,7 @@ impl Disk {
     /// Takes a key from the content it stands for, and removes the content with its last key.
     pub(super) fn remove_key(&mut self, key: &CapsKey) -> Result<bool, Fault> {
         guarded(|| {
-            let row = key.to_bytes();
+            let row = key_row(key);
             let Some(id) = self.keys.get(&row)? else {
                 return Ok(false);
             };
@@ -449,7 +373,7 @@ impl Disk {
                 }
                 Some(record) => {
                     for key in &record.names.keys {
-                        let row = key.to_bytes();
+                        let row = key_row(key);
                         if self.keys.get(&row)?.is_some_and(|found| *found == id.0) {
                             self.keys.remove(row)?;
                         }
@@ -502,14 +426,32 @@ impl Disk {
             let text = "its data file was removed or replaced".to_owned();
             return Err(Fault::Damage { text });
         }
+        self.save_counters(clean)?;
+        self.flusher.start(&self.db, self.next_use);
+        Ok(())
+    }
+
+    /// Writes the counters; `clean` says that nothing will be written after them.
+    fn save_counters(&self, clean: bool) -> Result<(), Fault> {
         let counters = Counters {
             totals: self.totals,
             next_use: self.next_use,
             clean: clean && self.recount.is_none(),
         };
-        guarded(|| self.meta.insert("counters", counters.to_bytes()).map(drop))?;
-        self.flusher.start(&self.db, self.next_use);
-        Ok(())
+        guarded(|| self.meta.insert("counters", counters.to_bytes()).map(drop))
+    }
+
+    /// Closes the database to open it anew, and gives the marks of use, which go on with it.
+    pub(super) fn close_for_now(mut self) -> Result<Marks, Fault> {
+        let saved = self.save_counters(true);
+        let marks = std::mem::replace(&mut self.marks, Marks::new(0));
+        self.close();
+        saved.map(|()| marks)
+    }
+
+    /// Goes on with the marks of use that the database had when it was open before.
+    pub(super) fn go_on_with(&mut self, marks: Marks) {
+        self.marks = marks;
     }
 
     /// How the flush that was begun has ended, or `None` if it has not within `patience`.
@@ -519,40 +461,36 @@ impl Disk {
 
     /// Closes the database; whatever that says no longer matters.
     pub(super) fn close(self) {
-        let closed = guarded(|| {
-            drop(self);
-            Ok(())
-        });
-        if let Err(fault) = closed {
-            tracing::debug!(%fault, "closing the store");
-        }
+        close(self);
     }
 
     /// Writes an entry with the newest place in the order of use.
-    fn place(&mut self, id: &ContentId, names: Names, content: &[u8]) -> sled::Result<()> {
+    fn place(&mut self, id: &ContentId, names: Names, content: Vec<u8>) -> sled::Result<()> {
         let used = self.next_use;
-        let indexed: usize = names.keys.iter().map(|k| k.to_bytes().len() + 32).sum();
+        let indexed = names.keys.len() * (2 + ID_LEN + ID_LEN);
         let value = Record {
             used,
             names,
             content,
         }
         .encode(id);
-        let size = 8 + USE_LEN + 32 + value.len() + indexed;
+        let size = 8 + USE_LEN + ID_LEN + value.len() + indexed;
         let mut row = [0; USE_LEN];
-        row[..32].copy_from_slice(&id.0);
-        row[32..].copy_from_slice(&(size as u32).to_be_bytes());
+        row[..ID_LEN].copy_from_slice(&id.0);
+        row[ID_LEN..].copy_from_slice(&(size as u32).to_be_bytes());
 
         self.uses.insert(used.to_be_bytes(), row.as_slice())?;
         self.next_use += 1;
         self.totals.add(size as u64);
         self.infos.insert(id.0, value)?;
+        self.writes += 2;
         Ok(())
     }
 
-    fn index(&self, keys: &[CapsKey], id: &ContentId) -> sled::Result<()> {
+    fn index(&mut self, keys: &[CapsKey], id: &ContentId) -> sled::Result<()> {
         for key in keys {
-            self.keys.insert(key.to_bytes(), &id.0)?;
+            self.keys.insert(key_row(key), &id.0)?;
+            self.writes += 1;
         }
         Ok(())
     }
@@ -562,6 +500,7 @@ impl Disk {
         let Some(place) = place else {
             return Ok(());
         };
+        self.writes += 1;
         let Some(row) = self.uses.remove(place.to_be_bytes())? else {
             return Ok(());
         };
@@ -575,7 +514,7 @@ impl Disk {
 
     /// Whose a key is. One that leads to nothing sound is nobody's.
     fn holder_of(&self, key: &CapsKey, id: &ContentId) -> sled::Result<Holder> {
-        let Some(found) = self.keys.get(key.to_bytes())? else {
+        let Some(found) = self.keys.get(key_row(key))? else {
             return Ok(Holder::None);
         };
         if *found == id.0 {
@@ -591,6 +530,17 @@ impl Disk {
     }
 }
 
+/// Lets go of the engine, which may fail when it closes its files.
+fn close(engine: impl Sized) {
+    let closed = guarded(|| {
+        drop(engine);
+        Ok(())
+    });
+    if let Err(fault) = closed {
+        tracing::debug!(%fault, "closing the store");
+    }
+}
+
 /// Whose a key is, seen from one content.
 enum Holder {
     None,
@@ -603,9 +553,9 @@ pub(super) fn is_verified(key: &CapsKey, info: DiscoInfo, policy: &Policy) -> bo
     matches!(verify_canonical(key, info, policy), Verdict::Verified(_))
 }
 
-fn decode<'a>(id: &ContentId, value: &'a [u8]) -> Option<(Record<'a>, DiscoInfo)> {
+fn decode(id: &ContentId, value: &[u8]) -> Option<(Record, DiscoInfo)> {
     let record = Record::decode(id, value)?;
-    let info = DiscoInfo::decode(record.content).ok()?;
+    let info = DiscoInfo::decode(&record.content).ok()?;
     Some((record, info))
 }
 
@@ -618,6 +568,6 @@ fn number64(bytes: &[u8]) -> Option<u64> {
 }
 
 fn read_use(row: &[u8]) -> Option<(ContentId, u64)> {
-    let (id, size) = row.split_at_checked(32)?;
+    let (id, size) = row.split_at_checked(ID_LEN)?;
     Some((ContentId::from_bytes(id)?, number32(size)?.into()))
 }

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | [`directory`] | the directory, its format file and lock, damaged stores that were set aside; [`StoreRefusal`] |
 //! | `engine` | guarded calls to sled, faults, the flush thread |
-//! | `disk` | the trees, the order of writes, eviction, counters |
-//! | `record` | the bytes of one value |
+//! | `disk`, `counters`, `marks` | the trees, the order of writes, eviction |
+//! | `record`, `packing` | the bytes of one value |
 //! | `confirmed` | the note of how far the last flush reached |
 //! | `salvage` | taking over what is legible from a damaged store |
 //! | `backlog` | what is not confirmed on disk yet |
-//! | `upkeep` | writing, flushing, evicting, coming back after a fault |
+//! | `upkeep` | writing, flushing, evicting |
+//! | `recovery` | opening, failing, coming back, checkpoints |
 //!
 //! # How it is used
 //!
@@ -37,12 +38,19 @@
 
 mod backlog;
 mod confirmed;
+mod counters;
 pub mod directory;
 mod disk;
 mod engine;
+mod marks;
+mod packing;
 mod record;
+mod recovery;
 mod salvage;
 mod upkeep;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -61,8 +69,8 @@ use directory::{Obstacle, StoreDirectory};
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
 use record::Names;
+use recovery::{CHECKPOINT_WRITES, Trouble};
 use salvage::Salvage;
-use upkeep::Trouble;
 
 /// How long the last flush may take when the store is closed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
@@ -157,6 +165,8 @@ pub struct Store {
     backlog: Backlog,
     /// Keys to be forgotten as soon as the disk may be written to.
     removals: VecDeque<(CapsKey, Eviction)>,
+    /// After how many written rows the database is closed and opened.
+    checkpoint_writes: u64,
     /// When the flush began that has not ended.
     flushing_since: Option<Instant>,
     dirty: bool,
@@ -195,6 +205,7 @@ impl Store {
             discarded: 0,
             backlog: Backlog::default(),
             removals: VecDeque::new(),
+            checkpoint_writes: CHECKPOINT_WRITES,
             flushing_since: None,
             dirty: false,
             last_flush: now,
@@ -304,6 +315,7 @@ impl Store {
         self.end_flush(Duration::ZERO);
         self.give_up_on_slow_flush();
         self.try_again();
+        self.checkpoint_if_due();
         self.write_some();
         self.evict_some();
         self.count_some();

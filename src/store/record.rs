@@ -6,7 +6,7 @@
 //! use      8 bytes  the place of the entry in the order of use (big-endian)
 //! keys     1 byte count, then each: 1 byte length, the key
 //! nodes    1 byte count, then each: 2 bytes length (big-endian), the node URL in UTF-8
-//! content  the rest: the encoded disco info
+//! content  the rest: the encoded disco info, packed
 //! ```
 //!
 //! The content id is part of the checksum, so that a whole value under a wrong id counts as damaged too.
@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::caps::CapsKey;
 use crate::caps::key::MAX_NODE_LEN;
+
+use super::packing::{pack, unpack};
 
 /// The most keys that one content is known by.
 ///
@@ -35,23 +37,38 @@ const VALUE_VERSION: u8 = 1;
 /// Where the checksum ends and what it covers begins.
 const CHECKED_FROM: usize = 5;
 
-/// The name of a content in the store: the SHA-256 of the encoded disco info.
+/// How many bytes of a hash name a content in the store, and how many of a digest lead to it.
+///
+/// Whoever finds two contents, or two digests, that begin alike (2^64 tries) gets one of them out of the store, and no
+/// more: contents are compared when they are stored, and every read is checked against the whole key.
+pub(super) const ID_LEN: usize = 16;
+
+/// The name of a content in the store: the beginning of the SHA-256 of the encoded disco info.
 ///
 /// Not of the 0390 input: that is injective only as long as no string holds one of its separators, while the encoding
 /// is so whatever it is given; and the encoding is what is stored, so an id can be checked against the bytes alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ContentId(pub(super) [u8; 32]);
+pub(super) struct ContentId(pub(super) [u8; ID_LEN]);
 
 impl ContentId {
     /// The id of an encoded disco info.
     pub(super) fn of(content: &[u8]) -> ContentId {
-        ContentId(Sha256::digest(content).into())
+        let mut id = [0; ID_LEN];
+        id.copy_from_slice(&Sha256::digest(content)[..ID_LEN]);
+        ContentId(id)
     }
 
     /// The id in those bytes; `None` where the length is wrong.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<ContentId> {
         bytes.try_into().ok().map(ContentId)
     }
+}
+
+/// The key under which the store knows a caps key: its family and algorithm, and the beginning of its digest.
+pub(super) fn key_row(key: &CapsKey) -> Vec<u8> {
+    let mut row = key.to_bytes();
+    row.truncate(2 + ID_LEN);
+    row
 }
 
 /// What is known of a content beside the content itself.
@@ -92,19 +109,19 @@ impl Names {
 
 /// A value as it is stored, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
+pub(super) struct Record {
     /// The place of the entry in the order of use.
     pub(super) used: u64,
     /// Keys and nodes.
     pub(super) names: Names,
     /// The encoded disco info.
-    pub(super) content: &'a [u8],
+    pub(super) content: Vec<u8>,
 }
 
-impl<'a> Record<'a> {
+impl Record {
     /// The bytes to store under that id.
     pub(super) fn encode(&self, id: &ContentId) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.content.len() + 512);
+        let mut bytes = Vec::with_capacity(1024);
         bytes.push(VALUE_VERSION);
         bytes.extend_from_slice(&[0; CHECKED_FROM - 1]);
         bytes.extend_from_slice(&self.used.to_be_bytes());
@@ -119,14 +136,14 @@ impl<'a> Record<'a> {
             bytes.extend_from_slice(&(node.len() as u16).to_be_bytes());
             bytes.extend_from_slice(node.as_bytes());
         }
-        bytes.extend_from_slice(self.content);
+        pack(&self.content, &mut bytes);
         let checksum = checksum(id, &bytes);
         bytes[1..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
     /// What [`Record::encode`] wrote under that id; `None` for anything else.
-    pub(super) fn decode(id: &ContentId, bytes: &'a [u8]) -> Option<Record<'a>> {
+    pub(super) fn decode(id: &ContentId, bytes: &[u8]) -> Option<Record> {
         let stored = bytes.get(1..CHECKED_FROM)?.try_into().ok()?;
         if bytes[0] != VALUE_VERSION || u32::from_le_bytes(stored) != checksum(id, bytes) {
             return None;
@@ -148,7 +165,7 @@ impl<'a> Record<'a> {
         Some(Record {
             used,
             names,
-            content: rest.0,
+            content: unpack(rest.0)?,
         })
     }
 }
@@ -206,7 +223,7 @@ mod tests {
         #[test]
         fn what_was_encoded_is_decoded(used: u64, names in names(), content: Vec<u8>) {
             let id = ContentId::of(&content);
-            let record = Record { used, names, content: &content };
+            let record = Record { used, names, content };
             let bytes = record.encode(&id);
             prop_assert_eq!(Record::decode(&id, &bytes), Some(record));
         }
@@ -217,7 +234,7 @@ mod tests {
             let mut names = Names::default();
             names.add_key(key(1));
             names.add_node("http://a");
-            let mut bytes = Record { used: 1, names, content: &content }.encode(&id);
+            let mut bytes = Record { used: 1, names, content }.encode(&id);
             let place = place.index(bytes.len());
             bytes[place] ^= 1u8 << bit;
             prop_assert_eq!(Record::decode(&id, &bytes), None);
@@ -225,7 +242,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_refused(bytes: Vec<u8>) {
-            prop_assert_eq!(Record::decode(&ContentId([0; 32]), &bytes), None);
+            prop_assert_eq!(Record::decode(&ContentId([0; ID_LEN]), &bytes), None);
         }
     }
 
@@ -235,7 +252,7 @@ mod tests {
         let record = Record {
             used: 1,
             names: Names::default(),
-            content: b"content",
+            content: b"content".to_vec(),
         };
         let bytes = record.encode(&id);
         assert_eq!(Record::decode(&ContentId::of(b"other"), &bytes), None);

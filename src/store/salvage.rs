@@ -7,7 +7,7 @@
 use crate::caps::{DiscoInfo, Policy};
 
 use super::disk::{Disk, Legible, is_verified};
-use super::record::Names;
+use super::record::{ID_LEN, Names};
 
 /// How many entries one step takes at most.
 const STEP: usize = 16;
@@ -16,7 +16,7 @@ const STEP: usize = 16;
 pub(super) struct Salvage {
     disk: Disk,
     /// Content ids below this one were looked at.
-    reached: Option<[u8; 32]>,
+    reached: Option<[u8; ID_LEN]>,
     taken: u64,
 }
 
@@ -24,7 +24,7 @@ impl Salvage {
     pub(super) fn of(disk: Disk) -> Salvage {
         Salvage {
             disk,
-            reached: Some([0; 32]),
+            reached: Some([0; ID_LEN]),
             taken: 0,
         }
     }
@@ -61,9 +61,9 @@ impl Salvage {
 
 /// Where to go on after content ids from that one on could not be read: ids are evenly spread, so a step of 1/65,536 of
 /// them is about a page of a million entries, and less than a page of fewer.
-fn next_page(from: &[u8; 32]) -> Option<[u8; 32]> {
+fn next_page(from: &[u8; ID_LEN]) -> Option<[u8; ID_LEN]> {
     let page = u16::from_be_bytes([from[0], from[1]]).checked_add(1)?;
-    let mut next = [0; 32];
+    let mut next = [0; ID_LEN];
     next[..2].copy_from_slice(&page.to_be_bytes());
     Some(next)
 }
@@ -74,12 +74,12 @@ mod tests {
 
     #[test]
     fn unreadable_pages_are_passed_over_up_to_the_last() {
-        let mut from = [0; 32];
+        let mut from = [0; ID_LEN];
         from[1] = 0xff;
-        from[31] = 7;
-        let mut expected = [0; 32];
+        from[15] = 7;
+        let mut expected = [0; ID_LEN];
         expected[0] = 1;
         assert_eq!(next_page(&from), Some(expected));
-        assert_eq!(next_page(&[0xff; 32]), None);
+        assert_eq!(next_page(&[0xff; ID_LEN]), None);
     }
 }

@@ -67,20 +67,26 @@ enum Ending {
 
 fn fill(path: &Path, entries: u32, ending: Ending) {
     let begin = Instant::now();
+    let mut longest = Duration::ZERO;
     let mut store = open(path);
     for number in 0..entries {
         store.put(learned(number));
         if number % 64 == 0 {
-            store.tick(Instant::now());
+            let now = Instant::now();
+            store.tick(now);
+            longest = longest.max(now.elapsed());
         }
     }
     store.flush();
     let took = begin.elapsed();
     println!(
-        "filled: {entries} entries of {} bytes with four keys in {:.1} s ({:.0}/s), {} MB on disk, {} MB resident",
+        "filled: {entries} entries of {} bytes with four keys in {:.1} s ({:.0}/s; {} ms of processor time), \
+         longest tick {} ms, {} MB on disk, {} MB resident",
         store.bytes() / u64::from(entries),
         took.as_secs_f64(),
         f64::from(entries) / took.as_secs_f64(),
+        processor_time(),
+        longest.as_millis(),
         megabytes_in(path),
         resident()
     );
@@ -104,9 +110,10 @@ fn open_and_read(path: &Path, entries: u32) {
     assert!(store.get(&key(0)).is_some());
     let first = begin.elapsed();
     println!(
-        "opened in {:.0} ms, first answer after {:.0} ms, {} MB resident ({before} before)",
+        "opened in {:.0} ms, first answer after {:.0} ms ({} ms of processor time), {} MB resident ({before} before)",
         opened.as_secs_f64() * 1e3,
         first.as_secs_f64() * 1e3,
+        processor_time(),
         resident()
     );
 
@@ -159,12 +166,33 @@ fn open(path: &Path) -> Store {
     Store::open(settings, metrics, Instant::now(), SystemTime::now()).unwrap()
 }
 
+/// As long as those of real clients: most are names that many have, some are unlike any other.
 fn features(number: u32) -> Vec<String> {
-    (0..22)
-        .map(|feature| {
-            format!("urn:xmpp:bench:{number:08}:a-feature-as-long-as-real-ones:{feature:02}")
-        })
-        .collect()
+    const COMMON: [&str; 12] = [
+        "http://jabber.org/protocol/caps",
+        "http://jabber.org/protocol/chatstates",
+        "http://jabber.org/protocol/disco#info",
+        "http://jabber.org/protocol/disco#items",
+        "http://jabber.org/protocol/muc",
+        "http://jabber.org/protocol/nick+notify",
+        "jabber:iq:version",
+        "jabber:x:conference",
+        "urn:xmpp:bookmarks:1+notify",
+        "urn:xmpp:jingle:apps:file-transfer:5",
+        "urn:xmpp:message-correct:0",
+        "urn:xmpp:receipts",
+    ];
+    let own = (0..16).map(|feature: u32| {
+        let digest = Sha1::digest([number.to_be_bytes(), feature.to_be_bytes()].concat());
+        let hex: String = digest[..12]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("urn:example:extension:{hex}:{feature}")
+    });
+    let mut features: Vec<_> = COMMON.into_iter().map(str::to_owned).chain(own).collect();
+    features.sort();
+    features
 }
 
 fn key(number: u32) -> CapsKey {
@@ -197,6 +225,23 @@ fn learned(number: u32) -> Learned {
         info,
         nodes: vec!["http://bench.example".to_owned()],
     }
+}
+
+/// What this process has used of the processors, in milliseconds, to ten of them.
+fn processor_time() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    // User and system time, in hundredths of a second.
+    [fields[11], fields[12]]
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .iter()
+        .sum::<u64>()
+        * 10
 }
 
 /// The resident memory of this process, in megabytes.

@@ -13,6 +13,7 @@ fn check(machine: &Machine, text: &str, json: bool) -> (Exit, String, String) {
     let text = text.replace("$SECRET", machine.path("secret").to_str().unwrap());
     let arguments = CheckArguments {
         config: machine.file("capsd.toml", text, 0o644),
+        connect: false,
         json,
     };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
@@ -88,6 +89,7 @@ fn json_says_the_same() {
 fn a_missing_file_is_not_usable() {
     let arguments = CheckArguments {
         config: Path::new("/nonexistent/capsd.toml").to_owned(),
+        connect: false,
         json: false,
     };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
@@ -98,4 +100,32 @@ fn a_missing_file_is_not_usable() {
             .unwrap()
             .contains("/nonexistent/capsd.toml does not exist")
     );
+}
+
+/// A port where nobody listens: what is said of a link there has cause and remedy, and the answer is no.
+#[test]
+fn links_are_tried_on_request() {
+    let machine = Machine::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let text = LEAST
+        .replace("127.0.0.1:5347", &address)
+        .replace("$SECRET", machine.path("secret").to_str().unwrap());
+    for json in [false, true] {
+        let arguments = CheckArguments {
+            config: machine.file("capsd.toml", text.clone(), 0o644),
+            connect: true,
+            json,
+        };
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        assert_eq!(report(&arguments, &mut output, &mut errors), Exit::No);
+        let output = String::from_utf8(output).unwrap();
+        assert!(output.contains("network: Connection refused"), "{output}");
+        assert!(output.contains("Next step: see whether the server runs"));
+        if json {
+            let answer: Value = serde_json::from_str(&output).unwrap();
+            assert_eq!(answer["links"][0]["up"], false);
+        }
+    }
 }

@@ -121,15 +121,12 @@ async def test_new_queries_during_the_stop_are_told_to_wait(server, make_capsd, 
     silent.announce()
     await until_asked(silent)
     stopping = asyncio.create_task(asyncio.to_thread(capsd.stop))
-    told = set()
-    while not stopping.done():
-        reply = await asker.ask(sample("anything").node_0115())
-        assert reply.kind == "error"
-        told.add((reply.condition, reply.error_type))
+    # A question that crosses the end of the stream is lost in both servers, so nobody asks up to the very end.
+    reply = await asker.ask(sample("anything").node_0115())
+    while reply.reason == "unknown":
         await asyncio.sleep(0.005)
-    # Before the stop the hash is not known; after it the server answers in capsd's place, each in its own words.
-    assert ("service-unavailable", "wait") in told
-    assert not told & {("service-unavailable", "cancel"), ("feature-not-implemented", "cancel")}
+        reply = await asker.ask(sample("anything").node_0115())
+    assert (reply.kind, reply.condition, reply.error_type) == ("error", "service-unavailable", "wait")
     code, seconds = await stopping
     assert (code, seconds < 5) == (0, True)
 

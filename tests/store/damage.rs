@@ -10,7 +10,8 @@ use capsd::metrics::{LoadResult, StoreOperation};
 use capsd::store::{Store, StoreState};
 
 use crate::fixture::{
-    Log, Setup, copy_directory, has, is_on_disk, key, learned, learned_fully, open_engine, rounds,
+    Log, Setup, copy_directory, has, is_on_disk, key_row, learned, learned_fully, open_engine,
+    rounds,
 };
 
 const ENTRIES: u32 = 150;
@@ -351,7 +352,7 @@ fn a_value_that_is_not_what_was_written_is_removed_and_not_served() {
     let id = db
         .open_tree("keys")
         .unwrap()
-        .get(key(1).to_bytes())
+        .get(key_row(1))
         .unwrap()
         .unwrap();
     let mut value = infos.get(&id).unwrap().unwrap().to_vec();
@@ -382,8 +383,8 @@ fn a_key_that_leads_to_other_content_is_removed_and_the_content_stays() {
     let setup = filled();
     let db = open_engine(&setup);
     let keys = db.open_tree("keys").unwrap();
-    let other = keys.get(key(2).to_bytes()).unwrap().unwrap();
-    keys.insert(key(1).to_bytes(), other).unwrap();
+    let other = keys.get(key_row(2)).unwrap().unwrap();
+    keys.insert(key_row(1), other).unwrap();
     drop((keys, db));
     let mut store = setup.open();
     assert!(!has(&mut store, 1));

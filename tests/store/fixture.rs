@@ -89,14 +89,18 @@ pub(crate) fn open(
     Store::open(settings, metrics.clone(), now, date)
 }
 
-/// The features of content `number`, in order of octets.
+/// The features of content `number`, in order of octets; half of each is like random, so that it cannot be packed.
 fn features(number: u32) -> Vec<String> {
-    (0..20)
-        .map(|feature| {
-            format!(
-                "urn:capsd:test:{number:08}:a-feature-with-a-name-as-long-as-real-ones:{feature:02}"
-            )
-        })
+    let digest =
+        |feature: u32| Sha1::digest([number.to_be_bytes(), feature.to_be_bytes()].concat());
+    let hex = |feature| {
+        digest(feature)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    (0..22)
+        .map(|feature| format!("urn:capsd:test:{feature:02}:{}", hex(feature)))
         .collect()
 }
 
@@ -106,7 +110,7 @@ pub(crate) fn key(number: u32) -> CapsKey {
     CapsKey::new(Family::Xep0115, Algorithm::Sha1, &Sha1::digest(string)).unwrap()
 }
 
-/// Content `number`: about 1.4 kB.
+/// Content `number`: about 1.3 kB.
 pub(crate) fn info(number: u32) -> VerifiedInfo {
     let answer = Answer {
         identities: vec![Identity {
@@ -267,6 +271,11 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+/// Under what the engine knows a key: family, algorithm, and 16 bytes of the digest.
+pub(crate) fn key_row(number: u32) -> Vec<u8> {
+    key(number).to_bytes()[..18].to_vec()
 }
 
 /// Opens the engine's files without capsd. It lets go of them a moment after a store was closed.

@@ -191,7 +191,7 @@ fn the_gauges_show_what_is_there() {
     assert_eq!(metrics.cache_entries.get(Tier::Learned).get(), 2);
     let bytes = metrics.cache_bytes.get(Tier::Learned).get();
     assert_eq!(bytes, i64::try_from(store.bytes()).unwrap());
-    assert!(bytes > 2 * 1400, "{bytes}");
+    assert!(bytes > 2 * 880, "{bytes}");
     assert_eq!(metrics.cache_limit_bytes.get(Tier::Learned).get(), 2 << 30);
 }
 

@@ -134,6 +134,7 @@ impl World {
             &Vec::new(),
             Arc::clone(&resolver),
             Arc::clone(&downs) as Arc<dyn LinkWatcher>,
+            1,
             Arc::clone(&metrics),
             clock(),
         ));
