@@ -112,7 +112,10 @@ impl Link {
     /// those of contacts, or because the domain is another of its own hosts and forwards its users'.
     pub fn forwards_presences_of(&self, domain: &str) -> bool {
         let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
-        grants.contains_key(domain) || grants.values().any(|grant| grant.contacts)
+        // Only a served domain's server forwards contacts; what a stranger claims must not make capsd deaf to others.
+        let forwards_contacts =
+            |(domain, grant): (&String, &Grant)| grant.contacts && self.serves(domain);
+        grants.contains_key(domain) || grants.iter().any(forwards_contacts)
     }
 
     /// Takes note of what a server grants; each domain grants for itself. That a domain grants something does not make it one
@@ -174,6 +177,7 @@ impl Link {
         let outer_id = account_question_id_text(id);
         let own_name = jid::has_local_part(address)
             && jid::is_full(address)
+            && self.serves(jid::domain(address))
             && self.grant(jid::domain(address)).disco_info;
         let to = if own_name {
             jid::bare(address)

@@ -255,7 +255,8 @@ impl<W> Flights<W> {
     /// Begins flights for announcements in the order in which they came, as many as may be under way: a login storm or a replay of
     /// presences then takes its time, and loses nothing.
     fn begin_queued(&mut self, now: Instant, effects: &mut Vec<Effect<W>>) {
-        while self.looking < ANNOUNCED_AT_ONCE && self.in_progress() < self.settings.max_flights {
+        // What is being looked up may go on to ask, so it counts as in progress here.
+        while self.looking < ANNOUNCED_AT_ONCE && self.flights.len() < self.settings.max_flights {
             let Some(holder) = self.queued.pop_front() else {
                 return;
             };

@@ -275,7 +275,11 @@ fn settings(max: usize, per_key: usize) -> Settings {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_table_is_as_the_model(

@@ -113,8 +113,17 @@ fn open(opening: &mut Opening, words: &[&str]) -> bool {
     true
 }
 
+/// A number with its unit.
 fn duration(text: &str) -> Duration {
-    humantime::parse_duration(text).unwrap()
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap();
+    let (count, unit) = text.split_at(digits);
+    let count: u64 = count.parse().unwrap();
+    match unit {
+        "ms" => Duration::from_millis(count),
+        "s" => Duration::from_secs(count),
+        "h" => Duration::from_secs(3600 * count),
+        _ => panic!("no such unit: {unit}"),
+    }
 }
 
 fn link(text: &str) -> LinkId {

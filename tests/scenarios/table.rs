@@ -187,8 +187,58 @@ fn lookups_are_limited() {
             .iter()
             .all(|(_, r)| *r == Some(Reason::Unknown))
     );
+    // The query was turned away; the announcement waited.
+    table.load();
+    assert_eq!(table.asked(), ["alice@a/r"]);
+    table.depart("alice@a/r");
     table.ask("again", "K17");
     assert_eq!(table.told(), [tell("again", Reason::Unknown)]);
+}
+
+/// A login storm takes its time and loses nothing: announcements wait until there is room for their flights.
+#[test]
+fn announcements_wait_their_turn() {
+    let mut table = Table::new(Settings {
+        max_flights: 2,
+        new_keys_per_domain: rate(10_000, Duration::from_secs(1)),
+        ..settings()
+    });
+    for n in 0..1000 {
+        table.announce_only(&format!("user{n:03}@a/r"), &format!("K{n}"));
+    }
+    assert!(table.loads.len() <= 256, "{}", table.loads.len());
+    // Who leaves meanwhile is not asked.
+    table.depart("user500@a/r");
+    let mut asked = Vec::new();
+    for _ in 0..1000 {
+        table.load();
+        assert!(table.flights.in_progress() <= 2);
+        for address in table.asked() {
+            table.depart(&address);
+            asked.push(address);
+        }
+    }
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), 999);
+    assert!(!asked.contains(&"user500@a/r".to_owned()));
+    assert_eq!(table.metrics.flights_rejected.get(), 0);
+}
+
+/// However many flights there may be, announcements do not fill the way to the tiers.
+#[test]
+fn announcements_leave_the_tiers_to_queries() {
+    let mut table = Table::new(settings());
+    for n in 0..1000 {
+        table.announce_only(&format!("user{n}@d{n}/r"), &format!("K{n}"));
+    }
+    assert_eq!(table.loads.len(), 256);
+    table.ask_only("one", "K2000");
+    assert_eq!(table.loads.len(), 257);
+    for _ in 0..4 {
+        table.load();
+    }
+    assert_eq!(table.asked().len(), 1000);
 }
 
 #[test]

@@ -217,6 +217,28 @@ async fn only_believed_announcements_count() {
     // Directed presence.
     server.send(&presence(elsewhere, "K3")).await;
     assert_eq!(attribute(&server.next().await, "to"), elsewhere);
+    // A stranger who lets capsd see, which it never asked for.
+    server
+        .send(&typed("friend@elsewhere.example", "subscribed"))
+        .await;
+    let forwarded = presence(elsewhere, "K6").replace(COMPONENT, USER);
+    server.send(&forwarded).await;
+    // Nor does it count when it is repeated.
+    let delay = "<delay xmlns='urn:xmpp:delay' stamp='2024-01-01T00:00:00Z'/></presence>";
+    let repeated = presence(elsewhere, "K6").replace("</presence>", delay);
+    server.send(&repeated).await;
+    assert_eq!(server.settle().await, [""; 0]);
+    // What a stranger grants says nothing about others, and only so much about itself.
+    let foreign = format!(
+        "<message from='third.example' to='{COMPONENT}'><privilege xmlns='urn:xmpp:privilege:2'>\
+         <perm access='presence' type='roster'/><perm access='iq'>\
+         <namespace ns='http://jabber.org/protocol/disco#info' type='get'/></perm></privilege></message>"
+    );
+    server.send(&foreign).await;
+    server.send(&presence("friend@third.example/r", "K7")).await;
+    assert_eq!(server.settle().await, [""; 0]);
+    server.send(&presence(elsewhere, "K8")).await;
+    assert_eq!(attribute(&server.next().await, "to"), elsewhere);
     // Where contacts' presence is forwarded, nothing tells it from directed presence.
     let grant = format!(
         "<message from='example.org' to='{COMPONENT}'><privilege xmlns='urn:xmpp:privilege:1'>\

@@ -1,6 +1,7 @@
 //! What holders are asked, and whose answers count.
 
 use capsd::metrics::UpstreamResult;
+use capsd::stanza::{Message, Permission};
 use tokio::net::TcpStream;
 
 use crate::contents::{mark, query};
@@ -145,6 +146,29 @@ async fn what_is_not_granted_is_not_used() {
     let mut server = world.accept().await;
     server.send(&presence(HOLDER, "K4")).await;
     assert_eq!(attribute(&server.next().await, "to"), HOLDER);
+}
+
+/// Strangers can fill only their own share of what is remembered of grants.
+#[tokio::test]
+async fn grants_are_bounded() {
+    let world = World::without_link(|_, _| {}).await;
+    let link = world.link();
+    let granted = |from: &str| {
+        let permission = Permission {
+            access: "presence".to_owned(),
+            extent: "managed_entity".to_owned(),
+            namespaces: Vec::new(),
+        };
+        link.granted(&Message {
+            from: Some(from.to_owned()),
+            privilege: Some("urn:xmpp:privilege:2".to_owned()),
+            permissions: vec![permission],
+        });
+        link.grant(from).presence
+    };
+    let remembered = (0..10_000).filter(|n| granted(&format!("d{n}.example")));
+    assert_eq!(remembered.count(), 4096);
+    assert!(granted(DOMAIN));
 }
 
 /// However a privileged question is refused, the next holder is asked at once.

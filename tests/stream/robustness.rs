@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use capsd::caps::{Algorithm, CapsKey, Family};
+
 use crate::server::COMPONENT;
 use crate::world::{ASKER, World, presence};
 
@@ -216,15 +218,17 @@ async fn the_server_may_end_the_stream() {
 async fn a_thousand_hashes_are_not_a_thousand_questions() {
     let world = World::new().await;
     let mut server = world.that_knows_1().await;
-    let hashes: String = (0..1000_u64)
+    let nodes: Vec<String> = (0..1000_u64)
         .map(|n| {
             let digest = [n.to_be_bytes(); 4].concat();
-            let key = capsd::caps::CapsKey::new(
-                capsd::caps::Family::Xep0390,
-                capsd::caps::Algorithm::Sha256,
-                &digest,
-            );
-            let hash = key.unwrap().digest_base64();
+            let key = CapsKey::new(Family::Xep0390, Algorithm::Sha256, &digest);
+            key.unwrap().to_node("")
+        })
+        .collect();
+    let hashes: String = nodes
+        .iter()
+        .map(|node| {
+            let (_, hash) = node.rsplit_once('.').unwrap();
             format!("<hash xmlns='urn:xmpp:hashes:2' algo='sha-256'>{hash}</hash>")
         })
         .collect();
@@ -237,6 +241,16 @@ async fn a_thousand_hashes_are_not_a_thousand_questions() {
     server.next().await;
     assert_eq!(server.settle().await, [""; 0]);
     assert_eq!(world.questions(), before + 1);
+    // The first eight are waited for, the rest was not read.
+    for node in &nodes[..8] {
+        server.ask(ASKER, "first", node).await;
+    }
+    server.ask(ASKER, "ninth", &nodes[8]).await;
+    let reply = server.next().await;
+    assert!(
+        reply.contains("id='ninth'") && reply.contains(">unknown<"),
+        "{reply}"
+    );
     world.assert_knows_1(&mut server).await;
 }
 
