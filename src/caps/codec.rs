@@ -4,23 +4,17 @@
 //! and its elements:
 //!
 //! ```text
-//! info     = list(identity) list(shared string) list(form)
+//! info     = list(identity) list(string) list(form)
 //! identity = category type lang name
 //! form     = FORM_TYPE list(field)
-//! field    = var list(shared string)
+//! field    = var list(string)
 //! ```
 //!
-//! Features and values are sorted and begin alike, so a shared string is the number of bytes that it has in common with the one
-//! before it (as many as there are), and the rest: of real answers, about half the bytes are left.
-//!
 //! There is one spelling of every disco info: canonical order is checked, and nothing may follow. The store adds a version
-//! and a checksum; this layer only promises that damage never panics, never yields strings of more than [`MAX_DECODED`] bytes in
-//! all, and never yields something out of order.
+//! and a checksum; this layer only promises that damage never panics, never allocates more than the input is long (times a
+//! small factor), and never yields something out of order.
 
 use super::disco_info::{DiscoInfo, Field, Form, Identity};
-
-/// The most bytes that the features and values of a decoded disco info may have in all: more than any setting lets in.
-pub const MAX_DECODED: usize = 1 << 20;
 
 /// Why bytes are not a disco info.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,12 +22,6 @@ pub enum DecodeError {
     /// The input ends within an element, or a count is larger than what follows can hold.
     #[error("the stored disco info is cut short")]
     Truncated,
-    /// A string shares more or less with the one before it than it could.
-    #[error("the stored disco info holds a string that is not in its shortest form")]
-    Sharing,
-    /// Decoded, it would have more than [`MAX_DECODED`] bytes.
-    #[error("the stored disco info is larger than any that can have been stored")]
-    TooLarge,
     /// A number in a longer spelling than needed, or above 32 bits.
     #[error("the stored disco info holds a malformed number")]
     Number,
@@ -81,16 +69,13 @@ impl DiscoInfo {
     /// # Errors
     /// [`DecodeError`] for anything that `encode` does not write. That it decodes says nothing about its hash.
     pub fn decode(bytes: &[u8]) -> Result<DiscoInfo, DecodeError> {
-        let mut input = Input {
-            left: bytes,
-            room: MAX_DECODED,
-        };
+        let mut input = Input(bytes);
         let info = DiscoInfo {
             identities: input.list(4, Input::identity)?,
-            features: input.strings()?,
+            features: input.list(1, Input::string)?,
             forms: input.list(2, Input::form)?,
         };
-        match input.left {
+        match input.0 {
             [] => Ok(info),
             _ => Err(DecodeError::Trailing),
         }
@@ -112,33 +97,20 @@ fn put_string(string: &str, out: &mut Vec<u8>) {
 
 fn put_strings(strings: &[String], out: &mut Vec<u8>) {
     put_number(strings.len(), out);
-    let mut before: &str = "";
     for string in strings {
-        let shared = shared(before.as_bytes(), string.as_bytes());
-        put_number(shared, out);
-        put_number(string.len() - shared, out);
-        out.extend_from_slice(&string.as_bytes()[shared..]);
-        before = string;
+        put_string(string, out);
     }
 }
 
-/// How many bytes two strings have in common at their beginning.
-fn shared(one: &[u8], other: &[u8]) -> usize {
-    one.iter().zip(other).take_while(|(a, b)| a == b).count()
-}
-
-/// What is left to read, and how many bytes of strings may still come of it.
-struct Input<'a> {
-    left: &'a [u8],
-    room: usize,
-}
+/// What is left to read.
+struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
     fn number(&mut self) -> Result<usize, DecodeError> {
         let mut number = 0u64;
         for shift in [0, 7, 14, 21, 28] {
-            let (byte, rest) = self.left.split_first().ok_or(DecodeError::Truncated)?;
-            self.left = rest;
+            let (byte, rest) = self.0.split_first().ok_or(DecodeError::Truncated)?;
+            self.0 = rest;
             number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 let shortest = shift == 0 || *byte != 0;
@@ -152,44 +124,12 @@ impl Input<'_> {
         Err(DecodeError::Number)
     }
 
-    fn bytes(&mut self) -> Result<&[u8], DecodeError> {
-        let len = self.number()?;
-        let (bytes, rest) = self
-            .left
-            .split_at_checked(len)
-            .ok_or(DecodeError::Truncated)?;
-        self.left = rest;
-        Ok(bytes)
-    }
-
     fn string(&mut self) -> Result<String, DecodeError> {
-        let string = std::str::from_utf8(self.bytes()?).map_err(|_| DecodeError::Utf8)?;
+        let len = self.number()?;
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(DecodeError::Truncated)?;
+        self.0 = rest;
+        let string = std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)?;
         Ok(string.to_owned())
-    }
-
-    /// Strings that share beginnings, in order.
-    fn strings(&mut self) -> Result<Vec<String>, DecodeError> {
-        let mut before: Vec<u8> = Vec::new();
-        self.list(2, |input| {
-            let shared_len = input.number()?;
-            if shared_len > before.len() {
-                return Err(DecodeError::Sharing);
-            }
-            let beyond = before.get(shared_len).copied();
-            before.truncate(shared_len);
-            let rest = input.bytes()?;
-            // Sharing less than could be shared would be another spelling.
-            if beyond.is_some() && beyond == rest.first().copied() {
-                return Err(DecodeError::Sharing);
-            }
-            before.extend_from_slice(rest);
-            input.room = input
-                .room
-                .checked_sub(before.len())
-                .ok_or(DecodeError::TooLarge)?;
-            let string = std::str::from_utf8(&before).map_err(|_| DecodeError::Utf8)?;
-            Ok(string.to_owned())
-        })
     }
 
     /// A list in canonical order, of elements that take at least `smallest` bytes each: a count beyond what is left is a lie,
@@ -197,10 +137,10 @@ impl Input<'_> {
     fn list<T: Ord>(
         &mut self,
         smallest: usize,
-        mut element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+        element: fn(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let count = self.number()?;
-        if count > self.left.len() / smallest {
+        if count > self.0.len() / smallest {
             return Err(DecodeError::Truncated);
         }
         let mut elements = Vec::with_capacity(count);
@@ -225,7 +165,7 @@ impl Input<'_> {
     fn field(&mut self) -> Result<Field, DecodeError> {
         Ok(Field {
             var: self.string()?,
-            values: self.strings()?,
+            values: self.list(1, Input::string)?,
         })
     }
 
@@ -240,20 +180,6 @@ impl Input<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn few_bytes_cannot_become_many() {
-        let mut bytes = vec![0];
-        put_number(100_000, &mut bytes);
-        put_number(0, &mut bytes);
-        put_string(&"a".repeat(1000), &mut bytes);
-        for _ in 1..100_000 {
-            put_number(1000, &mut bytes);
-            put_number(0, &mut bytes);
-        }
-        bytes.push(0);
-        assert_eq!(DiscoInfo::decode(&bytes), Err(DecodeError::TooLarge));
-    }
 
     fn sample() -> DiscoInfo {
         DiscoInfo {
@@ -281,13 +207,7 @@ mod tests {
             features: vec!["ab".into()],
             forms: vec![],
         };
-        assert_eq!(info.encode(), [0, 1, 0, 2, b'a', b'b', 0]);
-        let info = DiscoInfo {
-            features: vec!["ab".into(), "abc".into(), "ac".into(), "ac".into()],
-            ..info
-        };
-        let features = [0, 2, b'a', b'b', 2, 1, b'c', 1, 1, b'c', 2, 0];
-        assert_eq!(info.encode(), [&[0, 4], &features[..], &[0]].concat());
+        assert_eq!(info.encode(), [0, 1, 2, b'a', b'b', 0]);
         assert_eq!(DiscoInfo::default().encode(), [0, 0, 0]);
     }
 
@@ -310,12 +230,9 @@ mod tests {
             (&[0xff, 0xff, 0xff, 0xff, 0x7f, 0], DecodeError::Number),
             (&[0xff, 0xff, 0xff, 0xff, 0xff, 1], DecodeError::Number),
             (&[0xff, 0xff, 0xff, 0xff, 0x0f], DecodeError::Truncated),
-            (&[0, 2, 0, 1, b'b', 0, 1, b'a', 0], DecodeError::Order),
-            (&[0, 1, 0, 1, 0xff, 0], DecodeError::Utf8),
-            (&[0, 1, 0, 5, b'a', 0], DecodeError::Truncated),
-            (&[0, 1, 1, 1, b'a', 0], DecodeError::Sharing),
-            (&[0, 2, 0, 1, b'a', 0, 1, b'a', 0], DecodeError::Sharing),
-            (&[0, 2, 0, 1, b'a', 2, 0, 0], DecodeError::Sharing),
+            (&[0, 2, 1, b'b', 1, b'a', 0], DecodeError::Order),
+            (&[0, 1, 1, 0xff, 0], DecodeError::Utf8),
+            (&[0, 1, 5, b'a', 0], DecodeError::Truncated),
         ] {
             assert_eq!(DiscoInfo::decode(bytes), Err(error), "{bytes:?}");
         }
