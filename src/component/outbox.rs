@@ -9,12 +9,16 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 
-/// A buffer that grew beyond this many bytes is given back after it was written.
-const KEEP: usize = 1 << 20;
+/// What a buffer keeps of its memory when nothing was sent for [`IDLE`], in bytes.
+const KEEP: usize = 16 << 10;
+
+/// How long nothing is sent before buffers give back what a burst made them grow to.
+const IDLE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct State {
@@ -123,7 +127,12 @@ impl Outbox {
                     return false;
                 }
             }
-            filled.await;
+            if tokio::time::timeout(IDLE, filled).await.is_err() {
+                empty.shrink_to(KEEP);
+                let mut state = self.lock();
+                let len = state.buffer.len();
+                state.buffer.shrink_to(KEEP.max(len));
+            }
         }
     }
 
@@ -134,7 +143,7 @@ impl Outbox {
     pub async fn write_to<W: AsyncWrite + Unpin>(
         &self,
         mut writer: W,
-        patience: std::time::Duration,
+        patience: Duration,
     ) -> io::Result<()> {
         use tokio::io::AsyncWriteExt as _;
         let mut bytes = Vec::new();
@@ -148,7 +157,6 @@ impl Outbox {
                 rest = &rest[written..];
             }
             bytes.clear();
-            bytes.shrink_to(KEEP);
             self.drained.notify_waiters();
         }
         writer.flush().await?;
@@ -187,7 +195,6 @@ impl AsyncWrite for OutboxWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_ends_the_writer() {

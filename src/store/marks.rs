@@ -6,7 +6,7 @@ use super::record::ContentId;
 const MARKS: (u64, u64) = (1 << 16, 1 << 24);
 
 /// How many marks there are for each entry, so that few entries share one.
-const MARKS_PER_ENTRY: u64 = 4;
+const MARKS_PER_ENTRY: u64 = 8;
 
 /// Which entries were read since eviction last came by: one bit for each, shared by those whose ids begin alike.
 #[derive(Debug)]

@@ -172,8 +172,8 @@ fn memory() {
     assert_eq!(daemon.metric("capsd_holders"), HOLDERS as u64);
     assert_eq!(daemon.metric("capsd_upstream_queries_sent_total"), 0);
     println!(
-        "memory: {} MiB resident with {ENTRIES} entries stored, {} hot and {HOLDERS} holders (sled cache 8 MiB); {} MiB at first, {} MiB once announced; peak {} MiB",
-        daemon.resident() >> 20,
+        "memory: {:.1} MiB resident with {ENTRIES} entries stored, {} hot and {HOLDERS} holders (sled cache 8 MiB); {} MiB at first, {} MiB once announced; peak {} MiB",
+        daemon.resident() as f64 / 1048576.0,
         daemon.metric("capsd_cache_entries{tier=\"hot\"}"),
         empty >> 20,
         announced >> 20,
