@@ -43,7 +43,8 @@ tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
-step rust-tests cargo test --locked --no-fail-fast
+# A test that hangs must not hang everything that comes after it.
+step rust-tests timeout 1200 cargo test --locked --no-fail-fast
 step build cargo build --release --locked
 for ((round = 1; round <= repeat; round++)); do
     step "servers-$round" target/python/bin/python -m pytest tests/servers --durations=5

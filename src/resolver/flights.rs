@@ -802,7 +802,7 @@ impl<W> Flights<W> {
 
     /// Gives back what a burst of flights made the tables grow to.
     fn shrink(&mut self) {
-        const KEEP: usize = 1024;
+        const KEEP: usize = 64;
         if self.flights.capacity() > KEEP.max(self.flights.len() * 8) {
             self.flights.shrink_to(KEEP);
             self.by_key.shrink_to(KEEP);
