@@ -165,3 +165,11 @@ fn attempts_become_rarer_up_to_one_a_minute() {
     store.fail(StoreOperation::Write, full());
     assert_eq!((store.next_tick() - now).as_secs(), 60);
 }
+
+/// The store is opened by one thread and owned by another.
+#[test]
+fn a_store_may_be_handed_to_another_thread() {
+    fn may_be_sent<T: Send>(_: &T) {}
+    let directory = tempfile::tempdir().unwrap();
+    may_be_sent(&open(directory.path(), Instant::now()));
+}
