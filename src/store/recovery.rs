@@ -22,7 +22,7 @@ const STEADY: Duration = Duration::from_secs(600);
 /// After how many rows that were written the database is closed and opened, as soon as there is nothing to write: about
 /// 35,000 new entries; and after how many times as much it is whatever there is to do.
 pub(super) const CHECKPOINT_WRITES: u64 = 200_000;
-pub(super) const CHECKPOINT_PATIENCE: u64 = 4;
+pub(super) const CHECKPOINT_PATIENCE: u64 = 2;
 
 /// From how many times that the engine gives up on the same files on they are set aside without trying them again.
 const GIVEN_UP: u32 = 2;
