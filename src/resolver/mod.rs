@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::cache::{Entry, HotTier};
 use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::holders::accounts::Common;
 use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
 use crate::store::{Learned, standard_keys};
@@ -153,7 +154,7 @@ impl Resolver {
         let mut effects = VecDeque::from(effects);
         let mut said = false;
         while let Some(effect) = effects.pop_front() {
-            said |= !matches!(effect, Effect::Load(..));
+            said |= !matches!(effect, Effect::Load(..) | Effect::Common(_));
             match effect {
                 Effect::Load(flight, keys) => {
                     if let Some(tiers) = self.tiers.get() {
@@ -173,6 +174,11 @@ impl Resolver {
                     }
                 }
                 Effect::Tell(waiter, outcome) => waiter(now, outcome),
+                Effect::Common(common) => {
+                    if let Some(tiers) = self.tiers.get() {
+                        tiers.common(common);
+                    }
+                }
             }
         }
         if said && let Some(upstream) = self.upstream.get() {
@@ -324,9 +330,27 @@ impl Resolver {
                         .into_iter()
                         .collect(),
                 });
+                // After what was learned, so that it is found; what becomes common from now on comes later still.
+                for common in self.common_among(provable, node_url) {
+                    tiers.common(common);
+                }
             }
         }
         Verdicts::Content { proven, refused }
+    }
+
+    /// Those of the keys that several accounts announced, the node with them where it is common too.
+    fn common_among(&self, keys: &[CapsKey], node_url: &str) -> Vec<Common> {
+        let state = self.lock();
+        let holders = state.flights.holders();
+        let common = keys.iter().filter(|key| holders.is_common(key, None));
+        let common = common.map(|key| Common {
+            key: *key,
+            node_url: Some(node_url)
+                .filter(|node_url| holders.is_common(key, Some(node_url)))
+                .map(str::to_owned),
+        });
+        common.collect()
     }
 
     fn count(&self, family: Family, result: VerificationResult) {
