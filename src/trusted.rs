@@ -15,10 +15,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
-
 use crate::caps::verify::verify_canonical;
-use crate::caps::{CapsKey, Family, Policy, Verdict, VerifiedInfo, verify};
+use crate::caps::{CapsKey, Policy, Verdict, VerifiedInfo, verify};
+use crate::layout::key_of_name;
 use crate::metrics::{Metrics, Tier};
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{MAX_NODES, standard_keys};
@@ -230,15 +229,6 @@ fn verified(verdict: Verdict) -> Result<VerifiedInfo, String> {
             Err(format!("{reason}: {text}"))
         }
     }
-}
-
-/// The key and the node URL in a file's name.
-fn key_of_name(name: &str) -> Option<(CapsKey, String)> {
-    let (algorithm, node) = name.strip_suffix(".xml")?.split_once('_')?;
-    let node = percent_decode_str(node).decode_utf8().ok()?;
-    let (url, ver) = node.rsplit_once('#')?;
-    let key = CapsKey::from_base64(Family::Xep0115, algorithm, ver).ok()?;
-    Some((key, url.to_owned()))
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

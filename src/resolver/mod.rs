@@ -385,6 +385,14 @@ impl Resolver {
         self.step(now, Flights::stop);
     }
 
+    /// Has something done on the thread of the tiers, in its turn; see [`Tiers::work`].
+    pub async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Below) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.tiers.get()?.work(work).await
+    }
+
     /// Flushes and closes the learned tier.
     pub async fn close(&self) {
         if let Some(tiers) = self.tiers.get() {

@@ -112,8 +112,8 @@ pub struct Stored {
     pub keys: Vec<CapsKey>,
     /// Node URLs that were announced with it.
     pub nodes: Vec<String>,
-    /// Whether one of its keys was announced by several accounts, or the content was imported.
-    pub seen: bool,
+    /// As [`PagedEntry::seen_nodes`].
+    pub seen_nodes: Option<usize>,
 }
 
 /// One entry as [`Store::page`] gives it.
@@ -125,13 +125,28 @@ pub struct PagedEntry {
     pub keys: Vec<CapsKey>,
     /// Node URLs that were announced with it; the first [`seen_nodes`](PagedEntry::seen_nodes) of them by several accounts.
     pub nodes: Vec<String>,
-    /// `None` where no key is known to be announced by several accounts; else how many of the nodes are.
+    /// `None` where no key is known to be announced by several accounts, or imported; else how many of the nodes are.
     pub seen_nodes: Option<usize>,
 }
 
 /// Where [`Store::page`] goes on: opaque, valid as long as the store is, whatever is put or removed meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PagePlace([u8; ID_LEN]);
+
+impl std::fmt::Display for PagePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl std::str::FromStr for PagePlace {
+    type Err = std::num::ParseIntError;
+
+    /// The place that was written with `Display`.
+    fn from_str(text: &str) -> Result<PagePlace, std::num::ParseIntError> {
+        u128::from_str_radix(text, 16).map(|place| PagePlace(place.to_be_bytes()))
+    }
+}
 
 /// Where the learned tier is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -431,12 +446,11 @@ impl Store {
             Verdict::Verified(info) => {
                 loaded.get(LoadResult::Ok).inc();
                 let Names { keys, nodes, seen } = names;
-                let seen = seen.is_some();
                 Some(Stored {
                     info,
                     keys,
                     nodes,
-                    seen,
+                    seen_nodes: seen.map(usize::from),
                 })
             }
             Verdict::Rejected(Reason::Mismatch, _) => {

@@ -245,8 +245,8 @@ fn that_an_entry_is_common_is_kept_with_it() {
     store.put_seen(seen(7, &[]));
     // What is learned again later changes nothing about it.
     store.put(learned_fully(3));
-    assert!(store.get(&key(3)).unwrap().seen);
-    assert!(!store.get(&key(4)).unwrap().seen);
+    assert_eq!(store.get(&key(3)).unwrap().seen_nodes, Some(1));
+    assert_eq!(store.get(&key(4)).unwrap().seen_nodes, None);
     store.close();
 
     let mut store = setup.open();
