@@ -34,7 +34,9 @@ pub fn check(item: &Item, policy: &Policy) -> Checked {
         match (verify(&key, &answer, policy), &mut proven) {
             (Verdict::Verified(info), None) => proven = Some((info, vec![key])),
             // Languages may be read in two ways (XEP-0390 section 6.2.1): only what is the same content goes together.
-            (Verdict::Verified(info), Some((first, keys))) if info == *first => keys.push(key),
+            (Verdict::Verified(info), Some((first, keys))) if info.info() == first.info() => {
+                keys.push(key);
+            }
             (Verdict::Quarantined(reason, detail), _) => {
                 refused.get_or_insert(Judged::Quarantined {
                     reason: reason.to_string(),

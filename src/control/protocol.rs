@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line, in bytes, of a request and of an answer. A content of the largest size that can be set (256 KiB) fits,
-/// with every character escaped in JSON by two.
-pub const MAX_LINE: usize = 1 << 20;
+/// The longest request, in bytes. A file of the largest size that is imported (512 KiB) fits, even if JSON takes six bytes for each of
+/// its own.
+pub const MAX_LINE: usize = 4 << 20;
 
 /// The most contents of one request or answer.
 pub const MAX_BATCH: usize = 64;
