@@ -8,6 +8,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 /// The longest digest of any supported algorithm, in bytes.
 pub const MAX_DIGEST_LEN: usize = 64;
 
+/// How many bytes of a stored key are enough to tell it from others: family, algorithm, and 16 bytes of the digest.
+pub const PREFIX_LEN: usize = 2 + 16;
+
 /// The longest node that is looked at, in bytes. Both servers pass longer ones on; no known client sends more than 200.
 pub const MAX_NODE_LEN: usize = 1024;
 
@@ -269,6 +272,15 @@ impl CapsKey {
         bytes.push(self.algorithm as u8);
         bytes.extend_from_slice(self.digest());
         bytes
+    }
+
+    /// The first [`PREFIX_LEN`] bytes of [`CapsKey::to_bytes`], under which tables of fixed rows know a key. Whoever makes two
+    /// keys that begin alike (2^64 tries) makes one hide the other, and no more: what is found is verified for the whole key.
+    pub fn prefix(&self) -> [u8; PREFIX_LEN] {
+        let mut prefix = [0; PREFIX_LEN];
+        // No digest is shorter than what is taken of it.
+        prefix.copy_from_slice(&self.to_bytes()[..PREFIX_LEN]);
+        prefix
     }
 
     /// The key that [`CapsKey::to_bytes`] wrote; `None` for anything else.

@@ -58,7 +58,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use directory::StoreRefusal;
-pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES};
+pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES, may_be_kept};
 
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
