@@ -397,6 +397,10 @@ impl Holders {
             return;
         }
         if listed.len() < self.settings.per_key {
+            // A list for each key: doubling would leave half of each empty.
+            listed.reserve_exact(
+                usize::from(listed.len() == listed.capacity()) * (1 + listed.len() / 4),
+            );
             listed.push(slot);
             return;
         }

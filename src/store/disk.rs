@@ -78,8 +78,6 @@ pub(super) enum Evicted {
 pub(super) struct DiskSettings<'a> {
     /// The page cache of sled, in bytes.
     pub(super) cache_bytes: u64,
-    /// How many entries there may be; decides how many marks of use are kept.
-    pub(super) max_entries: u64,
     /// The rules that stored content must meet.
     pub(super) policy: &'a Policy,
 }
@@ -214,7 +212,7 @@ impl Disk {
             next_use: after_newest.max(counters.next_use).max(reached),
             totals: counters.totals,
             recount: (!counters.clean).then(Recount::default),
-            marks: Marks::new(settings.max_entries),
+            marks: Marks::new(),
             shortened: counters.next_use < reached,
             writes: 0,
         })
@@ -252,7 +250,7 @@ impl Disk {
             let Some(value) = self.infos.get(id.0)? else {
                 return Ok(Found::Damaged);
             };
-            self.marks.set(&id);
+            self.mark(&id);
             Ok(match decode(&id, &value) {
                 Some((record, info)) => Found::Entry(record.names, info),
                 None => Found::Damaged,
@@ -314,7 +312,7 @@ impl Disk {
                 self.index(&rows, &id)?;
                 self.unplace(old_place)
             } else {
-                self.marks.set(&id);
+                self.mark(&id);
                 self.index(&rows, &id)
             }
         })
@@ -444,7 +442,7 @@ impl Disk {
     /// Closes the database to open it anew, and gives the marks of use, which go on with it.
     pub(super) fn close_for_now(mut self) -> Result<Marks, Fault> {
         let saved = self.save_counters(true);
-        let marks = std::mem::replace(&mut self.marks, Marks::new(0));
+        let marks = std::mem::replace(&mut self.marks, Marks::new());
         self.close();
         saved.map(|()| marks)
     }
@@ -485,6 +483,12 @@ impl Disk {
         self.infos.insert(id.0, value)?;
         self.writes += 2;
         Ok(())
+    }
+
+    /// Marks an entry as used.
+    fn mark(&mut self, id: &ContentId) {
+        self.marks.fit(self.totals.entries);
+        self.marks.set(id);
     }
 
     fn index(&mut self, keys: &[CapsKey], id: &ContentId) -> sled::Result<()> {

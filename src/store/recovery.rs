@@ -97,7 +97,6 @@ impl Store {
     fn open_files(&self, directory: &StoreDirectory) -> Result<Disk, OpenFault> {
         let settings = DiskSettings {
             cache_bytes: self.settings.cache_bytes,
-            max_entries: self.settings.max_entries,
             policy: &self.settings.policy,
         };
         // Nobody else can have it, for the lock of the directory is held. But the engine lets go of its files a moment after
