@@ -238,6 +238,15 @@ impl Bundle {
         }
     }
 
+    /// Whether a key is in the index. Of the contents, nothing is read.
+    ///
+    /// # Errors
+    /// Where what is read of the index is damaged.
+    pub fn contains(&self, key: &CapsKey) -> Result<bool, BundleError> {
+        let row = tree::find(&*self.source, self.levels, &self.root, &key.prefix())?;
+        Ok(row.is_some())
+    }
+
     /// Every entry, in the order in which they were added, one block in memory at a time. After an error there are no more.
     pub fn entries(&self) -> Entries {
         let root = self.head.blocks();

@@ -1,6 +1,7 @@
 //! Caps keys: the names under which verified disco infos are known.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -324,6 +325,19 @@ impl fmt::Display for CapsKey {
     }
 }
 
+/// The key in the form in which it is shown: `FAMILY:ALGO:BASE64`.
+impl FromStr for CapsKey {
+    type Err = NodeError;
+
+    fn from_str(text: &str) -> Result<CapsKey, NodeError> {
+        let mut parts = text.splitn(3, ':');
+        let mut part = || parts.next().ok_or(NodeError::Malformed);
+        let (family, algorithm, digest) = (part()?, part()?, part()?);
+        let family = Family::ALL.into_iter().find(|f| f.as_str() == family);
+        CapsKey::from_base64(family.ok_or(NodeError::Malformed)?, algorithm, digest)
+    }
+}
+
 impl fmt::Debug for CapsKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -417,13 +431,27 @@ mod tests {
             for algorithm in Algorithm::ALL {
                 let digest = vec![7; algorithm.digest_len()];
                 match CapsKey::new(family, algorithm, &digest) {
-                    Ok(key) => assert_eq!(CapsKey::from_bytes(&key.to_bytes()), Some(key)),
+                    Ok(key) => {
+                        assert_eq!(CapsKey::from_bytes(&key.to_bytes()), Some(key));
+                        assert_eq!(key.to_string().parse(), Ok(key));
+                        assert_eq!(key.prefix()[..], key.to_bytes()[..PREFIX_LEN]);
+                    }
                     Err(error) => assert_eq!(error, NodeError::UnsupportedAlgorithm),
                 }
             }
         }
         for bytes in [&[][..], &[1], &[1, 2], &[3, 2, 0], &[1, 99, 0]] {
             assert_eq!(CapsKey::from_bytes(bytes), None);
+        }
+        for text in [
+            "",
+            "0115",
+            "0115:sha-1",
+            "0115:sha-1:",
+            "0115:sha-1:AAAA",
+            "115:md5:x",
+        ] {
+            assert!(text.parse::<CapsKey>().is_err(), "{text}");
         }
     }
 }

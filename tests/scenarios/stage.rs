@@ -16,7 +16,7 @@ use capsd::resolver::limits::Rate;
 use capsd::resolver::tiers::Below;
 use capsd::resolver::{Reply, Resolver, Upstream};
 use capsd::store::{Learned, Store, StoreSettings};
-use capsd::trusted::Trusted;
+use capsd::trusted::{Sources, Trusted};
 
 use crate::contents::{self, announcement, key};
 
@@ -271,10 +271,14 @@ fn start(
     metrics: &Arc<Metrics>,
     outgoing: &Arc<Outgoing>,
 ) -> Arc<Resolver> {
-    let trusted = directory.path().join("trusted");
+    let sources = Sources {
+        directories: vec![directory.path().join("trusted")],
+        ..Sources::default()
+    };
     let below = Below {
         store: open_store(directory.path().join("store"), metrics, began),
-        trusted: Trusted::open(&[trusted], Arc::clone(metrics)),
+        trusted: Some(Trusted::open(&sources, metrics)),
+        overrides: Arc::default(),
         watcher: Box::new(|_| {}),
     };
     let clock = Arc::clone(clock);

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use capsd::bundle::Signers;
 use capsd::caps::{Algorithm, CapsKey, Family};
 use capsd::metrics::Metrics;
-use capsd::trusted::Trusted;
+use capsd::trusted::{Sources, Trusted};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::{Digest as _, Sha1};
 
@@ -34,8 +35,26 @@ impl Directory {
 }
 
 pub(crate) fn open(directories: &[&Directory]) -> Trusted {
-    let paths: Vec<_> = directories.iter().map(|d| d.path()).collect();
-    Trusted::open(&paths, Arc::new(Metrics::new().unwrap()))
+    let paths = directories.iter().map(|d| d.path()).collect();
+    open_paths(paths)
+}
+
+pub(crate) fn open_paths(directories: Vec<PathBuf>) -> Trusted {
+    Trusted::open(&sources(directories), &Metrics::new().unwrap())
+}
+
+/// Those directories, and bundles that anybody made.
+pub(crate) fn sources(directories: Vec<PathBuf>) -> Sources {
+    Sources {
+        directories,
+        bundles: Vec::new(),
+        signers: Signers::new(&[], true).unwrap(),
+    }
+}
+
+/// Every key that the tier knows and has not given yet.
+pub(crate) fn keys(trusted: &mut Trusted) -> Vec<CapsKey> {
+    trusted.next_keys(usize::MAX)
 }
 
 /// The sha-1 key of a 0115 verification string.
