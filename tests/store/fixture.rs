@@ -1,9 +1,10 @@
 //! Stores in private directories, and contents whose hashes are computed here, from strings written by hand.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use capsd::caps::{
@@ -79,14 +80,41 @@ pub(crate) fn settings(path: &Path) -> StoreSettings {
     }
 }
 
+/// Opens a store while no process is being begun: see [`SPAWNING`].
 pub(crate) fn open(
     settings: StoreSettings,
     metrics: &Arc<Metrics>,
     now: Instant,
 ) -> Result<Store, StoreRefusal> {
+    let _spawning = spawning();
     // 2021-03-04 05:06:07 UTC.
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_614_834_367);
     Store::open(settings, metrics.clone(), now, date)
+}
+
+/// Held while a process is begun, and while a store is opened.
+///
+/// Between fork and exec a child has a copy of every descriptor, locks of other tests' stores included: one that was just
+/// closed would still be held, by this very process.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+fn spawning() -> MutexGuard<'static, ()> {
+    // A test that fails to begin a process fails alone.
+    SPAWNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins a process; every test does it by this.
+pub(crate) fn spawn(command: &mut Command) -> Child {
+    let _spawning = spawning();
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Runs a process to its end; what it writes to its standard error is shown.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let pipes = command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+    spawn(pipes).wait_with_output().unwrap()
 }
 
 /// The features of content `number`, in order of octets; half of each is like random, so that it cannot be packed.
@@ -104,14 +132,29 @@ fn features(number: u32) -> Vec<String> {
         .collect()
 }
 
+/// Keys and contents, by number; they are made once, for the tests look at them very often.
+static CONTENTS: LazyLock<Mutex<HashMap<u32, (CapsKey, VerifiedInfo)>>> =
+    LazyLock::new(Mutex::default);
+
 /// The 0115 sha-1 key of content `number`, from its verification string.
 pub(crate) fn key(number: u32) -> CapsKey {
-    let string = format!("client/pc//test<{}<", features(number).join("<"));
-    CapsKey::new(Family::Xep0115, Algorithm::Sha1, &Sha1::digest(string)).unwrap()
+    content(number).0
 }
 
 /// Content `number`: about 1.3 kB.
 pub(crate) fn info(number: u32) -> VerifiedInfo {
+    content(number).1
+}
+
+fn content(number: u32) -> (CapsKey, VerifiedInfo) {
+    let mut contents = CONTENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let content = contents.entry(number).or_insert_with(|| made(number));
+    content.clone()
+}
+
+fn made(number: u32) -> (CapsKey, VerifiedInfo) {
+    let string = format!("client/pc//test<{}<", features(number).join("<"));
+    let key = CapsKey::new(Family::Xep0115, Algorithm::Sha1, &Sha1::digest(string)).unwrap();
     let answer = Answer {
         identities: vec![Identity {
             category: "client".to_owned(),
@@ -123,8 +166,8 @@ pub(crate) fn info(number: u32) -> VerifiedInfo {
         features: features(number),
         ..Answer::default()
     };
-    match verify(&key(number), &answer, &Policy::default()) {
-        Verdict::Verified(info) => info,
+    match verify(&key, &answer, &Policy::default()) {
+        Verdict::Verified(info) => (key, info),
         other => panic!("content {number}: {other:?}"),
     }
 }
@@ -202,7 +245,7 @@ pub(crate) fn reported(line: &str) -> Option<&str> {
 
 /// Runs to the end and gives what was reported.
 pub(crate) fn reports_of(command: &mut Command) -> Vec<String> {
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    let output = output(command);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{:?}: {text}", output.status);
     text.lines()

@@ -11,8 +11,8 @@ use capsd::metrics::Metrics;
 use capsd::store::{Store, StoreState};
 
 use crate::fixture::{
-    Killed, Log, Setup, has, is_on_disk, learned, open, report, reported, reports_of, role,
-    run_again, settings,
+    Killed, Log, Setup, has, is_on_disk, learned, open, output, report, reported, reports_of, role,
+    run_again, settings, spawn,
 };
 
 /// The store's time in these tests: it passes as fast as they like, except while the store waits for the real disk.
@@ -138,17 +138,15 @@ fn files_may_not_grow_and_then_may_again() {
     let limited = "trap '' XFSZ; ulimit -S -f 12288; exec \"$@\"";
     let mut command = run_again(&["sh", "-c", limited, "sh"], TEST, "fill", setup.path());
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = Killed(pipes.spawn().unwrap());
+    let mut child = Killed(spawn(pipes));
     let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let mut reports = lines.filter_map(|line| reported(&line.unwrap()).map(str::to_owned));
     assert_eq!(reports.next().unwrap(), "File too large (os error 27)");
     assert_eq!(reports.next().unwrap(), "full");
 
     let pid = child.0.id().to_string();
-    let raised = Command::new("prlimit")
-        .args(["--pid", &pid, "--fsize=unlimited"])
-        .status();
-    assert!(raised.unwrap().success());
+    let raised = output(Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]));
+    assert!(raised.status.success());
     child.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let end = reports.next().unwrap();
     let (entries, line) = end.split_once(" entries; ").unwrap();

@@ -11,7 +11,7 @@ use capsd::metrics::{LoadResult, Metrics};
 
 use crate::fixture::{
     Killed, Setup, has, is_on_disk, learned_fully, open, report, reported, role, rounds, run_again,
-    settings,
+    settings, spawn,
 };
 
 const TEST: &str = "kill::nothing_confirmed_is_lost";
@@ -54,7 +54,7 @@ fn nothing_confirmed_is_lost() {
     let mut seen = BTreeSet::new();
     for round in 0..rounds(10, 200) {
         let mut command = run_again(&[], TEST, &confirmed.to_string(), setup.path());
-        let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut child = Killed(spawn(command.stdout(Stdio::piped())));
         let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let mut reports = lines.filter_map(|line| reported(&line.unwrap())?.parse().ok());
         let before = confirmed;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use capsd::metrics::Metrics;
 use capsd::store::StoreRefusal;
 
 use crate::fixture::{
-    Setup, has, learned, open, open_engine, report, reports_of, role, run_again, settings,
+    Setup, has, learned, open, open_engine, output, report, reports_of, role, run_again, settings,
 };
 
 /// Every file below a directory, with its length and content.
@@ -153,11 +153,7 @@ fn a_file_is_in_the_way() {
 
 /// Root passes every check of permissions, unless it gives up the capabilities that let it.
 fn without_capabilities() -> &'static [&'static str] {
-    let id = Command::new("id")
-        .arg("-u")
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
+    let id = output(Command::new("id").arg("-u"));
     match id.stdout.as_slice() {
         b"0\n" => &["setpriv", "--inh-caps=-all", "--bounding-set=-all"],
         _ => &[],
