@@ -2,14 +2,16 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`directory`] | the directory, its format file and lock, damaged stores that were set aside; [`StoreRefusal`] |
+//! | [`directory`] | the directory, its format file and lock, damaged stores that were set aside |
+//! | `refusal` | what only an operator can change: [`StoreRefusal`] |
 //! | `engine` | guarded calls to sled, faults, the flush thread |
-//! | `disk`, `counters`, `marks` | the trees, the order of writes, eviction |
+//! | `disk`, `uses`, `counters`, `marks` | the trees, the order of writes, the order of use, eviction |
 //! | `record`, `packing` | the bytes of one value |
 //! | `confirmed` | the note of how far the last flush reached |
 //! | `salvage` | taking over what is legible from a damaged store |
 //! | `backlog` | what is not confirmed on disk yet |
 //! | `upkeep` | writing, flushing, evicting |
+//! | `compaction` | giving disk space back |
 //! | `recovery` | opening, failing, coming back, checkpoints |
 //!
 //! # How it is used
@@ -37,6 +39,7 @@
 //! No JID (a node URL that could be one is not kept), no time, nothing about who announced what.
 
 mod backlog;
+mod compaction;
 mod confirmed;
 mod counters;
 pub mod directory;
@@ -46,8 +49,10 @@ mod marks;
 mod packing;
 mod record;
 mod recovery;
+mod refusal;
 mod salvage;
 mod upkeep;
+mod uses;
 
 #[cfg(test)]
 mod tests;
@@ -57,19 +62,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use directory::StoreRefusal;
 pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES};
+pub use recovery::CHECKPOINT_WRITES;
+pub use refusal::StoreRefusal;
 
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
 use crate::metrics::{Eviction, LoadResult, Metrics, StoreOperation};
 
 use backlog::Backlog;
-use directory::{Obstacle, StoreDirectory};
+use compaction::{Compaction, Measured};
+use directory::StoreDirectory;
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
 use record::Names;
-use recovery::{CHECKPOINT_WRITES, Trouble};
+use recovery::Trouble;
+use refusal::Obstacle;
 use salvage::Salvage;
 
 /// How long the last flush may take when the store is closed.
@@ -88,8 +96,29 @@ pub struct StoreSettings {
     pub max_bytes: u64,
     /// The engine's page cache, in bytes.
     pub cache_bytes: u64,
+    /// How many bytes of the engine's files may lie idle before what is stored is written anew.
+    pub max_waste: u64,
+    /// After how many written rows the database is closed and opened, as soon as there is nothing to write;
+    /// [`CHECKPOINT_WRITES`] unless a test wants it otherwise.
+    pub checkpoint_writes: u64,
     /// The rules that whatever is read must meet.
     pub policy: Policy,
+}
+
+impl StoreSettings {
+    /// A store in that directory, with the defaults of the configuration.
+    pub fn new(path: PathBuf) -> StoreSettings {
+        StoreSettings {
+            path,
+            flush_interval: Duration::from_secs(1),
+            max_entries: 1_000_000,
+            max_bytes: 2 << 30,
+            cache_bytes: 16 << 20,
+            max_waste: 256 << 20,
+            checkpoint_writes: CHECKPOINT_WRITES,
+            policy: Policy::default(),
+        }
+    }
 }
 
 /// What is put: a verified content, the keys that it is known by and node URLs that were announced with it.
@@ -165,8 +194,9 @@ pub struct Store {
     backlog: Backlog,
     /// Keys to be forgotten as soon as the disk may be written to.
     removals: VecDeque<(CapsKey, Eviction)>,
-    /// After how many written rows the database is closed and opened.
-    checkpoint_writes: u64,
+    /// The compaction that is under way.
+    compaction: Option<Compaction>,
+    measured: Measured,
     /// When the flush began that has not ended.
     flushing_since: Option<Instant>,
     dirty: bool,
@@ -205,7 +235,8 @@ impl Store {
             discarded: 0,
             backlog: Backlog::default(),
             removals: VecDeque::new(),
-            checkpoint_writes: CHECKPOINT_WRITES,
+            compaction: None,
+            measured: Measured::new(now),
             flushing_since: None,
             dirty: false,
             last_flush: now,
@@ -302,6 +333,7 @@ impl Store {
 
     fn write_and_flush(&mut self, patience: Duration, last: bool) {
         self.end_flush(patience);
+        self.finish_held(patience);
         while self.is_usable() && self.flushing_since.is_none() && self.has_unwritten() {
             self.write_some();
         }
@@ -320,6 +352,7 @@ impl Store {
         self.evict_some();
         self.count_some();
         self.salvage_some();
+        self.compact_some();
         self.flush_if_due();
         self.show();
         self.next_tick()
@@ -351,6 +384,7 @@ impl Store {
 
     /// Flushes and closes the store; waits six seconds at most, for a disk that does not answer.
     pub fn close(mut self) {
+        self.drop_compaction();
         self.write_and_flush(CLOSE_PATIENCE, true);
         if self.backlog.len() > 0 {
             tracing::error!(
@@ -422,6 +456,9 @@ impl Drop for Store {
         }
         if let Some(salvage) = self.salvage.take() {
             salvage.close();
+        }
+        if let Some(compaction) = self.compaction.take() {
+            compaction.close();
         }
     }
 }

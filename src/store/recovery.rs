@@ -1,12 +1,14 @@
 //! Opening the store, noting that it failed, and coming back.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::metrics::StoreOperation;
 
-use super::directory::{LOCK_ATTEMPTS, LOCK_PAUSE, Obstacle, StoreDirectory};
+use super::directory::{LOCK_ATTEMPTS, LOCK_PAUSE, StoreDirectory};
 use super::disk::{Disk, DiskSettings, OpenFault};
 use super::engine::Fault;
+use super::refusal::Obstacle;
 use super::salvage::Salvage;
 use super::{Store, StoreRefusal};
 
@@ -21,7 +23,7 @@ const STEADY: Duration = Duration::from_secs(600);
 
 /// After how many rows that were written the database is closed and opened, as soon as there is nothing to write: about
 /// 35,000 new entries; and after how many times as much it is whatever there is to do.
-pub(super) const CHECKPOINT_WRITES: u64 = 200_000;
+pub const CHECKPOINT_WRITES: u64 = 200_000;
 pub(super) const CHECKPOINT_PATIENCE: u64 = 2;
 
 /// From how many times that the engine gives up on the same files on they are set aside without trying them again.
@@ -40,13 +42,32 @@ pub(super) struct Trouble {
     pause: Duration,
 }
 
+/// Opens the database in that directory, of a store whose lock is held.
+///
+/// So nobody else can have it. But the engine lets go of its files a moment after it was closed, when the last of its
+/// threads is done.
+pub(super) fn open_patiently(path: &Path, settings: DiskSettings<'_>) -> Result<Disk, OpenFault> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match Disk::open(path, settings) {
+            Err(OpenFault::Fault(Fault::Locked)) => std::thread::sleep(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
+    Disk::open(path, settings)
+}
+
 impl Store {
     /// Opens the database: claims the directory, sets aside what is damaged, begins a fresh one where there is none.
     pub(super) fn open_disk(&mut self) -> Result<(), Obstacle> {
         let path = self.settings.path.clone();
         let mut directory = match self.directory.take() {
             Some(directory) => directory,
-            None => StoreDirectory::claim(&path)?,
+            None => {
+                let directory = StoreDirectory::claim(&path)?;
+                let settled = directory.settle();
+                settled.map_err(|error| Obstacle::at(&path, &error))?;
+                directory
+            }
         };
         let opened = self.open_engine(&mut directory);
         self.directory = Some(directory);
@@ -99,15 +120,7 @@ impl Store {
             cache_bytes: self.settings.cache_bytes,
             policy: &self.settings.policy,
         };
-        // Nobody else can have it, for the lock of the directory is held. But the engine lets go of its files a moment after
-        // it was closed, when the last of its threads is done.
-        for _ in 0..LOCK_ATTEMPTS {
-            match Disk::open(&directory.engine(), settings) {
-                Err(OpenFault::Fault(Fault::Locked)) => std::thread::sleep(LOCK_PAUSE),
-                opened => return opened,
-            }
-        }
-        Disk::open(&directory.engine(), settings)
+        open_patiently(&directory.engine(), settings)
     }
 
     /// Sets aside a database that opens but is not sound, and opens a fresh one that takes over what is legible.
@@ -125,6 +138,8 @@ impl Store {
     }
 
     fn set_aside(&mut self, directory: &StoreDirectory, cause: &str) -> Result<(), Obstacle> {
+        // What was copied of it may lack what cannot be read.
+        self.drop_compaction();
         let date = self.opened_date + self.now.saturating_duration_since(self.opened);
         let (aside, removed) = directory
             .set_aside(date)
@@ -148,6 +163,7 @@ impl Store {
     /// Takes note of a fault: from now on memory only, and another attempt later.
     pub(super) fn fail(&mut self, operation: StoreOperation, fault: Fault) {
         self.metrics.store_errors.get(operation).inc();
+        self.drop_compaction();
         self.writable = false;
         self.dirty = true;
         self.backlog.rewind();
@@ -224,7 +240,7 @@ impl Store {
     }
 
     /// Opens the database, which was open before; that only an operator can help is a fault like any other now.
-    fn open_again(&mut self) {
+    pub(super) fn open_again(&mut self) {
         match self.open_disk() {
             Ok(()) => {}
             Err(Obstacle::Refusal(StoreRefusal::InUse { .. })) => {
@@ -242,12 +258,12 @@ impl Store {
     /// that was written since it has to read again at the next start. Doing it now and then keeps each start short; it
     /// takes as long as a start does.
     pub(super) fn checkpoint_if_due(&mut self) {
-        if !self.is_usable() || self.flushing_since.is_some() {
+        if !self.is_usable() || self.flushing_since.is_some() || self.is_held() {
             return;
         }
         let idle = !self.dirty && !self.has_unwritten();
         let patience = if idle { 1 } else { CHECKPOINT_PATIENCE };
-        let due = |disk: &mut Disk| disk.writes() >= self.checkpoint_writes * patience;
+        let due = |disk: &mut Disk| disk.writes() >= self.settings.checkpoint_writes * patience;
         let Some(disk) = self.disk.take_if(due) else {
             return;
         };

@@ -10,12 +10,10 @@ use crate::metrics::Metrics;
 
 fn open(path: &std::path::Path, now: Instant) -> Store {
     let settings = StoreSettings {
-        path: path.join("store"),
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path.join("store"))
     };
     let metrics = Arc::new(Metrics::new().unwrap());
     Store::open(settings, metrics, now, SystemTime::UNIX_EPOCH).unwrap()
@@ -52,7 +50,7 @@ fn a_checkpoint_is_made_when_much_was_written_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut now = Instant::now();
     let mut store = open(directory.path(), now);
-    store.checkpoint_writes = 30;
+    store.settings.checkpoint_writes = 30;
     let mut checkpoints = 0;
     let mut writes = 0;
     for number in 0..40 {
@@ -80,7 +78,7 @@ fn while_there_is_always_something_to_write_a_checkpoint_waits_but_not_for_ever(
     let directory = tempfile::tempdir().unwrap();
     let now = Instant::now();
     let mut store = open(directory.path(), now);
-    store.checkpoint_writes = 30;
+    store.settings.checkpoint_writes = 30;
     // Time stands still, so no flush is due.
     let mut most = 0;
     for number in 0..100 {

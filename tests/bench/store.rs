@@ -155,12 +155,8 @@ fn open_and_read(path: &Path, entries: u32) {
 
 fn open(path: &Path) -> Store {
     let settings = StoreSettings {
-        path: path.to_owned(),
-        flush_interval: Duration::from_secs(1),
-        max_entries: 1_000_000,
-        max_bytes: 2 << 30,
         cache_bytes: 8 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path.to_owned())
     };
     let metrics = Arc::new(Metrics::new().unwrap());
     Store::open(settings, metrics, Instant::now(), SystemTime::now()).unwrap()

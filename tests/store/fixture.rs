@@ -71,12 +71,8 @@ impl Setup {
 /// What the tests open stores with, unless they say otherwise.
 pub(crate) fn settings(path: &Path) -> StoreSettings {
     StoreSettings {
-        path: path.to_owned(),
-        flush_interval: Duration::from_secs(1),
-        max_entries: 1_000_000,
-        max_bytes: 2 << 30,
         cache_bytes: 8 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path.to_owned())
     }
 }
 
@@ -261,6 +257,39 @@ impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// The store's time in a test: it passes as fast as the test likes, except while the store waits for the real disk.
+pub(crate) struct Clock(pub(crate) Instant);
+
+impl Clock {
+    /// Lets the store do what is due, and time pass until it wants to be called again, but at most that long.
+    pub(crate) fn step(&mut self, store: &mut Store, most: Duration) {
+        let next = store.tick(self.0);
+        if next < self.0 + Duration::from_millis(10) {
+            std::thread::sleep(next - self.0);
+        }
+        self.0 = next.min(self.0 + most);
+    }
+
+    /// Lets time pass until the store is as it should be.
+    pub(crate) fn run(&mut self, store: &mut Store, until: impl Fn(&Store) -> bool) {
+        for _ in 0..100_000 {
+            if until(store) {
+                return;
+            }
+            self.step(store, Duration::from_secs(60));
+        }
+        panic!("it never gets there: {:?}", store.state());
+    }
+
+    /// Lets that much time pass.
+    pub(crate) fn pass(&mut self, store: &mut Store, time: Duration) {
+        let end = self.0 + time;
+        while self.0 < end {
+            self.step(store, Duration::from_secs(60));
+        }
     }
 }
 

@@ -11,42 +11,9 @@ use capsd::metrics::Metrics;
 use capsd::store::{Store, StoreState};
 
 use crate::fixture::{
-    Killed, Log, Setup, has, is_on_disk, learned, open, output, report, reported, reports_of, role,
-    run_again, settings, spawn,
+    Clock, Killed, Log, Setup, has, is_on_disk, learned, open, output, report, reported,
+    reports_of, role, run_again, settings, spawn,
 };
-
-/// The store's time in these tests: it passes as fast as they like, except while the store waits for the real disk.
-struct Clock(Instant);
-
-impl Clock {
-    /// Lets the store do what is due, and time pass until it wants to be called again, but at most that long.
-    fn step(&mut self, store: &mut Store, most: Duration) {
-        let next = store.tick(self.0);
-        if next < self.0 + Duration::from_millis(10) {
-            std::thread::sleep(next - self.0);
-        }
-        self.0 = next.min(self.0 + most);
-    }
-
-    /// Lets time pass until the store is as it should be.
-    fn run(&mut self, store: &mut Store, until: impl Fn(&Store) -> bool) {
-        for _ in 0..100_000 {
-            if until(store) {
-                return;
-            }
-            self.step(store, Duration::from_secs(60));
-        }
-        panic!("it never gets there: {:?}", store.state());
-    }
-
-    /// Lets that much time pass.
-    fn pass(&mut self, store: &mut Store, time: Duration) {
-        let end = self.0 + time;
-        while self.0 < end {
-            self.step(store, Duration::from_secs(60));
-        }
-    }
-}
 
 /// Puts entries until the disk takes no more, then some more; gives how many.
 fn fill(store: &mut Store, clock: &mut Clock) -> u32 {
