@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use capsd::store::Store;
 
-use crate::fixture::{Clock, Log, Setup, has, is_on_disk, key, learned, learned_fully};
+use crate::fixture::{Clock, Setup, has, is_on_disk, key, learned, learned_fully};
+use crate::log;
 
 /// How many contents are put before the bound on entries is lowered.
 const FILLED: u32 = 8000;
@@ -49,7 +50,7 @@ fn idle_bytes_are_given_back_while_reads_and_writes_go_on() {
     setup.settings.max_waste = 1 << 20;
     // Small, so that the copy has checkpoints of its own.
     setup.settings.checkpoint_writes = 500;
-    let (_, log) = Log::of(|| compact_under_load(&setup, before));
+    let (_, log) = log::of(|| compact_under_load(&setup, before));
     let lines = |words: &str| log.iter().filter(|line| line.contains(words)).count();
     assert_eq!(lines("lies idle than store.max-waste"), 1, "{log:#?}");
     assert_eq!(
@@ -177,7 +178,7 @@ fn where_it_cannot_be_done_nothing_is_lost() {
     setup.settings.max_waste = 1 << 20;
     let copy = setup.path().join("db.new/db");
     let mut store = setup.open();
-    let (_, log) = Log::of(|| {
+    let (_, log) = log::of(|| {
         let mut clock = Clock(setup.start);
         while clock.0 < setup.at(60) {
             clock.step(&mut store, Duration::from_millis(20));

@@ -10,9 +10,9 @@ use capsd::metrics::{LoadResult, StoreOperation};
 use capsd::store::{Store, StoreState};
 
 use crate::fixture::{
-    Log, Setup, copy_directory, has, is_on_disk, key_row, learned, learned_fully, open_engine,
-    rounds,
+    Setup, copy_directory, has, is_on_disk, key_row, learned, learned_fully, open_engine, rounds,
 };
+use crate::log;
 
 const ENTRIES: u32 = 150;
 
@@ -38,7 +38,7 @@ fn assert_said(log: &[String], words: &str) {
 /// Opens a store after something was done to its files, checks that it works, and gives how many of its entries are left
 /// and what was logged.
 fn open_and_check(setup: &Setup) -> (usize, Vec<String>) {
-    let (left, log) = Log::of(|| {
+    let (left, log) = log::of(|| {
         let mut store = setup.open();
         // Damage that only shows when a page is read makes the store open its files anew, or set them aside.
         let mut left = 0;
@@ -56,7 +56,7 @@ fn open_and_check(setup: &Setup) -> (usize, Vec<String>) {
     });
     // Where the header is damaged of the very part of the file that is being written, the engine notices only at the next
     // start; then it is said, and from then on nothing is lost any more.
-    let (mut store, second) = Log::of(|| setup.open());
+    let (mut store, second) = log::of(|| setup.open());
     assert!(is_on_disk(&store));
     if !has(&mut store, ENTRIES) {
         assert_said(&second, "entries are missing that the disk had confirmed");
@@ -64,7 +64,7 @@ fn open_and_check(setup: &Setup) -> (usize, Vec<String>) {
         store.put(learned_fully(ENTRIES));
     }
     store.close();
-    let (mut store, third) = Log::of(|| setup.open());
+    let (mut store, third) = log::of(|| setup.open());
     assert!(
         has(&mut store, ENTRIES),
         "what was learned after the damage is lost: {log:#?} {second:#?} {third:#?}"
@@ -264,7 +264,7 @@ fn three_damaged_stores_are_kept() {
     for time in 1..=5 {
         let mut file = OpenOptions::new().write(true).open(data(&setup)).unwrap();
         file.write_all(&[0xff; 4096]).unwrap();
-        let (mut store, log) = Log::of(|| setup.open());
+        let (mut store, log) = log::of(|| setup.open());
         assert!(is_on_disk(&store));
         assert_eq!(setup.metrics.store_set_aside.get(), time);
         assert_eq!(setup.names("damaged-").len() as u64, time.min(3));
@@ -287,7 +287,7 @@ fn the_file_is_damaged_while_the_store_is_open() {
     let len = fs::metadata(data(&setup)).unwrap().len();
     let file = OpenOptions::new().write(true).open(data(&setup)).unwrap();
     file.write_all_at(&vec![0xa5; len as usize], 0).unwrap();
-    let (_, log) = Log::of(|| {
+    let (_, log) = log::of(|| {
         store.put(learned_fully(ENTRIES));
         let left = (0..ENTRIES)
             .filter(|number| has(&mut store, *number))
@@ -361,7 +361,7 @@ fn a_value_that_is_not_what_was_written_is_removed_and_not_served() {
     infos.insert(&id, value).unwrap();
     drop((infos, db));
     let mut store = setup.open();
-    let (found, log) = Log::of(|| has(&mut store, 1));
+    let (found, log) = log::of(|| has(&mut store, 1));
     assert!(!found);
     assert!(
         log.iter()

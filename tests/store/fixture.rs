@@ -1,4 +1,4 @@
-//! Stores in private directories, and contents whose hashes are computed here, from strings written by hand.
+//! Stores in private directories, contents by number, processes, and time.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -7,14 +7,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use capsd::caps::{
-    Algorithm, Answer, CapsKey, Family, Identity, Policy, Verdict, VerifiedInfo, verify,
-};
+use capsd::caps::{CapsKey, Policy, VerifiedInfo};
 use capsd::metrics::Metrics;
 use capsd::store::{
     Learned, Store, StoreRefusal, StoreSettings, StoreState, Stored, standard_keys,
 };
-use sha1::{Digest as _, Sha1};
+
+use crate::{content, log};
 
 /// A directory for one store, and how it is opened.
 pub(crate) struct Setup {
@@ -26,6 +25,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new() -> Setup {
+        log::begin();
         let root = tempfile::tempdir().unwrap();
         Setup {
             settings: settings(&root.path().join("store")),
@@ -83,6 +83,7 @@ pub(crate) fn open(
     now: Instant,
 ) -> Result<Store, StoreRefusal> {
     let _spawning = spawning();
+    log::begin();
     // 2021-03-04 05:06:07 UTC.
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_614_834_367);
     Store::open(settings, metrics.clone(), now, date)
@@ -113,18 +114,13 @@ pub(crate) fn output(command: &mut Command) -> Output {
     spawn(pipes).wait_with_output().unwrap()
 }
 
-/// The features of content `number`, in order of octets; half of each is like random, so that it cannot be packed.
+/// The features of content `number`; half of each cannot be packed.
 fn features(number: u32) -> Vec<String> {
-    let digest =
-        |feature: u32| Sha1::digest([number.to_be_bytes(), feature.to_be_bytes()].concat());
-    let hex = |feature| {
-        digest(feature)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
     (0..22)
-        .map(|feature| format!("urn:capsd:test:{feature:02}:{}", hex(feature)))
+        .map(|part| {
+            let own = content::like_random(number, part, 40);
+            format!("urn:capsd:test:{part:02}:{own}")
+        })
         .collect()
 }
 
@@ -144,28 +140,10 @@ pub(crate) fn info(number: u32) -> VerifiedInfo {
 
 fn content(number: u32) -> (CapsKey, VerifiedInfo) {
     let mut contents = CONTENTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let content = contents.entry(number).or_insert_with(|| made(number));
+    let content = contents
+        .entry(number)
+        .or_insert_with(|| content::client("test", features(number)));
     content.clone()
-}
-
-fn made(number: u32) -> (CapsKey, VerifiedInfo) {
-    let string = format!("client/pc//test<{}<", features(number).join("<"));
-    let key = CapsKey::new(Family::Xep0115, Algorithm::Sha1, &Sha1::digest(string)).unwrap();
-    let answer = Answer {
-        identities: vec![Identity {
-            category: "client".to_owned(),
-            type_: "pc".to_owned(),
-            lang: String::new(),
-            name: "test".to_owned(),
-        }],
-        own_lang: vec![false],
-        features: features(number),
-        ..Answer::default()
-    };
-    match verify(&key, &answer, &Policy::default()) {
-        Verdict::Verified(info) => (key, info),
-        other => panic!("content {number}: {other:?}"),
-    }
 }
 
 /// Content `number` under its sha-1 key alone.
@@ -290,36 +268,6 @@ impl Clock {
         while self.0 < end {
             self.step(store, Duration::from_secs(60));
         }
-    }
-}
-
-/// What was logged by this thread.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// Runs something and gives its result and what it logged, one string for each line.
-    pub(crate) fn of<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .finish();
-        let result = tracing::subscriber::with_default(subscriber, work);
-        let bytes = std::mem::take(&mut *log.0.lock().unwrap());
-        let text = String::from_utf8(bytes).unwrap();
-        (result, text.lines().map(str::to_owned).collect())
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -11,9 +11,10 @@ use capsd::metrics::Metrics;
 use capsd::store::{Store, StoreState};
 
 use crate::fixture::{
-    Clock, Killed, Log, Setup, has, is_on_disk, learned, open, output, report, reported,
-    reports_of, role, run_again, settings, spawn,
+    Clock, Killed, Setup, has, is_on_disk, learned, open, output, report, reported, reports_of,
+    role, run_again, settings, spawn,
 };
+use crate::log;
 
 /// Puts entries until the disk takes no more, then some more; gives how many.
 fn fill(store: &mut Store, clock: &mut Clock) -> u32 {
@@ -54,7 +55,7 @@ fn lines_with(log: &[String], words: &str) -> usize {
 fn fill_and_recover(path: &Path) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let mut clock = Clock(Instant::now());
-    let (entries, log) = Log::of(|| {
+    let (entries, log) = log::of(|| {
         let mut store = open(settings(path), &metrics, clock.0).unwrap();
         let entries = fill(&mut store, &mut clock);
         let StoreState::MemoryOnly { cause, .. } = store.state() else {
@@ -131,7 +132,7 @@ fn fill_small_disk(path: &Path) {
     fs::write(&ballast, vec![0; 4 << 20]).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let mut clock = Clock(Instant::now());
-    let (entries, log) = Log::of(|| {
+    let (entries, log) = log::of(|| {
         let mut store = open(settings(path), &metrics, clock.0).unwrap();
         let entries = fill(&mut store, &mut clock);
         clock.pass(&mut store, Duration::from_secs(300));
@@ -154,7 +155,7 @@ fn fill_small_disk(path: &Path) {
 
     // Full from the start: it begins in memory, touches nothing, and comes back with all that it had.
     let free = fill_up(&ballast);
-    let (_, log) = Log::of(|| {
+    let (_, log) = log::of(|| {
         let mut store = open(settings(path), &metrics, clock.0).unwrap();
         store.put(learned(entries));
         store.flush();

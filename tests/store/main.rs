@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod compaction;
+#[path = "../fixture/content.rs"]
+mod content;
 mod corpus;
 mod damage;
 mod eviction;
@@ -9,4 +11,6 @@ mod fixture;
 mod full_disk;
 mod keeping;
 mod kill;
+#[path = "../fixture/log.rs"]
+mod log;
 mod refusal;
