@@ -311,6 +311,7 @@ impl Store {
         self.make_room();
         self.backlog.push(names, content);
         self.dirty = true;
+        self.show_unconfirmed();
         self.write_some();
         if self.backlog.wants_flush() {
             self.start_flush(false);

@@ -213,6 +213,12 @@ impl Store {
         }
     }
 
+    /// Brings the gauge of what a crash would lose up to date.
+    pub(super) fn show_unconfirmed(&self) {
+        let unconfirmed = i64::try_from(self.backlog.len()).unwrap_or(i64::MAX);
+        self.metrics.store_unconfirmed.set(unconfirmed);
+    }
+
     /// Brings the gauges up to date.
     pub(super) fn show(&self) {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -231,8 +237,6 @@ impl Store {
             .get(Tier::Learned)
             .set(gauge(self.settings.max_bytes));
         metrics.store_file_bytes.set(gauge(self.measured.bytes));
-        metrics
-            .store_unconfirmed
-            .set(gauge(self.backlog.len() as u64));
+        self.show_unconfirmed();
     }
 }

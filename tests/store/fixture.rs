@@ -95,7 +95,7 @@ pub(crate) fn open(
 /// closed would still be held, by this very process.
 static SPAWNING: Mutex<()> = Mutex::new(());
 
-fn spawning() -> MutexGuard<'static, ()> {
+pub(crate) fn spawning() -> MutexGuard<'static, ()> {
     // A test that fails to begin a process fails alone.
     SPAWNING.lock().unwrap_or_else(PoisonError::into_inner)
 }

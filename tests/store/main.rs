@@ -4,7 +4,13 @@
 mod compaction;
 #[path = "../fixture/content.rs"]
 mod content;
+#[path = "../bench/contents.rs"]
+#[allow(dead_code, reason = "the benchmark uses the rest")]
+mod contents;
 mod corpus;
+#[path = "../bench/daemon.rs"]
+#[allow(dead_code, reason = "the benchmark uses the rest")]
+mod daemon;
 mod damage;
 mod eviction;
 mod fixture;
@@ -13,4 +19,8 @@ mod keeping;
 mod kill;
 #[path = "../fixture/log.rs"]
 mod log;
+mod process;
 mod refusal;
+#[path = "../bench/server.rs"]
+#[allow(dead_code, reason = "the benchmark uses the rest")]
+mod server;
