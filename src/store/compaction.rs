@@ -189,7 +189,7 @@ impl Store {
             cache_bytes: CACHE_BYTES,
             policy: &self.settings.policy,
         };
-        let opened = super::recovery::open_patiently(&directory.engine_anew(), settings);
+        let opened = super::opening::open_patiently(&directory.engine_anew(), settings);
         opened.map_err(|fault| match fault {
             OpenFault::Fault(fault) => fault,
             OpenFault::Newer(found) => Fault::Damage {

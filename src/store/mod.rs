@@ -12,6 +12,7 @@
 //! | `backlog` | what is not confirmed on disk yet |
 //! | `upkeep` | writing, flushing, evicting |
 //! | `compaction` | giving disk space back |
+//! | `opening` | waiting with patience until the engine has opened its files |
 //! | `recovery` | opening, failing, coming back, checkpoints |
 //!
 //! # How it is used
@@ -28,6 +29,7 @@
 //! |---|---|
 //! | one value is damaged, or does not have its hash | it is removed, counted, and was never there |
 //! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (in tests nine entries of ten); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
+//! | the engine does not end opening its files | memory only; after five minutes, on a disk that answers, as below |
 //! | the engine gives up on its files | memory only; opened anew at once |
 //! | it cannot open them, gives up again, or has less than a flush confirmed | set aside and a fresh one begun; what is legible is taken over |
 //!
@@ -46,6 +48,7 @@ pub mod directory;
 mod disk;
 mod engine;
 mod marks;
+mod opening;
 mod packing;
 mod record;
 mod recovery;
@@ -75,6 +78,7 @@ use compaction::{Compaction, Measured};
 use directory::StoreDirectory;
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
+use opening::Opening;
 use record::Names;
 use recovery::Trouble;
 use refusal::Obstacle;
@@ -183,6 +187,8 @@ pub struct Store {
     /// Whether the database may be written to.
     writable: bool,
     trouble: Option<Trouble>,
+    /// The files that are being opened, if that takes longer than it should.
+    opening: Option<Opening>,
     /// When the last trouble ended, and how long the pause between two attempts had become in it.
     recovered: Option<(Instant, Duration)>,
     /// How often the engine gave up on the present files while they were open.
@@ -229,6 +235,7 @@ impl Store {
             disk: None,
             writable: false,
             trouble: None,
+            opening: None,
             recovered: None,
             gave_up: 0,
             salvage: None,

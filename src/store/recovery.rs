@@ -1,13 +1,13 @@
 //! Opening the store, noting that it failed, and coming back.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::metrics::StoreOperation;
 
-use super::directory::{LOCK_ATTEMPTS, LOCK_PAUSE, StoreDirectory};
+use super::directory::StoreDirectory;
 use super::disk::{Disk, DiskSettings, OpenFault};
 use super::engine::Fault;
+use super::opening::{OPEN_MOST, open_within_patience};
 use super::refusal::Obstacle;
 use super::salvage::Salvage;
 use super::{Store, StoreRefusal};
@@ -42,20 +42,6 @@ pub(super) struct Trouble {
     pause: Duration,
 }
 
-/// Opens the database in that directory, of a store whose lock is held.
-///
-/// So nobody else can have it. But the engine lets go of its files a moment after it was closed, when the last of its
-/// threads is done.
-pub(super) fn open_patiently(path: &Path, settings: DiskSettings<'_>) -> Result<Disk, OpenFault> {
-    for _ in 0..LOCK_ATTEMPTS {
-        match Disk::open(path, settings) {
-            Err(OpenFault::Fault(Fault::Locked)) => std::thread::sleep(LOCK_PAUSE),
-            opened => return opened,
-        }
-    }
-    Disk::open(path, settings)
-}
-
 impl Store {
     /// Opens the database: claims the directory, sets aside what is damaged, begins a fresh one where there is none.
     pub(super) fn open_disk(&mut self) -> Result<(), Obstacle> {
@@ -78,16 +64,17 @@ impl Store {
 
     fn open_engine(&mut self, directory: &mut StoreDirectory) -> Result<Disk, Obstacle> {
         let path = self.settings.path.clone();
-        if directory.lost_its_format() {
-            tracing::warn!(
-                store = %path.display(),
-                "the format file of the store is lost or not legible; its database says itself which format it has, \
-                 and the file is written again"
-            );
+        let lasts = self.opening.as_ref().map(|opening| opening.lasts(self.now));
+        match lasts {
+            None => self.prepare_to_open(directory)?,
+            // The disk answers, or this would not have been tried again.
+            Some(lasts) if lasts >= OPEN_MOST => {
+                self.opening = None;
+                self.metrics.store_errors.get(StoreOperation::Open).inc();
+                self.set_aside(directory, &Fault::SlowOpen.to_string())?;
+            }
+            Some(_) => {}
         }
-        directory
-            .remove_unfinished()
-            .map_err(|error| Obstacle::at(&path, &error))?;
         let disk = match self.open_files(directory) {
             Err(OpenFault::Fault(fault)) if fault.is_damage() => {
                 self.metrics.store_errors.get(StoreOperation::Open).inc();
@@ -115,12 +102,26 @@ impl Store {
         Ok(disk)
     }
 
-    fn open_files(&self, directory: &StoreDirectory) -> Result<Disk, OpenFault> {
+    /// Does what must be done before the engine's files are opened, and not while they are.
+    fn prepare_to_open(&self, directory: &StoreDirectory) -> Result<(), Obstacle> {
+        let path = &self.settings.path;
+        if directory.lost_its_format() {
+            tracing::warn!(
+                store = %path.display(),
+                "the format file of the store is lost or not legible; its database says itself which format it has, \
+                 and the file is written again"
+            );
+        }
+        let removed = directory.remove_unfinished();
+        removed.map_err(|error| Obstacle::at(path, &error))
+    }
+
+    fn open_files(&mut self, directory: &StoreDirectory) -> Result<Disk, OpenFault> {
         let settings = DiskSettings {
             cache_bytes: self.settings.cache_bytes,
             policy: &self.settings.policy,
         };
-        open_patiently(&directory.engine(), settings)
+        open_within_patience(&mut self.opening, &directory.engine(), settings, self.now)
     }
 
     /// Sets aside a database that opens but is not sound, and opens a fresh one that takes over what is legible.
