@@ -26,6 +26,7 @@ pub const FORMAT: u32 = 1;
 pub const DAMAGED_KEPT: usize = 3;
 
 const FORMAT_FILE: &str = "format";
+const UNFINISHED_FORMAT_FILE: &str = "format.new";
 const LOCK_FILE: &str = "lock";
 const ENGINE_DIRECTORY: &str = "db";
 const NEW_DIRECTORY: &str = "db.new";
@@ -139,6 +140,30 @@ impl StoreDirectory {
         !self.has_format && self.engine().exists()
     }
 
+    /// Whether the format file is there but the engine's files are not.
+    pub(super) fn lost_its_engine(&self) -> bool {
+        self.has_format && !self.engine().exists()
+    }
+
+    /// What lies among the store's files that is not the store's; a few at most.
+    pub(super) fn foreign(&self) -> Vec<PathBuf> {
+        const OWN: [&str; 7] = [
+            FORMAT_FILE,
+            UNFINISHED_FORMAT_FILE,
+            LOCK_FILE,
+            PROBE_FILE,
+            ENGINE_DIRECTORY,
+            NEW_DIRECTORY,
+            OLD_DIRECTORY,
+        ];
+        const OF_ENGINE: [&str; 4] = ["db", "conf", "blobs", "confirmed"];
+        let is_own = |name: &str| OWN.contains(&name) || name.starts_with(DAMAGED_PREFIX);
+        let is_of_engine = |name: &str| OF_ENGINE.contains(&name) || name.starts_with("snap.");
+        let mut foreign = others(&self.path, is_own);
+        foreign.extend(others(&self.engine(), is_of_engine));
+        foreign
+    }
+
     /// Writes the format file, unless there is one.
     pub(super) fn write_format(&mut self) -> io::Result<()> {
         if self.has_format {
@@ -148,7 +173,7 @@ impl StoreDirectory {
             "{FORMAT_TITLE}\nformat {FORMAT}\nwritten by capsd {}\n",
             env!("CARGO_PKG_VERSION")
         );
-        let unfinished = self.path.join("format.new");
+        let unfinished = self.path.join(UNFINISHED_FORMAT_FILE);
         let mut file = File::create(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -285,6 +310,17 @@ fn take_lock(path: &Path) -> Result<File, Obstacle> {
         .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// What a directory holds under names that are not known; a few at most.
+fn others(directory: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    const MOST: usize = 4;
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let unknown = |entry: &fs::DirEntry| !entry.file_name().to_str().is_some_and(&is_known);
+    let unknown = entries.flatten().filter(unknown);
+    unknown.map(|entry| entry.path()).take(MOST).collect()
 }
 
 /// Removes a directory, or whatever has its name; nothing may be there.

@@ -112,6 +112,19 @@ impl Store {
                  and the file is written again"
             );
         }
+        if directory.lost_its_engine() {
+            tracing::error!(
+                store = %path.display(),
+                "the files of the store are gone, although it was in use before: a fresh one is begun, and what was known is learned \
+                 again. If they were not removed on purpose, put them back from a backup while capsd is stopped"
+            );
+        }
+        for foreign in directory.foreign() {
+            tracing::warn!(
+                file = %foreign.display(),
+                "this lies among the files of the store but is not capsd's: it is left alone. Keep it elsewhere"
+            );
+        }
         let removed = directory.remove_unfinished();
         removed.map_err(|error| Obstacle::at(path, &error))
     }

@@ -170,8 +170,15 @@ fn a_byte_is_flipped_anywhere() {
             _ => round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % len,
         };
         flip(&data(&setup), place);
-        let (left, _) = open_and_check(&setup);
-        noticed += usize::from(left < ENTRIES as usize);
+        let (left, log) = open_and_check(&setup);
+        if left < ENTRIES as usize {
+            noticed += 1;
+            let said = |line: &String| {
+                let known = line.contains("was damaged") || line.contains("were damaged");
+                known && (line.contains("heck the disk"))
+            };
+            assert!(log.iter().any(said), "byte {place}, {left} left: {log:#?}");
+        }
     }
     assert!(noticed > 0, "no flip was in anything that is used");
 }
@@ -180,17 +187,31 @@ fn a_byte_is_flipped_anywhere() {
 fn the_data_file_is_lost() {
     let setup = filled();
     fs::remove_file(data(&setup)).unwrap();
-    let (left, _) = open_and_check(&setup);
+    let (left, log) = open_and_check(&setup);
     assert_eq!(left, 0);
+    assert_set_aside(&setup, &log);
 }
 
 #[test]
 fn all_of_the_engine_is_lost() {
     let setup = filled();
     fs::remove_dir_all(setup.path().join("db")).unwrap();
-    let (left, _) = open_and_check(&setup);
+    let (left, log) = open_and_check(&setup);
     assert_eq!(left, 0);
     assert!(setup.names("damaged").is_empty());
+    assert_said(&log, "the files of the store are gone");
+    assert_said(&log, "put them back from a backup");
+}
+
+#[test]
+fn a_foreign_file_stands_in_the_place_of_the_data_file() {
+    for foreign in [&b"SQLite format 3\0"[..], b"", &[0; 1 << 20], &[0xff; 5000]] {
+        let setup = filled();
+        fs::write(data(&setup), foreign).unwrap();
+        let (left, log) = open_and_check(&setup);
+        assert_eq!(left, 0);
+        assert_set_aside(&setup, &log);
+    }
 }
 
 #[test]
@@ -253,9 +274,14 @@ fn a_foreign_file_among_the_engines_does_no_harm() {
     let setup = filled();
     fs::write(setup.path().join("db/notes.txt"), "foreign").unwrap();
     fs::write(setup.path().join("notes.txt"), "foreign").unwrap();
-    let (left, _) = open_and_check(&setup);
+    let (left, log) = open_and_check(&setup);
     assert_eq!(left, ENTRIES as usize);
     assert!(setup.names("damaged").is_empty());
+    for name in ["store/notes.txt", "db/notes.txt"] {
+        let said = |line: &&String| line.contains(name) && line.contains("left alone");
+        assert_eq!(log.iter().filter(said).count(), 1, "{name}: {log:#?}");
+    }
+    assert!(setup.path().join("notes.txt").exists());
 }
 
 #[test]
@@ -323,7 +349,9 @@ fn the_data_file_is_removed_while_the_store_is_open() {
     let mut store = setup.open();
     store.put(learned(ENTRIES));
     fs::remove_file(data(&setup)).unwrap();
-    settle(&mut store, &setup, 1);
+    let (_, log) = log::of(|| settle(&mut store, &setup, 1));
+    assert_said(&log, "its data file was removed or replaced");
+    assert_said(&log, "the store works again");
     store.close();
     assert!(has(&mut setup.open(), ENTRIES));
 }
@@ -334,7 +362,9 @@ fn the_whole_directory_is_removed_while_the_store_is_open() {
     let mut store = setup.open();
     store.put(learned(ENTRIES));
     fs::remove_dir_all(setup.path()).unwrap();
-    settle(&mut store, &setup, 1);
+    let (_, log) = log::of(|| settle(&mut store, &setup, 1));
+    assert_said(&log, "its data file was removed or replaced");
+    assert_said(&log, "the store works again");
     assert_eq!(
         setup.try_open().unwrap_err().exit_code(),
         3,

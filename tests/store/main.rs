@@ -13,6 +13,7 @@ mod corpus;
 mod daemon;
 mod damage;
 mod eviction;
+mod failing_disk;
 mod fixture;
 mod full_disk;
 mod keeping;
