@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::tier::{Place, ask, status};
 use super::{Exit, Failure, print};
+use crate::caps::Reason;
 use crate::control::Request;
 use crate::control::protocol::{Answer, Content};
 
@@ -47,21 +48,23 @@ pub(super) fn look_up(arguments: &LookupArguments) -> Result<Exit, Failure> {
     let request = Request::Lookup {
         node: arguments.node.clone(),
     };
-    let answer = ask(&mut arguments.place.daemon()?, &request)?;
-    let found = match answer {
-        Answer::Found(content) => Some(content),
-        _ => None,
+    let (found, why_not) = match ask(&mut arguments.place.daemon()?, &request)? {
+        Answer::Found(content) => (Some(content), String::new()),
+        Answer::NotFound {
+            denied: Some(reason),
+        } => (None, format!("{}: {reason}", Reason::Denied)),
+        _ => (None, format!("{}: it is not stored", Reason::Unknown)),
     };
     match (&found, arguments.json) {
         (Some(content), false) => print(&content.query)?,
         (Some(content), true) => print(&found_json(content).to_string())?,
-        (None, true) => print(&json!({ "found": false }).to_string())?,
+        (None, true) => print(&json!({ "found": false, "reason": why_not }).to_string())?,
         (None, false) => {}
     }
     match found {
         Some(_) => Ok(Exit::Done),
         None => Err(Failure {
-            message: "unknown: it is not stored".to_owned(),
+            message: why_not,
             exit: Exit::No,
         }),
     }
@@ -70,7 +73,7 @@ pub(super) fn look_up(arguments: &LookupArguments) -> Result<Exit, Failure> {
 fn found_json(content: &Content) -> Value {
     json!({
         "found": true,
-        "tier": if content.trusted { "trusted" } else { "learned" },
+        "tier": content.tier,
         "keys": content.keys,
         "nodes": content.nodes,
         "common": content.seen_nodes.is_some(),
@@ -89,9 +92,13 @@ pub(super) fn show_status(arguments: &StatusArguments) -> Result<Exit, Failure> 
         None => "on disk".to_owned(),
         Some(cause) => format!("in memory only, a restart loses what is learned: {cause}"),
     };
+    let trusted = match status.trusted {
+        Some(contents) => format!("{contents} contents"),
+        None => "being listed".to_owned(),
+    };
     print(&format!(
-        "capsd {}, process {}\nlearned: {} contents, {} bytes, {state} ({})\ntrusted: {} contents",
-        status.version, status.process, status.entries, status.bytes, status.store, status.trusted
+        "capsd {}, process {}\nlearned: {} contents, {} bytes, {state} ({})\ntrusted: {trusted}",
+        status.version, status.process, status.entries, status.bytes, status.store
     ))?;
     Ok(Exit::Done)
 }

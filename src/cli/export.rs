@@ -6,31 +6,35 @@
 //! **Interrupted or killed**, an export leaves what was there before as it was: it is written beside its name, and takes its place in one
 //! step. What a killed one leaves beside it, the next one to the same name removes.
 
+mod bundle;
 mod directory;
 mod unfinished;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::interrupt::Interrupt;
 use super::tier::{Place, Tier};
 use super::{Exit, Failure, explain, print, progress};
+use crate::bundle::EXTENSION;
 use crate::caps::Policy;
 use crate::control::desk;
 use crate::control::protocol::{Content, Item};
 use crate::store::Learned;
-use directory::{Directory, Written};
+use bundle::{BundleFile, Signing};
+use directory::{Directory, TargetFault, Written};
 
 /// Write what was learned to files that others can use, whether or not the daemon runs
 ///
-/// DIR becomes a database of aioxmpp: `hashes/ALGO_NODE.xml` for each announced node (XEP-0115) and `caps2/` (XEP-0390). An
-/// export that is there already is replaced in one step, when the new one is complete.
+/// A name that ends in `.capsd` becomes a bundle, in one file. Any other becomes a directory, which is a database of aioxmpp:
+/// `hashes/ALGO_NODE.xml` for each announced node (XEP-0115) and `caps2/` (XEP-0390). An export that is there already is
+/// replaced in one step, when the new one is complete.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The directory to make
-    #[arg(value_name = "DIR")]
+    /// What to make: a bundle if it ends in `.capsd`, else a directory
+    #[arg(value_name = "DIR|FILE")]
     target: PathBuf,
 
     /// Also export what fewer than 3 accounts announced. Rare hashes identify people: keep the result to yourself
@@ -38,11 +42,49 @@ pub(super) struct Arguments {
     all: bool,
 
     #[command(flatten)]
+    signing: Signing,
+
+    #[command(flatten)]
     place: Place,
 
     /// Print a JSON object instead
     #[arg(long)]
     json: bool,
+}
+
+/// What is being written.
+enum Output {
+    Directory(Directory),
+    Bundle(Box<BundleFile>),
+}
+
+impl Output {
+    fn create(target: &Path, signing: &Signing) -> Result<Output, TargetFault> {
+        match target.extension().is_some_and(|e| e == EXTENSION) {
+            true => BundleFile::create(target, signing).map(|file| Output::Bundle(Box::new(file))),
+            false if signing.is_asked_for() => Err(TargetFault::Signing(format!(
+                "only a bundle can be signed. Give it a name that ends in `.{EXTENSION}`"
+            ))),
+            false => Directory::create(target).map(Output::Directory),
+        }
+    }
+
+    fn add(&mut self, learned: &Learned) -> io::Result<()> {
+        match self {
+            Output::Directory(directory) => directory.add(learned),
+            Output::Bundle(file) => file.add(learned),
+        }
+    }
+
+    fn finish(self, contents: u64) -> io::Result<Written> {
+        match self {
+            Output::Directory(directory) => directory.finish(contents),
+            Output::Bundle(file) => file.finish().map(|()| Written {
+                files: 1,
+                ..Written::default()
+            }),
+        }
+    }
 }
 
 /// What came of an export.
@@ -99,7 +141,8 @@ fn export(
     let unwritable =
         |error: io::Error| failed(format!("cannot write {}: {error}", target.display()));
     unfinished::remove_left(target).map_err(unwritable)?;
-    let mut directory = Directory::create(target).map_err(|fault| failed(fault.to_string()))?;
+    let output = Output::create(target, &arguments.signing);
+    let mut output = output.map_err(|fault| failed(fault.to_string()))?;
     let mut outcome = Outcome::default();
     let bar = progress::bar(tier.entries()?, "exporting");
     let mut from = None;
@@ -108,7 +151,7 @@ fn export(
         bar.inc(contents.len() as u64);
         for content in contents {
             if let Some(learned) = outcome.choose(content, arguments.all) {
-                directory.add(&learned).map_err(unwritable)?;
+                output.add(&learned).map_err(unwritable)?;
             }
         }
         if interrupt.came() {
@@ -120,8 +163,7 @@ fn export(
         }
         from = next;
     }
-    let generator = concat!("capsd ", env!("CARGO_PKG_VERSION"));
-    let written = directory.finish(generator, outcome.contents);
+    let written = output.finish(outcome.contents);
     outcome.written = written.map_err(unwritable)?;
     bar.finish_and_clear();
     Ok(Some(outcome))

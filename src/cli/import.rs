@@ -15,16 +15,19 @@ use std::path::{Path, PathBuf};
 use super::interrupt::Interrupt;
 use super::tier::{Place, Tier};
 use super::{Exit, Failure, explain, print, progress};
+use crate::bundle::{Bundle, BundleEntry, BundleError, EXTENSION, Signers};
 use crate::caps::Reason;
+use crate::control::desk::query;
 use crate::control::protocol::{BATCH_BYTES, Item, MAX_BATCH};
 use files::{Files, NotAContent};
-use report::Report;
+use report::{Origin, Report};
 
 /// Verify contents and take them into the learned tier, whether or not the daemon runs
 ///
 /// PATH is a file or a directory in the layout of capsdb and of aioxmpp's database: `ALGO_NODE.xml` with the node
-/// percent-encoded (XEP-0115), `caps2/ALGO/xx/yy/zzz.xml` (XEP-0390); each file is one disco#info <query/>. What is
-/// refused is listed with its reason, and the rest is taken.
+/// percent-encoded (XEP-0115), `caps2/ALGO/xx/yy/zzz.xml` (XEP-0390); each file is one disco#info <query/>. Or it is a
+/// bundle, `NAME.capsd`; nobody need have signed it, because its contents are verified one by one. What is refused is
+/// listed with its reason, and the rest is taken.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Files and directories
@@ -75,8 +78,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 /// An import that is going on.
 struct Import<'t> {
     tier: &'t mut Tier,
-    /// Contents that are not judged yet, with the file that each is of.
-    batch: Vec<(PathBuf, Item)>,
+    /// Contents that are not judged yet, with where each comes from.
+    batch: Vec<(Origin, Item)>,
     bytes: usize,
     report: Report,
 }
@@ -89,7 +92,14 @@ impl Import<'_> {
                 self.report.left = (paths.len() - place) as u64;
                 break;
             }
-            self.file(path)?;
+            if path.extension().is_some_and(|e| e == EXTENSION) {
+                if !self.bundle(path, interrupt)? {
+                    self.report.left = (paths.len() - place) as u64;
+                    break;
+                }
+            } else {
+                self.file(path)?;
+            }
             bar.inc(1);
         }
         let judged = self.judge();
@@ -110,7 +120,57 @@ impl Import<'_> {
             nodes: content.node_url.into_iter().collect(),
             query: content.query,
         };
-        self.add(path, item)
+        let origin = Origin {
+            file: path.to_owned(),
+            key: None,
+        };
+        self.add(origin, item)
+    }
+
+    /// Imports the contents of a bundle; whether it came to their end.
+    fn bundle(&mut self, path: &Path, interrupt: &Interrupt) -> Result<bool, Failure> {
+        // Whoever signed it, and whether anybody did, does not matter: nothing is believed.
+        let signers = Signers::new(&[], true).unwrap_or_default();
+        let bundle = match Bundle::open(path, &signers) {
+            Ok(bundle) => bundle,
+            Err(fault) => {
+                self.refuse_bundle(path, &fault);
+                return Ok(true);
+            }
+        };
+        for entry in bundle.entries() {
+            if interrupt.came() {
+                return Ok(false);
+            }
+            match entry {
+                Ok(entry) => self.bundled(path, entry)?,
+                Err(fault) => self.refuse_bundle(path, &fault),
+            }
+        }
+        Ok(true)
+    }
+
+    fn bundled(&mut self, path: &Path, entry: BundleEntry) -> Result<(), Failure> {
+        let origin = Origin {
+            file: path.to_owned(),
+            key: entry.keys.first().copied(),
+        };
+        let item = Item {
+            keys: entry.keys.iter().map(|key| key.to_node("")).collect(),
+            nodes: entry.nodes,
+            query: query(&entry.info),
+        };
+        self.add(origin, item)
+    }
+
+    fn refuse_bundle(&mut self, path: &Path, fault: &BundleError) {
+        match fault {
+            BundleError::Unreadable(error) => self.report.unreadable(path, error.to_string()),
+            fault => {
+                let detail = fault.to_string();
+                self.report.rejected(path, Reason::IllFormed, &detail);
+            }
+        }
     }
 
     fn refuse(&mut self, path: &Path, fault: NotAContent) {
@@ -131,12 +191,16 @@ impl Import<'_> {
         self.report.rejected(path, reason, &detail);
     }
 
-    fn add(&mut self, path: &Path, item: Item) -> Result<(), Failure> {
+    fn add(&mut self, origin: Origin, item: Item) -> Result<(), Failure> {
+        if item.query.len() as u64 > files::MAX_FILE_LEN {
+            self.refuse(&origin.file, NotAContent::TooLarge);
+            return Ok(());
+        }
         if self.bytes + item.query.len() > BATCH_BYTES {
             self.judge()?;
         }
         self.bytes += item.query.len();
-        self.batch.push((path.to_owned(), item));
+        self.batch.push((origin, item));
         match self.batch.len() >= MAX_BATCH {
             true => self.judge(),
             false => Ok(()),
@@ -146,13 +210,13 @@ impl Import<'_> {
     /// Has the contents at hand judged and taken in.
     fn judge(&mut self) -> Result<(), Failure> {
         self.bytes = 0;
-        let (paths, items): (Vec<_>, Vec<_>) = self.batch.drain(..).unzip();
+        let (origins, items): (Vec<_>, Vec<_>) = self.batch.drain(..).unzip();
         if items.is_empty() {
             return Ok(());
         }
         let judged = self.tier.import(items)?;
-        for (path, judged) in paths.iter().zip(judged) {
-            self.report.judged(path, judged);
+        for (origin, judged) in origins.iter().zip(judged) {
+            self.report.judged(origin, judged);
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::daemon;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreRefusal, StoreState};
 use crate::trace;
+use crate::trusted::Overrides;
 
 /// Where the daemon or its store is.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +43,7 @@ pub(super) enum Tier {
 pub(super) struct Stopped {
     store: Store,
     policy: Policy,
+    overrides: Arc<Overrides>,
 }
 
 fn usage(message: String) -> Failure {
@@ -120,6 +122,8 @@ impl Stopped {
             )));
         }
         check_owner(path)?;
+        let overrides = daemon::trust::overrides(&config.trusted);
+        let overrides = overrides.map_err(|faults| usage(faults.to_string()))?;
         // What the store has to say while it is open: only what somebody must attend to.
         let log = Log {
             format: LogFormat::Text,
@@ -140,7 +144,11 @@ impl Stopped {
         );
         let store = store.map_err(|refusal| refused(&refusal, nobody))?;
         match store.state() {
-            StoreState::Disk => Ok(Stopped { store, policy }),
+            StoreState::Disk => Ok(Stopped {
+                store,
+                policy,
+                overrides,
+            }),
             StoreState::MemoryOnly { cause, .. } => Err(on_no_disk(path, &cause)),
         }
     }
@@ -228,7 +236,9 @@ impl Tier {
             Tier::Running(client) => client
                 .ask(&Request::Entries { from })
                 .map_err(|fault| failed(&fault))?,
-            Tier::Stopped(stopped) => desk::entries(&mut stopped.store, from.as_deref()),
+            Tier::Stopped(stopped) => {
+                desk::entries(&mut stopped.store, &stopped.overrides, from.as_deref())
+            }
         };
         match self.checked(answer)? {
             Answer::Entries { entries, next } => Ok((entries, next)),
@@ -268,7 +278,7 @@ impl Tier {
 impl Stopped {
     fn import(&mut self, items: &[Item]) -> Answer {
         let answer = match desk::check_all(items, &self.policy) {
-            Ok(checked) => desk::take_in(&mut self.store, checked),
+            Ok(checked) => desk::take_in(&mut self.store, &self.overrides, None, checked),
             Err(refused) => refused,
         };
         self.store.tick(Instant::now());

@@ -1,11 +1,14 @@
 //! What a request does to the tiers. Nothing here waits for anybody, or reads a clock.
 
-use crate::caps::{Algorithm, CapsKey, NodeError, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::caps::{
+    Algorithm, CapsKey, DiscoInfo, NodeError, Policy, Reason, Verdict, VerifiedInfo, verify,
+};
 use crate::resolver::tiers::Below;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{Learned, PagePlace, PagedEntry, Store, StoreState, standard_keys};
+use crate::trusted::{Overrides, Trusted};
 
-use super::protocol::{Answer, BATCH_BYTES, Content, Item, Judged, MAX_BATCH};
+use super::protocol::{Answer, BATCH_BYTES, Content, Item, Judged, MAX_BATCH, Tier};
 
 /// How many entries are read from the store for one answer.
 const PAGE: usize = 32;
@@ -96,22 +99,44 @@ pub fn check_all(items: &[Item], policy: &Policy) -> Result<Vec<Checked>, Answer
     Ok(items.iter().map(|item| check(item, policy)).collect())
 }
 
-/// Puts what was verified into the learned tier, as seen by several accounts.
-pub fn take_in(store: &mut Store, checked: Vec<Checked>) -> Answer {
-    let take = |checked| match checked {
-        Err(judged) => judged,
-        Ok(learned) => take_in_one(store, learned),
+/// Puts what was verified into the learned tier, as seen by several accounts; but under no key that the operator speaks for.
+pub fn take_in(
+    store: &mut Store,
+    overrides: &Overrides,
+    trusted: Option<&Trusted>,
+    checked: Vec<Checked>,
+) -> Answer {
+    let outdone =
+        |key: &CapsKey| overrides.concerns(key) || trusted.is_some_and(|t| t.contains(key));
+    let mut take = |learned: Learned| {
+        let first = learned.keys.first().copied();
+        if let Some(denial) = first.and_then(|key| overrides.denial(&key)) {
+            return rejected(Reason::Denied, denial.to_owned());
+        }
+        let keys = learned.keys.into_iter().filter(|key| !outdone(key));
+        take_in_one(
+            store,
+            Learned {
+                keys: keys.collect(),
+                ..learned
+            },
+        )
     };
+    let judged = checked.into_iter();
+    let judged = judged.map(|checked| checked.map_or_else(|judged| judged, &mut take));
     Answer::Judged {
-        judged: checked.into_iter().map(take).collect(),
+        judged: judged.collect(),
     }
 }
 
 fn take_in_one(store: &mut Store, learned: Learned) -> Judged {
-    let key = learned.keys.first().copied();
-    let known = key.is_some_and(|key| store.get(&key).is_some());
+    let Some(key) = learned.keys.first() else {
+        // It is served by the trusted tier, or as it is pinned.
+        return Judged::Verified { new: false };
+    };
+    let new = store.get(key).is_none();
     store.put_seen(learned);
-    Judged::Verified { new: !known }
+    Judged::Verified { new }
 }
 
 /// Makes durable what was learned.
@@ -131,8 +156,8 @@ fn in_memory(cause: &str) -> Answer {
     }
 }
 
-/// Some entries from there on.
-pub fn entries(store: &mut Store, from: Option<&str>) -> Answer {
+/// Some entries from there on, without the keys that the operator speaks for.
+pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> Answer {
     let place = match from {
         None => Ok(PagePlace::default()),
         Some(text) => text.parse(),
@@ -153,7 +178,10 @@ pub fn entries(store: &mut Store, from: Option<&str>) -> Answer {
             Ok(page) => page,
             Err(cause) => return in_memory(&cause),
         };
-        let entries: Vec<Content> = page.into_iter().map(content).collect();
+        let entries = page
+            .into_iter()
+            .filter_map(|entry| content(entry, overrides));
+        let entries: Vec<Content> = entries.collect();
         let bytes: usize = entries.iter().map(|content| content.query.len()).sum();
         if bytes > BATCH_BYTES && most > 1 {
             most /= 4;
@@ -164,26 +192,28 @@ pub fn entries(store: &mut Store, from: Option<&str>) -> Answer {
     }
 }
 
-fn content(entry: PagedEntry) -> Content {
-    Content {
-        trusted: false,
-        keys: entry.keys.iter().map(|key| key.to_node("")).collect(),
+fn content(entry: PagedEntry, overrides: &Overrides) -> Option<Content> {
+    let keys = entry.keys.iter().filter(|key| !overrides.concerns(key));
+    let keys: Vec<String> = keys.map(|key| key.to_node("")).collect();
+    (!keys.is_empty()).then(|| Content {
+        tier: Tier::Learned,
+        keys,
         nodes: entry.nodes,
         seen_nodes: entry.seen_nodes,
-        query: query(&entry.info),
-    }
+        query: query(entry.info.info()),
+    })
 }
 
 /// The `<query/>` of a content, as a document.
-pub fn query(info: &VerifiedInfo) -> String {
+pub fn query(info: &DiscoInfo) -> String {
     let mut bytes = b"<query xmlns='http://jabber.org/protocol/disco#info'>".to_vec();
-    info.info().write_children(&mut bytes);
+    info.write_children(&mut bytes);
     bytes.extend_from_slice(b"</query>");
     // Contents are strings, and so is what is written around them.
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// What is stored under a node, in either tier; nobody is asked.
+/// What is served under a node; nobody is asked.
 pub fn look_up(below: &mut Below, node: &str, policy: &Policy) -> Answer {
     let key = match CapsKey::from_node(node) {
         Ok(key) => key,
@@ -192,26 +222,34 @@ pub fn look_up(below: &mut Below, node: &str, policy: &Policy) -> Answer {
             return Answer::Refused { message };
         }
     };
-    if let Some(trusted) = below.trusted.get(&key) {
-        return Answer::Found(Content {
-            trusted: true,
-            keys: vec![key.to_node("")],
-            nodes: trusted.nodes,
-            seen_nodes: None,
-            query: query(&trusted.info),
-        });
+    if let Some(denial) = below.overrides.denial(&key) {
+        let denied = Some(denial.to_owned());
+        return Answer::NotFound { denied };
     }
-    if key.algorithm() == Algorithm::Md5 && !policy.allow_md5 {
-        return Answer::NotFound;
+    let of = |tier, info: &VerifiedInfo, nodes| Content {
+        tier,
+        keys: vec![key.to_node("")],
+        nodes,
+        seen_nodes: None,
+        query: query(info.info()),
+    };
+    if let Some(pinned) = below.overrides.pinned(&key) {
+        return Answer::Found(of(Tier::Pinned, pinned, Vec::new()));
     }
-    match below.store.get(&key) {
+    let Some(trusted) = &mut below.trusted else {
+        let message = "trusted content is still being listed; try again in a moment".to_owned();
+        return Answer::Refused { message };
+    };
+    if let Some(entry) = trusted.get(&key) {
+        return Answer::Found(of(Tier::Trusted, &entry.info, entry.nodes));
+    }
+    let permitted = key.algorithm() != Algorithm::Md5 || policy.allow_md5;
+    match below.store.get(&key).filter(|_| permitted) {
         Some(stored) => Answer::Found(Content {
-            trusted: false,
             keys: stored.keys.iter().map(|key| key.to_node("")).collect(),
-            nodes: stored.nodes,
             seen_nodes: stored.seen_nodes,
-            query: query(&stored.info),
+            ..of(Tier::Learned, &stored.info, stored.nodes)
         }),
-        None => Answer::NotFound,
+        None => Answer::NotFound { denied: None },
     }
 }

@@ -59,8 +59,11 @@ pub enum Answer {
     Flushed,
     /// What is stored under the node.
     Found(Content),
-    /// Nothing is stored under the node.
-    NotFound,
+    /// Nothing is served under the node.
+    NotFound {
+        /// Why, where the operator says so.
+        denied: Option<String>,
+    },
     /// What came of the items of an import, in their order.
     Judged {
         /// One for each.
@@ -96,16 +99,28 @@ pub struct Status {
     pub entries: u64,
     /// How many bytes they take.
     pub bytes: u64,
-    /// How many trusted contents there are.
-    pub trusted: u64,
+    /// How many trusted contents there are; none while they are being listed.
+    pub trusted: Option<u64>,
+}
+
+/// Where a content is served from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// An operator pinned it.
+    Pinned,
+    /// An operator installed it.
+    Trusted,
+    /// capsd learned it, or it was imported.
+    Learned,
 }
 
 /// A content of the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Content {
-    /// Whether it is of the trusted tier.
-    pub trusted: bool,
+    /// Where it is served from.
+    pub tier: Tier,
     /// Its keys as caps nodes, the 0115 ones without a node URL.
     pub keys: Vec<String>,
     /// The node URLs that it was announced with.

@@ -19,7 +19,9 @@ use crate::caps::Policy;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
+use crate::resolver::tiers::Below;
 use crate::store::StoreState;
+use crate::trusted::Trusted;
 
 /// Who may connect: the daemon's user and group.
 const MODE: u32 = 0o660;
@@ -200,8 +202,9 @@ impl Desk {
                 // Verification would hold up the streams, and then the tiers.
                 match tokio::task::spawn_blocking(check).await {
                     Ok(Ok(checked)) => {
-                        let take_in = |below: &mut crate::resolver::tiers::Below| {
-                            desk::take_in(&mut below.store, checked)
+                        let take_in = |below: &mut Below| {
+                            let trusted = below.trusted.as_ref();
+                            desk::take_in(&mut below.store, &below.overrides, trusted, checked)
                         };
                         self.resolver.work(take_in).await
                     }
@@ -210,8 +213,8 @@ impl Desk {
                 }
             }
             Request::Entries { from } => {
-                let entries = move |below: &mut crate::resolver::tiers::Below| {
-                    desk::entries(&mut below.store, from.as_deref())
+                let entries = move |below: &mut Below| {
+                    desk::entries(&mut below.store, &below.overrides, from.as_deref())
                 };
                 self.resolver.work(entries).await
             }
@@ -222,7 +225,7 @@ impl Desk {
     }
 }
 
-fn desk_status(below: &mut crate::resolver::tiers::Below, store: String) -> Answer {
+fn desk_status(below: &mut Below, store: String) -> Answer {
     Answer::Status(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: std::process::id(),
@@ -233,7 +236,7 @@ fn desk_status(below: &mut crate::resolver::tiers::Below, store: String) -> Answ
         },
         entries: below.store.entries(),
         bytes: below.store.bytes(),
-        trusted: below.trusted.entries() as u64,
+        trusted: below.trusted.as_ref().map(Trusted::entries),
     })
 }
 

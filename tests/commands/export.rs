@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use capsd::bundle::{Bundle, BundleError, Signers};
 use capsd::caps::{CapsKey, Policy, Verdict, verify};
 use capsd::stanza::answer::{AnswerLimits, parse_query};
 use capsd::store::{Learned, PagePlace, Store, standard_keys};
@@ -199,6 +200,133 @@ fn nothing_but_an_export_is_replaced() {
         assert_eq!(machine.run("export", &[Path::new(name)]).code, 2, "{name}");
     }
     assert_eq!(unfinished(&machine.path("")), [] as [PathBuf; 0]);
+}
+
+/// A bundle holds the same as a directory, and is signed if there is a key.
+#[test]
+fn a_bundle_goes_there_and_back() {
+    let machine = Machine::new();
+    machine
+        .run("import", &[&directory(&machine.path("files"), 0..100)])
+        .expect(0);
+    let mut store = machine.store();
+    store.put(learned(100, NODE_URL));
+    store.close();
+    let bundle = machine.path("clients.capsd");
+    let ended = machine.run("export", &[&bundle]).expect(0);
+    assert!(
+        ended.out.starts_with("     100 contents in 1 file: "),
+        "{}",
+        ended.out
+    );
+    assert!(
+        ended
+            .out
+            .contains("       1 contents left out: announced by fewer than 3"),
+        "{}",
+        ended.out
+    );
+    let second = Machine::new();
+    let report = second.json("import", &[&bundle], 0);
+    assert_eq!((&report["new"], &report["known"]), (&100.into(), &0.into()));
+    let mut expected = contents(machine.store());
+    expected.retain(|(text, ..)| !text.contains("urn:x:a:000100"));
+    assert_eq!(contents(second.store()), expected);
+    assert_eq!(unfinished(&machine.path("")), [] as [PathBuf; 0]);
+
+    // In a directory it is found by its name; damaged it is refused, as far as it is.
+    let directory = machine.path("bundles");
+    fs::create_dir(&directory).unwrap();
+    fs::rename(&bundle, directory.join("clients.capsd")).unwrap();
+    assert_eq!(second.json("import", &[&directory], 0)["known"], 100);
+    let mut bytes = fs::read(directory.join("clients.capsd")).unwrap();
+    bytes[4096 + 100] ^= 1;
+    fs::write(directory.join("clients.capsd"), bytes).unwrap();
+    let report = second.json("import", &[&directory], 1);
+    let detail = report["list"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("it is damaged"), "{detail}");
+}
+
+#[test]
+fn a_bundle_is_signed_with_the_key_of_minisign() {
+    let machine = Machine::new();
+    machine
+        .run("import", &[&directory(&machine.path("files"), 0..3)])
+        .expect(0);
+    let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let secret = machine.path("secret.key");
+    fs::write(&secret, keys.sk.to_box(None).unwrap().to_string()).unwrap();
+    let bundle = machine.path("signed.capsd");
+    let sign = Path::new("--sign");
+    machine.run("export", &[&bundle, sign, &secret]).expect(0);
+    let signers = |keys: &minisign::KeyPair| Signers::new(&[keys.pk.to_base64()], false).unwrap();
+    assert_eq!(Bundle::open(&bundle, &signers(&keys)).unwrap().len(), 3);
+    let others = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    assert!(matches!(
+        Bundle::open(&bundle, &signers(&others)),
+        Err(BundleError::UnknownSigner)
+    ));
+
+    // A bundle may take the place of a bundle, and of nothing else.
+    machine.run("export", &[&bundle]).expect(0);
+    assert!(matches!(
+        Bundle::open(&bundle, &signers(&keys)),
+        Err(BundleError::Unsigned)
+    ));
+    let letter = machine.path("letter.capsd");
+    fs::write(&letter, "dear").unwrap();
+    machine.run("export", &[&letter]).expect(2);
+    assert_eq!(fs::read(&letter).unwrap(), b"dear");
+    for (key, message) in [
+        (machine.path("nowhere"), "cannot read"),
+        (letter, "Give a secret key that `minisign -G` made"),
+    ] {
+        let ended = machine.run("export", &[&bundle, sign, &key]).expect(2);
+        assert!(ended.err.contains(message), "{}", ended.err);
+    }
+    let ended = machine
+        .run("export", &[&machine.path("directory"), sign, &secret])
+        .expect(2);
+    assert!(
+        ended.err.contains("only a bundle can be signed"),
+        "{}",
+        ended.err
+    );
+}
+
+/// What the operator denies is neither taken in nor given out, with and without a daemon.
+#[test]
+fn denied_keys_are_neither_imported_nor_exported() {
+    for running in [false, true] {
+        let machine = Machine::new();
+        let files = directory(&machine.path("files"), 0..3);
+        machine.run("import", &[&files]).expect(0);
+        let overrides = machine.path("overrides.toml");
+        let node = format!("{NODE_URL}#{}", ver(1));
+        fs::write(
+            &overrides,
+            format!("[[deny]]\nkey = '{node}'\nreason = 'a broken bot'\n"),
+        )
+        .unwrap();
+        let text = fs::read_to_string(&machine.config).unwrap();
+        let trusted = format!("[trusted]\noverrides = '{}'", overrides.display());
+        fs::write(&machine.config, text.replace("[trusted]", &trusted)).unwrap();
+
+        let daemon = running.then(|| machine.daemon());
+        let report = machine.json("import", &[&files], 1);
+        assert_eq!(report["refused"], 1);
+        assert_eq!(report["list"][0]["reason"], "denied");
+        assert_eq!(report["list"][0]["detail"], "a broken bot");
+        let target = machine.path("target");
+        machine.run("export", &[&target]).expect(0);
+        let files = tree(&target);
+        assert!(!files.contains_key(&Path::new("hashes").join(name(1))));
+        assert!(files.contains_key(&Path::new("hashes").join(name(2))));
+        if daemon.is_some() {
+            let ended = machine.run("lookup", &[Path::new(&node)]).expect(1);
+            assert_eq!(ended.err, "capsd: denied: a broken bot\n");
+        }
+    }
 }
 
 /// What is unfinished in a directory.

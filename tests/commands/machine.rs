@@ -9,7 +9,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use capsd::caps::Policy;
 use capsd::metrics::Metrics;
 use capsd::store::{Store, StoreSettings};
 use serde_json::Value;
@@ -121,14 +120,7 @@ impl Machine {
 
     /// The store, opened by the test itself.
     pub(crate) fn store(&self) -> Store {
-        let settings = StoreSettings {
-            path: self.path("store"),
-            flush_interval: Duration::from_secs(1),
-            max_entries: 1_000_000,
-            max_bytes: 2 << 30,
-            cache_bytes: 8 << 20,
-            policy: Policy::default(),
-        };
+        let settings = StoreSettings::new(self.path("store"));
         let metrics = Arc::new(Metrics::new().unwrap());
         Store::open(settings, metrics, Instant::now(), SystemTime::now()).unwrap()
     }

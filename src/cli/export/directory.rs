@@ -19,13 +19,16 @@ const MARK: &str = "capsd-export.txt";
 pub(super) enum TargetFault {
     /// Something else is there.
     #[error(
-        "{} is there and is no export of capsd, so it is not replaced. Name a directory that is not there yet, or is empty",
+        "{} is there and is no export of capsd, so it is not replaced. Name something that is not there yet, or is empty",
         path.display()
     )]
     Taken {
         /// The name.
         path: PathBuf,
     },
+    /// There is nothing to sign it with.
+    #[error("{0}")]
+    Signing(String),
     /// The file system refuses.
     #[error("cannot write {}: {error}. Name a place that this user may write to", path.display())]
     Refused {
@@ -89,7 +92,7 @@ impl Directory {
     pub(super) fn add(&mut self, learned: &Learned) -> io::Result<()> {
         let document = format!(
             "<?xml version='1.0' encoding='utf-8'?>\n{}\n",
-            query(&learned.info)
+            query(learned.info.info())
         );
         for key in &learned.keys {
             match key.family() {
@@ -121,9 +124,10 @@ impl Directory {
     }
 
     /// Gives it its name.
-    pub(super) fn finish(self, generator: &str, contents: u64) -> io::Result<Written> {
+    pub(super) fn finish(self, contents: u64) -> io::Result<Written> {
+        let version = env!("CARGO_PKG_VERSION");
         let text = format!(
-            "{contents} contents, exported by {generator}.\n\nThis directory is a database of aioxmpp (Cache.set_system_db_path). The next \
+            "{contents} contents, exported by capsd {version}.\n\nThis directory is a database of aioxmpp (Cache.set_system_db_path). The next \
              `capsd export` to it replaces it.\n"
         );
         fs::write(self.unfinished.path().join(MARK), text)?;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::bundle::EXTENSION;
 use crate::caps::CapsKey;
 use crate::layout::key_of_path;
 
@@ -90,7 +91,10 @@ impl Files {
             let path = directory.join(&name);
             if is_directory {
                 self.look_into(&path, depth + 1)?;
-            } else if path.extension().is_some_and(|extension| extension == "xml") {
+            } else if path
+                .extension()
+                .is_some_and(|e| e == "xml" || e == EXTENSION)
+            {
                 self.add(path)?;
             } else {
                 self.passed_over += 1;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::caps::Reason;
+use crate::caps::{CapsKey, Reason};
 use crate::cli::Exit;
 use crate::control::protocol::Judged;
 
@@ -27,10 +27,28 @@ pub(super) struct Report {
     pub(super) left: u64,
 }
 
+/// Where a content comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// Its first key, where the file has several contents.
+    pub(super) key: Option<CapsKey>,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{} ({key})", self.file.display()),
+            None => write!(f, "{}", self.file.display()),
+        }
+    }
+}
+
 /// A content that was not taken.
 #[derive(Debug)]
 struct Refused {
-    file: PathBuf,
+    origin: Origin,
     verdict: &'static str,
     reason: String,
     detail: String,
@@ -46,25 +64,31 @@ impl Report {
     }
 
     /// Takes note of what came of one content of a file.
-    pub(super) fn judged(&mut self, file: &Path, judged: Judged) {
+    pub(super) fn judged(&mut self, origin: &Origin, judged: Judged) {
         match judged {
             Judged::Verified { new: true } => self.new += 1,
             Judged::Verified { new: false } => self.known += 1,
             Judged::Quarantined { reason, detail } => {
-                self.refuse(file, "quarantined", reason, detail);
+                self.refuse(origin.clone(), "quarantined", reason, detail);
             }
-            Judged::Rejected { reason, detail } => self.refuse(file, "rejected", reason, detail),
+            Judged::Rejected { reason, detail } => {
+                self.refuse(origin.clone(), "rejected", reason, detail);
+            }
         }
     }
 
     /// Takes note of a file that is not that of a content.
     pub(super) fn rejected(&mut self, file: &Path, reason: Reason, detail: &str) {
-        self.refuse(file, "rejected", reason.to_string(), detail.to_owned());
+        let origin = Origin {
+            file: file.to_owned(),
+            key: None,
+        };
+        self.refuse(origin, "rejected", reason.to_string(), detail.to_owned());
     }
 
-    fn refuse(&mut self, file: &Path, verdict: &'static str, reason: String, detail: String) {
+    fn refuse(&mut self, origin: Origin, verdict: &'static str, reason: String, detail: String) {
         self.refused.push(Refused {
-            file: file.to_owned(),
+            origin,
             verdict,
             reason,
             detail,
@@ -102,13 +126,13 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for Refused {
-            file,
+            origin,
             verdict,
             reason,
             detail,
         } in &self.refused
         {
-            let _ = writeln!(text, "{verdict}: {reason}: {}: {detail}", file.display());
+            let _ = writeln!(text, "{verdict}: {reason}: {origin}: {detail}");
         }
         for (file, cause) in &self.unreadable {
             let _ = writeln!(text, "unreadable: {}: {cause}", file.display());
@@ -146,7 +170,8 @@ impl Report {
         );
         let refused = self.refused.iter().map(|refused| {
             json!({
-                "file": refused.file.to_string_lossy(),
+                "file": refused.origin.file.to_string_lossy(),
+                "key": refused.origin.key.map(|key| key.to_string()),
                 "verdict": refused.verdict,
                 "reason": refused.reason,
                 "detail": refused.detail,
