@@ -190,7 +190,7 @@ impl Outcome {
             nodes: content.nodes,
             query: content.query,
         };
-        let checked = desk::check(&item, &policy).ok();
+        let checked = desk::prove(&item, &policy).ok();
         match checked {
             Some(_) => self.contents += 1,
             None => self.unproven += 1,
@@ -229,10 +229,11 @@ impl Outcome {
             contents, written, ..
         } = self;
         let target = arguments.target.display();
-        let mut text = format!(
-            "{contents:>8} contents in {} files: {target}",
-            written.files
-        );
+        let files = match written.files {
+            1 => "1 file".to_owned(),
+            many => format!("{many} files"),
+        };
+        let mut text = format!("{contents:>8} contents in {files}: {target}");
         for (count, _, what) in self.left_out() {
             if count > 0 {
                 text += &format!("\n{count:>8} {what}");

@@ -19,10 +19,19 @@ const MAX_ITEM_KEYS: usize = 32;
 /// An item that was verified, or what is wrong with it.
 pub type Checked = Result<Learned, Judged>;
 
+/// Verifies an item by that policy, and finds its [standard keys](standard_keys).
+pub fn check(item: &Item, policy: &Policy) -> Checked {
+    let mut learned = prove(item, policy)?;
+    let more = standard_keys(&learned.info, policy).into_iter();
+    let more: Vec<_> = more.filter(|key| !learned.keys.contains(key)).collect();
+    learned.keys.extend(more);
+    Ok(learned)
+}
+
 /// Verifies an item by that policy. A content is taken for the keys that it has; if it has none of them, the first one says why.
 ///
 /// It costs about as much as the answer of a client, and touches no tier.
-pub fn check(item: &Item, policy: &Policy) -> Checked {
+pub fn prove(item: &Item, policy: &Policy) -> Checked {
     let limits = AnswerLimits {
         max_bytes: policy.max_bytes,
         max_features: policy.max_features,
@@ -58,13 +67,7 @@ pub fn check(item: &Item, policy: &Policy) -> Checked {
             "it is given without a key".to_owned(),
         )
     };
-    let (info, mut keys) = proven.ok_or_else(|| refused.unwrap_or_else(no_key))?;
-    let more = standard_keys(&info, policy);
-    keys.extend(
-        more.into_iter()
-            .filter(|key| !keys.contains(key))
-            .collect::<Vec<_>>(),
-    );
+    let (info, keys) = proven.ok_or_else(|| refused.unwrap_or_else(no_key))?;
     Ok(Learned {
         info,
         keys,
