@@ -4,6 +4,7 @@
 mod answers;
 mod collisions;
 mod commands;
+mod contents;
 mod corpus;
 mod hashlib;
 mod pairs;

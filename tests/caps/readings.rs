@@ -109,21 +109,19 @@ pub(crate) fn others(original: &DiscoInfo, most: usize, chance: &mut Chance) -> 
     if holds_separator(original) {
         return vec![];
     }
-    let mut found = Vec::new();
+    let mut search = Search {
+        original,
+        strings: strings.clone(),
+        tokens: Vec::new(),
+        most,
+        seen: HashSet::from([original.clone()]),
+        found: Vec::new(),
+    };
     for string in &strings {
-        let mut search = Search {
-            original,
-            strings: strings.clone(),
-            tokens: string.split_terminator('<').map(str::to_owned).collect(),
-            most,
-            seen: HashSet::from([original.clone()]),
-            found: Vec::new(),
-        };
+        search.tokens = string.split_terminator('<').map(str::to_owned).collect();
         search.run(chance);
-        found.append(&mut search.found);
     }
-    found.truncate(most);
-    found
+    search.found
 }
 
 impl Search<'_> {
