@@ -6,10 +6,12 @@
 //! | [`stage`] | that resolver, with everybody around it played by the test |
 //! | [`contents`] | contents and their keys, hashed without the code under test |
 //! | [`table`] | rules of the table of flights that text does not fit: limits, metrics, races |
+//! | [`common`] | what three accounts announced reaches the store |
 //! | [`holders`] | the table of holders against a naive model |
 //! | [`upstream`] | a way to the holders that fails |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
 mod contents;
 mod holders;
 mod script;
