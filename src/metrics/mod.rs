@@ -49,6 +49,8 @@ pub struct Metrics {
 
     /// 1 while `/readyz` says 200.
     pub ready: IntGauge,
+    /// 1 unless the configuration or the overrides were at fault when they were read last; the daemon sets it.
+    pub config_last_reload_successful: IntGauge,
 
     /// Lookups, each counted once, by how they ended.
     pub lookups: Each<LookupResult, IntCounter>,
@@ -139,6 +141,10 @@ impl Metrics {
             ready: make.gauge(
                 "ready",
                 "Whether /readyz answers 200: the store is on disk and every link is up.",
+            )?,
+            config_last_reload_successful: make.gauge(
+                "config_last_reload_successful",
+                "Whether configuration and overrides were in order when they were read last.",
             )?,
 
             lookups: make.counters(

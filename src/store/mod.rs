@@ -65,7 +65,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES};
+pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES, may_be_kept};
 pub use recovery::CHECKPOINT_WRITES;
 pub use refusal::StoreRefusal;
 

@@ -1,11 +1,11 @@
 //! Directories with files in the layout of capsdb, and what is logged about them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use capsd::bundle::Signers;
 use capsd::caps::CapsKey;
 use capsd::metrics::Metrics;
-use capsd::trusted::Trusted;
+use capsd::trusted::{Sources, Trusted};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::log;
@@ -34,9 +34,27 @@ impl Directory {
 }
 
 pub(crate) fn open(directories: &[&Directory]) -> Trusted {
-    let paths: Vec<_> = directories.iter().map(|d| d.path()).collect();
+    let paths = directories.iter().map(|d| d.path()).collect();
+    open_paths(paths)
+}
+
+pub(crate) fn open_paths(directories: Vec<PathBuf>) -> Trusted {
     log::begin();
-    Trusted::open(&paths, Arc::new(Metrics::new().unwrap()))
+    Trusted::open(&sources(directories), &Metrics::new().unwrap())
+}
+
+/// Those directories, and bundles that anybody made.
+pub(crate) fn sources(directories: Vec<PathBuf>) -> Sources {
+    Sources {
+        directories,
+        bundles: Vec::new(),
+        signers: Signers::new(&[], true).unwrap(),
+    }
+}
+
+/// Every key that the tier knows and has not given yet.
+pub(crate) fn keys(trusted: &mut Trusted) -> Vec<CapsKey> {
+    trusted.next_keys(usize::MAX)
 }
 
 /// A `<query/>` with those children.
