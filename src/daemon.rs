@@ -192,12 +192,13 @@ fn open_tiers(
     readiness: &Arc<Readiness>,
 ) -> Result<Below, StartError> {
     let settings = StoreSettings {
-        path: config.store.path.clone(),
         flush_interval: config.store.flush_interval,
         max_entries: config.store.max_entries as u64,
         max_bytes: config.store.max_bytes,
         cache_bytes: config.store.cache,
+        max_waste: config.store.max_waste,
         policy: policy(config),
+        ..StoreSettings::new(config.store.path.clone())
     };
     let overrides = trust::overrides(&config.trusted).map_err(StartError::Overrides)?;
     overrides.announce();

@@ -26,6 +26,9 @@ pub struct Store {
     /// The most bytes of values.
     #[serde(serialize_with = "as_size")]
     pub max_bytes: u64,
+    /// Bytes of its files that may lie idle.
+    #[serde(serialize_with = "as_size")]
+    pub max_waste: u64,
     /// Bytes of memory for the store's engine.
     #[serde(serialize_with = "as_size")]
     pub cache: u64,
@@ -40,6 +43,7 @@ impl Store {
                 .0,
             max_entries: table.bounded("max-entries", &bounds::STORE_MAX_ENTRIES).0,
             max_bytes: table.bounded("max-bytes", &bounds::STORE_MAX_BYTES).0,
+            max_waste: table.bounded("max-waste", &bounds::STORE_MAX_WASTE).0,
             cache: table.bounded("cache", &bounds::STORE_CACHE).0,
         }
     }

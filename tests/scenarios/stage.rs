@@ -303,12 +303,10 @@ fn write_trusted(directory: &Path, contents: &[String]) {
 
 fn open_store(path: PathBuf, metrics: &Arc<Metrics>, now: Instant) -> Store {
     let settings = StoreSettings {
-        path,
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path)
     };
     Store::open(settings, Arc::clone(metrics), now, SystemTime::now()).unwrap()
 }

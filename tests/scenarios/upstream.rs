@@ -49,12 +49,10 @@ fn questions_that_cannot_be_sent_go_to_the_next_holder() {
     let metrics = Arc::new(Metrics::new().unwrap());
     let now = Instant::now();
     let store = StoreSettings {
-        path: directory.path().join("store"),
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(directory.path().join("store"))
     };
     let below = Below {
         store: Store::open(store, Arc::clone(&metrics), now, SystemTime::now()).unwrap(),

@@ -227,12 +227,10 @@ fn start_resolver(
     metrics: &Arc<Metrics>,
 ) -> Arc<Resolver> {
     let store = StoreSettings {
-        path: directory.path().join("store"),
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(directory.path().join("store"))
     };
     let now = Instant::now();
     let below = Below {

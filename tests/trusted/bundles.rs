@@ -10,7 +10,8 @@ use capsd::metrics::{Metrics, Tier};
 use capsd::stanza::answer::{AnswerLimits, parse_query};
 use capsd::trusted::{Sources, Trusted};
 
-use crate::fixture::{Directory, key_of, keys, open, query, sources, warnings_of};
+use crate::content::key_of;
+use crate::fixture::{Directory, keys, open, query, sources, warnings_of};
 
 /// A client with that feature, under trusted rules, and its key.
 fn client(feature: &str) -> (VerifiedInfo, CapsKey) {

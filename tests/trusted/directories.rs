@@ -7,7 +7,8 @@ use capsd::metrics::{Metrics, Tier};
 use capsd::trusted::{MAX_FILE_LEN, Trusted};
 use md5::{Digest as _, Md5};
 
-use crate::fixture::{Directory, key_of, keys, open, open_paths, query, sources, warnings_of};
+use crate::content::key_of;
+use crate::fixture::{Directory, keys, open, open_paths, query, sources, warnings_of};
 
 /// The simple example of XEP-0115 section 5.2, and its `ver`.
 const EXODUS: &str = "<identity category='client' name='Exodus 0.9.1' type='pc'/>\

@@ -6,7 +6,8 @@ use capsd::caps::CapsKey;
 use capsd::config::ConfigFaults;
 use capsd::trusted::Overrides;
 
-use crate::fixture::{key_of, query};
+use crate::content::key_of;
+use crate::fixture::query;
 
 /// Two contents of one key, neither of which a stranger could teach.
 const STRING: &str = "client/pc//<urn:a<f<a<b<c<d<";
