@@ -1,8 +1,10 @@
 //! The process: everything is opened, started, watched and ended here.
 //!
-//! What can be refused is refused before anything is started: the configuration first, then the store, then the HTTP port. From then
-//! on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
+//! What can be refused is refused before anything is started: the configuration first, then the overrides, the store, and the HTTP port.
+//! From then on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
+
+pub mod trust;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,7 +24,7 @@ use crate::resolver::{Resolver, flights, limits};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
-use crate::trusted::Trusted;
+use trust::Reader;
 
 /// How long the end may take.
 pub const END: Duration = Duration::from_secs(5);
@@ -43,6 +45,9 @@ pub enum StartError {
     /// The store refused.
     #[error("{0}")]
     Store(#[from] StoreRefusal),
+    /// The file of overrides is at fault.
+    #[error("{0}")]
+    Overrides(config::ConfigFaults),
     /// The HTTP port cannot be had.
     #[error(
         "http.listen: {address} cannot be listened on: {error}\n\nhint: stop what listens there, or choose another address or port"
@@ -107,6 +112,8 @@ fn clock() -> Instant {
 
 struct Daemon {
     resolver: Arc<Resolver>,
+    reader: Reader,
+    metrics: Arc<Metrics>,
     service: Arc<Service>,
     links: Arc<Links>,
 }
@@ -120,6 +127,7 @@ async fn serve(
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
     let below = open_tiers(config, &metrics, &readiness)?;
+    metrics.config_last_reload_successful.set(1);
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
@@ -184,15 +192,17 @@ fn open_tiers(
     readiness: &Arc<Readiness>,
 ) -> Result<Below, StartError> {
     let settings = StoreSettings {
-        path: config.store.path.clone(),
         flush_interval: config.store.flush_interval,
         max_entries: config.store.max_entries as u64,
         max_bytes: config.store.max_bytes,
         cache_bytes: config.store.cache,
+        max_waste: config.store.max_waste,
         policy: policy(config),
+        ..StoreSettings::new(config.store.path.clone())
     };
+    let overrides = trust::overrides(&config.trusted).map_err(StartError::Overrides)?;
+    overrides.announce();
     let store = Store::open(settings, Arc::clone(metrics), clock(), SystemTime::now())?;
-    let trusted = Trusted::open(&config.trusted.directories, Arc::clone(metrics));
     let readiness = Arc::clone(readiness);
     let watcher = Box::new(move |state: &StoreState| match state {
         StoreState::Disk => readiness.store_on_disk(),
@@ -201,7 +211,8 @@ fn open_tiers(
     watcher(&store.state());
     Ok(Below {
         store,
-        trusted,
+        trusted: None,
+        overrides,
         watcher,
     })
 }
@@ -277,6 +288,7 @@ impl Daemon {
         metrics: &Arc<Metrics>,
         readiness: &Arc<Readiness>,
     ) -> Result<Daemon, StartError> {
+        let overrides = Arc::clone(&below.overrides);
         let mut links = Vec::with_capacity(config.components.len());
         for (place, component) in config.components.iter().enumerate() {
             // The configuration allows 16 at the most.
@@ -300,6 +312,8 @@ impl Daemon {
         )
         .map_err(system("a thread"))?;
         resolver.connect(Arc::clone(&links) as Arc<dyn crate::resolver::Upstream>);
+        let reader = Reader::start(&resolver, Arc::clone(metrics)).map_err(system("a thread"))?;
+        reader.read(trust::sources(&config.trusted), overrides);
         let settings = service::Settings {
             allow_md5: config.limits.allow_md5,
             queries_per_asker: rate(config.limits.queries_per_asker),
@@ -317,6 +331,8 @@ impl Daemon {
         ));
         Ok(Daemon {
             resolver,
+            reader,
+            metrics: Arc::clone(metrics),
             service,
             links,
         })
@@ -347,20 +363,26 @@ impl Daemon {
         })
     }
 
-    /// Applies what can change while running: the contact addresses. The rest is named.
+    /// Applies what can change while running: the contact addresses, and all that is trusted, pinned and denied. The rest is named.
     fn reload(&self, config: Result<Config, config::ConfigFaults>) {
-        match config {
-            Ok(config) => {
+        let read = config.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
+        let successful = &self.metrics.config_last_reload_successful;
+        successful.set(i64::from(read.is_ok()));
+        match read {
+            Ok((overrides, config)) => {
                 let changed = self
                     .service
                     .change_contacts(&contacts(&config.contact), &self.links);
                 tracing::info!(
                     own_caps_changed = changed,
-                    "configuration read again: `contact` is in force; everything else needs a restart"
+                    "configuration read again: `contact` is in force; `trusted` follows when it has been read; everything \
+                     else needs a restart"
                 );
+                overrides.announce();
+                self.reader.read(trust::sources(&config.trusted), overrides);
             }
             Err(faults) => tracing::error!(
-                "the configuration was not read again, the old one stays in force: {faults}"
+                "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"
             ),
         }
     }

@@ -77,10 +77,6 @@ struct Failure {
     reason: Reason,
 }
 
-/// Boxed as a whole, because hardly any holder has one.
-#[derive(Debug, Default)]
-struct Failures(Vec<Failure>);
-
 #[derive(Debug)]
 struct Holder {
     address: Box<str>,
@@ -90,8 +86,6 @@ struct Holder {
     seen: u32,
     link: LinkId,
     askable: bool,
-    /// Keys that this holder failed to prove, each with the time until which it is not asked again; seldom there.
-    failures: Option<Box<Failures>>,
 }
 
 #[derive(Debug)]
@@ -144,7 +138,11 @@ pub struct Holders {
     silence: Silence,
     hasher: RandomState,
     counts: ForgottenCounts,
-    failures: usize,
+    /// By place: the keys that its holder failed to prove, each with the time until which it is not asked again. Apart, because hardly
+    /// any holder has one.
+    failures: HashMap<u32, Vec<Failure>>,
+    /// How many there are in all.
+    failed: usize,
 }
 
 impl Holders {
@@ -164,7 +162,8 @@ impl Holders {
             silence: Silence::new(),
             hasher: RandomState::new(),
             counts: ForgottenCounts::default(),
-            failures: 0,
+            failures: HashMap::default(),
+            failed: 0,
         }
     }
 
@@ -180,7 +179,7 @@ impl Holders {
 
     /// How many failures of holders are remembered.
     pub fn failures(&self) -> usize {
-        self.failures
+        self.failed
     }
 
     /// The counts of forgotten holders since the last call.
@@ -268,12 +267,9 @@ impl Holders {
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
         holder.seen = seen;
         holder.askable = askable;
-        self.failures -= holder
-            .failures
-            .take()
-            .map_or(0, |failures| failures.0.len());
         let generation = holder.generation;
         let before = std::mem::replace(&mut holder.announcement, shared);
+        self.forgive(slot);
         let mut replaced = None;
         if before == shared {
             self.release(shared);
@@ -308,7 +304,6 @@ impl Holders {
             seen,
             link,
             askable: false,
-            failures: None,
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -397,6 +392,10 @@ impl Holders {
             return;
         }
         if listed.len() < self.settings.per_key {
+            // A list for each key: doubling would leave half of each empty.
+            listed.reserve_exact(
+                usize::from(listed.len() == listed.capacity()) * (1 + listed.len() / 4),
+            );
             listed.push(slot);
             return;
         }
@@ -447,12 +446,20 @@ impl Holders {
             entry.remove();
         }
         self.silence.remove(slot);
-        self.failures -= holder.failures.map_or(0, |failures| failures.0.len());
+        self.forgive(slot);
         if holder.announcement != NO_ANNOUNCEMENT {
             self.unlist(slot, holder.announcement);
             self.release(holder.announcement);
         }
         self.free.push(slot);
+    }
+
+    /// Forgets what the holder at the place failed to prove.
+    fn forgive(&mut self, slot: u32) {
+        self.failed -= self
+            .failures
+            .remove(&slot)
+            .map_or(0, |failures| failures.len());
     }
 
     /// Forgets a holder that said it is gone.
@@ -480,24 +487,22 @@ impl Holders {
         if !announced.is_some_and(|view| view.announcement.keys.contains(&key)) {
             return;
         }
-        let Some(Some(holder)) = self.slots.get_mut(id.slot as usize) else {
-            return;
-        };
-        let failures = holder.failures.get_or_insert_default();
+        let failures = self.failures.entry(id.slot).or_default();
         let failure = Failure { key, until, reason };
-        if let Some(old) = failures.0.iter_mut().find(|failure| failure.key == key) {
-            *old = failure;
-        } else {
-            failures.0.push(failure);
-            self.failures += 1;
+        match failures.iter_mut().find(|failure| failure.key == key) {
+            Some(old) => *old = failure,
+            None => {
+                failures.push(failure);
+                self.failed += 1;
+            }
         }
     }
 
     /// Why the holder failed to prove the key, within the time that it is remembered.
     pub fn failure(&self, id: HolderId, key: &CapsKey, now: Instant) -> Option<Reason> {
-        let failures = self.holder(id)?.failures.as_ref()?;
+        self.holder(id)?;
+        let failures = self.failures.get(&id.slot)?;
         failures
-            .0
             .iter()
             .find(|failure| failure.key == *key && failure.until > now)
             .map(|failure| failure.reason)

@@ -36,6 +36,7 @@
 //! | [`resolver`] | from a key to its verified info: flights, limits, the tiers' thread |
 //! | [`holders`] | who announces what |
 //! | [`cache`], [`trusted`], [`store`] | the hot tier (moka), the trusted tier (files), the learned tier (sled) |
+//! | [`bundle`] | many contents in one signed file |
 //! | [`stanza`] | XML in, XML out, as plain data |
 //! | [`metrics`], [`config`] | every count; every setting with default, minimum and maximum |
 //! | [`caps`] | the domain, without I/O: keys, disco info, verification strings, ambiguity, `verify` |
@@ -52,6 +53,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod bundle;
 pub mod cache;
 pub mod caps;
 pub mod cli;

@@ -34,6 +34,13 @@ pub(super) const STORE_MAX_BYTES: Bound<Size> = Bound {
     max: Size(TIB),
 };
 
+/// `store.max-waste`: below the least of these the engine's own way of using space again is hardly under way.
+pub(super) const STORE_MAX_WASTE: Bound<Size> = Bound {
+    default: Size(256 * MIB),
+    min: Size(8 * MIB),
+    max: Size(TIB),
+};
+
 /// `store.cache`: memory of the store's engine; the hot tier spares it most reads.
 pub(super) const STORE_CACHE: Bound<Size> = Bound {
     default: Size(16 * MIB),

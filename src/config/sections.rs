@@ -26,6 +26,9 @@ pub struct Store {
     /// The most bytes of values.
     #[serde(serialize_with = "as_size")]
     pub max_bytes: u64,
+    /// Bytes of its files that may lie idle.
+    #[serde(serialize_with = "as_size")]
+    pub max_waste: u64,
     /// Bytes of memory for the store's engine.
     #[serde(serialize_with = "as_size")]
     pub cache: u64,
@@ -40,6 +43,7 @@ impl Store {
                 .0,
             max_entries: table.bounded("max-entries", &bounds::STORE_MAX_ENTRIES).0,
             max_bytes: table.bounded("max-bytes", &bounds::STORE_MAX_BYTES).0,
+            max_waste: table.bounded("max-waste", &bounds::STORE_MAX_WASTE).0,
             cache: table.bounded("cache", &bounds::STORE_CACHE).0,
         }
     }
@@ -62,20 +66,69 @@ impl Hot {
     }
 }
 
+/// What is done with a bundle that nobody in `public-keys` signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnsignedBundles {
+    /// It is not used.
+    Refuse,
+    /// It is used as if it were signed.
+    Accept,
+}
+
 /// `[trusted]`: what the operator installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Trusted {
-    /// The directories, absolute, in order of precedence.
+    /// The directories, absolute, in order of precedence; bundles may lie in them too.
     pub directories: Vec<PathBuf>,
+    /// More bundles, absolute, after those in the directories.
+    pub bundles: Vec<PathBuf>,
+    /// Whose signature of a bundle counts: public keys of minisign.
+    pub public_keys: Vec<String>,
+    /// What becomes of bundles without such a signature.
+    pub unsigned_bundles: UnsignedBundles,
+    /// The file of pinned and denied keys, absolute; `None` where there is none, which is written as an empty string.
+    #[serde(serialize_with = "as_path_or_nothing")]
+    pub overrides: Option<PathBuf>,
 }
 
 impl Trusted {
     pub(super) fn read(table: &mut Table<'_>) -> Trusted {
+        let words = [
+            ("refuse", UnsignedBundles::Refuse),
+            ("accept", UnsignedBundles::Accept),
+        ];
         let given = table.list("directories", absolute_path);
         Trusted {
             directories: given.unwrap_or_else(|| vec![PathBuf::from("/usr/share/capsd/trusted")]),
+            bundles: table.list("bundles", absolute_path).unwrap_or_default(),
+            public_keys: table.list("public-keys", public_key).unwrap_or_default(),
+            unsigned_bundles: table.word("unsigned-bundles", &words, UnsignedBundles::Refuse),
+            overrides: table.optional("overrides", path_or_nothing).flatten(),
         }
+    }
+}
+
+/// A public key as minisign writes it into the second line of its `.pub` file.
+fn public_key(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = string(value)?;
+    match minisign_verify::PublicKey::from_base64(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(Wrong::new(
+            format!(
+                "holds {}, which is not a public key of minisign",
+                shown(value)
+            ),
+            "write the second line of the maker's `.pub` file, which begins with `RW`",
+        )),
+    }
+}
+
+fn path_or_nothing(value: &DeValue<'_>) -> Result<Option<PathBuf>, Wrong> {
+    match string(value)? {
+        "" => Ok(None),
+        _ => absolute_path(value).map(Some),
     }
 }
 
@@ -378,4 +431,11 @@ fn as_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error>
 
 fn as_text<S: Serializer>(rate: &Rate, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(rate)
+}
+
+fn as_path_or_nothing<S: Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    path.clone().unwrap_or_default().serialize(serializer)
 }

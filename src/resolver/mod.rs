@@ -14,7 +14,8 @@ pub mod limits;
 pub mod tiers;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -24,8 +25,9 @@ use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo
 use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
 use crate::store::{Learned, standard_keys};
+use crate::trusted::{Overrides, Trusted};
 use flights::{Effect, Flights, Outcome, Question, QuestionId, Settings, Verdicts};
-use tiers::{Below, Found, Tiers};
+use tiers::{Above, Below, Found, Tiers};
 
 /// Sends questions to holders.
 pub trait Upstream: Send + Sync {
@@ -58,6 +60,9 @@ struct State {
 /// The resolver.
 pub struct Resolver {
     hot: HotTier,
+    /// How often something was withdrawn from the hot tier.
+    withdrawals: AtomicU64,
+    overrides: RwLock<Arc<Overrides>>,
     state: Mutex<State>,
     tiers: OnceLock<Tiers>,
     upstream: OnceLock<Arc<dyn Upstream>>,
@@ -90,6 +95,8 @@ impl Resolver {
         let now = clock();
         let resolver = Arc::new(Resolver {
             hot: HotTier::new(hot_bytes, &metrics),
+            withdrawals: AtomicU64::new(0),
+            overrides: RwLock::new(Arc::clone(&below.overrides)),
             state: Mutex::new(State {
                 flights: Flights::new(settings, links, Arc::clone(&metrics), now),
                 armed: None,
@@ -100,14 +107,12 @@ impl Resolver {
             metrics: Arc::clone(&metrics),
             rearm: Notify::new(),
         });
-        let back = Arc::downgrade(&resolver);
-        let report_clock = clock.clone();
-        let report = Box::new(move |found: Vec<Found>| {
-            if let Some(resolver) = back.upgrade() {
-                resolver.loaded(report_clock(), found);
-            }
+        resolver.lock().flights.deny(now, &below.overrides);
+        let above = Box::new(Back {
+            resolver: Arc::downgrade(&resolver),
+            clock: clock.clone(),
         });
-        let tiers = Tiers::start(below, metrics, clock, report)?;
+        let tiers = Tiers::start(below, metrics, clock, above)?;
         // Nothing else sets it.
         let _ = resolver.tiers.set(tiers);
         Ok(resolver)
@@ -121,6 +126,59 @@ impl Resolver {
     /// The prepared answer, if it is hot. This is the path of almost every query.
     pub fn hot(&self, key: &CapsKey) -> Option<Arc<Entry>> {
         self.hot.get(key)
+    }
+
+    /// Grows whenever something is withdrawn from the hot tier: what was taken from it before may no longer be true.
+    pub fn withdrawals(&self) -> u64 {
+        self.withdrawals.load(Ordering::Acquire)
+    }
+
+    fn overrides(&self) -> Arc<Overrides> {
+        let overrides = self.overrides.read();
+        Arc::clone(&overrides.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why the operator denies a key; `None` where he does not.
+    pub fn denial(&self, key: &CapsKey) -> Option<String> {
+        self.overrides().denial(key).map(str::to_owned)
+    }
+
+    /// Puts another trusted tier and other overrides in force, both at once, without waiting for it. Nothing that they contradict is
+    /// served from then on; everything else stays where it is.
+    pub fn trust(&self, trusted: Trusted, overrides: Arc<Overrides>) {
+        if let Some(tiers) = self.tiers.get() {
+            tiers.trust(trusted, overrides);
+        }
+    }
+
+    /// The other half of [`Resolver::trust`]: the tiers' thread has the new ones, and has reported all that it found in the old ones.
+    fn trusted(&self, now: Instant, trusted: &Trusted, overrides: &Arc<Overrides>) {
+        // First this: whoever makes something hot looks here afterwards.
+        *self
+            .overrides
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(overrides);
+        self.step(now, |flights| flights.deny(now, overrides));
+        let contradicted = |key: &CapsKey, entry: &Entry| {
+            entry.is_trusted() || overrides.concerns(key) || trusted.contains(key)
+        };
+        let withdrawn = self.hot.withdraw(contradicted);
+        self.withdrawals.fetch_add(1, Ordering::Release);
+        // What was being asked for may be trusted, or pinned, by now.
+        self.step(now, |flights| flights.look_again());
+        tracing::info!(
+            contents = trusted.entries(),
+            denied = overrides.denials(),
+            pinned = overrides.pins(),
+            looked_up_again = withdrawn,
+            "trusted content and overrides are in force"
+        );
+    }
+
+    /// Takes keys out of the hot tier.
+    fn withdraw(&self, keys: &[CapsKey]) {
+        keys.iter().for_each(|key| self.hot.remove(key));
+        self.withdrawals.fetch_add(1, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -281,6 +339,7 @@ impl Resolver {
     /// Tries the answer against every key that it may prove; what is proven is made hot and stored before anybody is told, so that
     /// whoever comes later finds it.
     fn verdicts(&self, question: &Question, provable: &[CapsKey], answer: &Answer) -> Verdicts {
+        let overrides = self.overrides();
         let mut proven = Vec::new();
         let mut refused = Vec::new();
         let mut contents: Vec<(VerifiedInfo, Vec<CapsKey>)> = Vec::new();
@@ -307,12 +366,14 @@ impl Resolver {
         }
         for (info, mut keys) in contents {
             let entry = Arc::new(Entry::new(&info, false));
+            keys.retain(|key| !overrides.concerns(key));
             for key in &keys {
                 tracing::debug!(%key, "verified");
                 self.hot.insert(*key, Arc::clone(&entry));
             }
-            let more = standard_keys(&info, &self.policy);
-            keys.extend(more.into_iter().filter(|key| !provable.contains(key)));
+            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
+            let more = standard_keys(&info, &self.policy).into_iter();
+            keys.extend(more.filter(|key| !provable.contains(key) && !overrides.concerns(key)));
             proven.extend(keys.iter().map(|key| (*key, Arc::clone(&entry))));
             let node_url = &question.announcement.node_url;
             if let Some(tiers) = self.tiers.get() {
@@ -327,6 +388,15 @@ impl Resolver {
             }
         }
         Verdicts::Content { proven, refused }
+    }
+
+    /// The overrides may have changed since `before` was looked at; what was made hot after that has not been withdrawn by the change.
+    fn withdraw_what_was_overridden_meanwhile(&self, before: &Arc<Overrides>, keys: &[CapsKey]) {
+        let overrides = self.overrides();
+        if !Arc::ptr_eq(before, &overrides) {
+            let keys = keys.iter().filter(|key| overrides.concerns(key));
+            self.withdraw(&keys.copied().collect::<Vec<_>>());
+        }
     }
 
     fn count(&self, family: Family, result: VerificationResult) {
@@ -365,6 +435,32 @@ impl Resolver {
     pub async fn close(&self) {
         if let Some(tiers) = self.tiers.get() {
             tiers.close().await;
+        }
+    }
+}
+
+/// The resolver, as the tiers' thread sees it.
+struct Back<C> {
+    resolver: Weak<Resolver>,
+    clock: C,
+}
+
+impl<C: Fn() -> Instant + Send> Above for Back<C> {
+    fn found(&self, found: Vec<Found>) {
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.loaded((self.clock)(), found);
+        }
+    }
+
+    fn trust(&self, trusted: &Trusted, overrides: &Arc<Overrides>) {
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.trusted((self.clock)(), trusted, overrides);
+        }
+    }
+
+    fn outdone(&self, keys: &[CapsKey]) {
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.withdraw(keys);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::cache::Entry;
 use crate::caps::CapsKey;
 use crate::metrics::Metrics;
 use crate::store::{Learned, Store, StoreState};
-use crate::trusted::Trusted;
+use crate::trusted::{Overrides, Trusted};
 
 /// How many learned contents may wait to be written, in all; more are dropped and learned again later.
 pub const MAX_WAITING: usize = 16_384;
@@ -28,8 +28,17 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The result of one look-up: the flight that wanted it and what was found.
 pub type Found = (FlightId, Vec<(CapsKey, Arc<Entry>)>);
 
-/// How a batch of results is given back.
-pub type Report = Box<dyn Fn(Vec<Found>) + Send>;
+/// Who is told what the thread found. Called on the thread.
+pub trait Above: Send {
+    /// Look-ups ended.
+    fn found(&self, found: Vec<Found>);
+
+    /// Another trusted tier is in force: what it knows must no longer be served from elsewhere.
+    fn trust(&self, trusted: &Trusted, overrides: &Arc<Overrides>);
+
+    /// What was learned last for these keys does not count: the trusted tier has them.
+    fn outdone(&self, keys: &[CapsKey]);
+}
 
 /// Is told the state of the learned tier whenever it was looked at; cheap to call.
 pub type StateWatcher = Box<dyn Fn(&StoreState) + Send>;
@@ -37,6 +46,7 @@ pub type StateWatcher = Box<dyn Fn(&StoreState) + Send>;
 enum Job {
     Load(FlightId, Vec<CapsKey>),
     Learn(Learned),
+    Trust(Box<Trusted>, Arc<Overrides>),
     Close(tokio::sync::oneshot::Sender<()>),
 }
 
@@ -48,12 +58,15 @@ pub struct Tiers {
     metrics: Arc<Metrics>,
 }
 
-/// Both tiers, before their thread runs.
+/// What the thread begins with.
 pub struct Below {
     /// The learned tier.
     pub store: Store,
-    /// The trusted tier.
-    pub trusted: Trusted,
+    /// The trusted tier; `None` where it is still being read. Look-ups wait then until [`Tiers::trust`] brings it: before it is known
+    /// what the operator trusts, nothing can be said.
+    pub trusted: Option<Trusted>,
+    /// What the operator says about single keys.
+    pub overrides: Arc<Overrides>,
     /// Is told how the learned tier is.
     pub watcher: StateWatcher,
 }
@@ -65,7 +78,7 @@ impl std::fmt::Debug for Below {
 }
 
 impl Tiers {
-    /// Starts the thread; results go to `report`, which is called on it. `clock` gives the time to the store's own intervals.
+    /// Starts the thread; results go to `above`. `clock` gives the time to the store's own intervals.
     ///
     /// # Errors
     /// Where the operating system refuses a thread.
@@ -73,15 +86,15 @@ impl Tiers {
         below: Below,
         metrics: Arc<Metrics>,
         clock: impl Fn() -> Instant + Send + 'static,
-        report: Report,
+        above: Box<dyn Above>,
     ) -> std::io::Result<Tiers> {
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let worker = Worker {
             below,
             waiting: Arc::clone(&waiting),
-            report,
-            overridden: 0,
+            above,
+            parked: Vec::new(),
         };
         std::thread::Builder::new()
             .name("tiers".to_owned())
@@ -109,6 +122,11 @@ impl Tiers {
         let _ = self.jobs.send(Job::Learn(learned));
     }
 
+    /// Puts another trusted tier and other overrides in force, both at once.
+    pub fn trust(&self, trusted: Trusted, overrides: Arc<Overrides>) {
+        let _ = self.jobs.send(Job::Trust(Box::new(trusted), overrides));
+    }
+
     /// Flushes and closes the store; returns when that is done.
     pub async fn close(&self) {
         let (done, closed) = tokio::sync::oneshot::channel();
@@ -121,9 +139,9 @@ impl Tiers {
 struct Worker {
     below: Below,
     waiting: Arc<AtomicUsize>,
-    report: Report,
-    /// How many of the trusted keys were taken out of the learned tier so far.
-    overridden: usize,
+    above: Box<dyn Above>,
+    /// Look-ups that wait for the trusted tier. Their flights end by their own deadlines; what is beyond the bound is dropped.
+    parked: Vec<(FlightId, Vec<CapsKey>)>,
 }
 
 impl Worker {
@@ -140,10 +158,15 @@ impl Worker {
             let jobs = first.into_iter().chain(queue.try_iter()).take(BATCH);
             for job in jobs {
                 match job {
-                    Job::Load(flight, keys) => found.push((flight, self.load(keys))),
+                    Job::Load(flight, keys) => found.extend(self.load_or_park(flight, keys)),
                     Job::Learn(learned) => {
                         self.waiting.fetch_sub(1, Ordering::Relaxed);
-                        self.below.store.put(learned);
+                        self.learn(learned);
+                    }
+                    Job::Trust(trusted, overrides) => {
+                        // What was found before must arrive before it is withdrawn.
+                        self.report(std::mem::take(&mut found));
+                        found = self.trust(*trusted, overrides);
                     }
                     Job::Close(done) => {
                         self.below.store.close();
@@ -152,9 +175,7 @@ impl Worker {
                     }
                 }
             }
-            if !found.is_empty() {
-                (self.report)(found);
-            }
+            self.report(found);
             let now = clock();
             if now >= next {
                 self.override_learned();
@@ -165,30 +186,83 @@ impl Worker {
         self.below.store.close();
     }
 
+    fn report(&self, found: Vec<Found>) {
+        if !found.is_empty() {
+            self.above.found(found);
+        }
+    }
+
+    fn load_or_park(&mut self, flight: FlightId, keys: Vec<CapsKey>) -> Option<Found> {
+        if self.below.trusted.is_some() {
+            return Some((flight, self.load(keys)));
+        }
+        if self.parked.len() < MAX_WAITING {
+            self.parked.push((flight, keys));
+        }
+        None
+    }
+
     fn load(&mut self, keys: Vec<CapsKey>) -> Vec<(CapsKey, Arc<Entry>)> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            let entry = match self.below.trusted.get(&key) {
-                Some(trusted) => Some(Entry::new(&trusted.info, true)),
-                None => self
-                    .below
-                    .store
-                    .get(&key)
-                    .map(|stored| Entry::new(&stored.info, false)),
-            };
+            let entry = self.find(&key);
             found.extend(entry.map(|entry| (key, Arc::new(entry))));
         }
         found
     }
 
+    /// What is served under a key: what is pinned, else what is trusted, else what was learned; nothing where it is denied.
+    fn find(&mut self, key: &CapsKey) -> Option<Entry> {
+        if self.below.overrides.denial(key).is_some() {
+            return None;
+        }
+        if let Some(pinned) = self.below.overrides.pinned(key) {
+            return Some(Entry::new(pinned, true));
+        }
+        let trusted = self.below.trusted.as_mut();
+        match trusted.and_then(|trusted| trusted.get(key)) {
+            Some(trusted) => Some(Entry::new(&trusted.info, true)),
+            None => {
+                let stored = self.below.store.get(key)?;
+                Some(Entry::new(&stored.info, false))
+            }
+        }
+    }
+
+    /// Stores what was learned, but under no key that the operator speaks for.
+    fn learn(&mut self, mut learned: Learned) {
+        let below = &mut self.below;
+        let outdone = |key: &CapsKey| {
+            below.overrides.concerns(key) || below.trusted.as_ref().is_some_and(|t| t.contains(key))
+        };
+        let (outdone, keys): (Vec<_>, Vec<_>) = learned.keys.into_iter().partition(outdone);
+        if !outdone.is_empty() {
+            self.above.outdone(&outdone);
+        }
+        if !keys.is_empty() {
+            learned.keys = keys;
+            below.store.put(learned);
+        }
+    }
+
+    /// Puts another trusted tier in force; what the look-ups that waited for one found.
+    fn trust(&mut self, trusted: Trusted, overrides: Arc<Overrides>) -> Vec<Found> {
+        self.below.overrides = overrides;
+        let trusted = self.below.trusted.insert(trusted);
+        self.above.trust(trusted, &self.below.overrides);
+        let parked = std::mem::take(&mut self.parked).into_iter();
+        parked
+            .map(|(flight, keys)| (flight, self.load(keys)))
+            .collect()
+    }
+
     /// Takes some more of the trusted keys out of the learned tier: they are served from the trusted one.
     fn override_learned(&mut self) {
         const STEP: usize = 256;
-        let keys = self.below.trusted.keys().skip(self.overridden).take(STEP);
-        let keys: Vec<CapsKey> = keys.collect();
-        for key in &keys {
-            self.below.store.remove_key(key);
+        if let Some(trusted) = &mut self.below.trusted {
+            for key in trusted.next_keys(STEP) {
+                self.below.store.remove_key(&key);
+            }
         }
-        self.overridden += keys.len();
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`directory`] | the directory, its format file and lock, damaged stores that were set aside; [`StoreRefusal`] |
+//! | [`directory`] | the directory, its format file and lock, damaged stores that were set aside |
+//! | `refusal` | what only an operator can change: [`StoreRefusal`] |
 //! | `engine` | guarded calls to sled, faults, the flush thread |
-//! | `disk`, `counters`, `marks` | the trees, the order of writes, eviction |
+//! | `disk`, `uses`, `counters`, `marks` | the trees, the order of writes, the order of use, eviction |
 //! | `record`, `packing` | the bytes of one value |
 //! | `confirmed` | the note of how far the last flush reached |
 //! | `salvage` | taking over what is legible from a damaged store |
 //! | `backlog` | what is not confirmed on disk yet |
 //! | `upkeep` | writing, flushing, evicting |
+//! | `compaction` | giving disk space back |
+//! | `opening` | waiting with patience until the engine has opened its files |
 //! | `recovery` | opening, failing, coming back, checkpoints |
 //!
 //! # How it is used
@@ -26,6 +29,7 @@
 //! |---|---|
 //! | one value is damaged, or does not have its hash | it is removed, counted, and was never there |
 //! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (in tests nine entries of ten); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
+//! | the engine does not end opening its files | memory only; after five minutes, on a disk that answers, as below |
 //! | the engine gives up on its files | memory only; opened anew at once |
 //! | it cannot open them, gives up again, or has less than a flush confirmed | set aside and a fresh one begun; what is legible is taken over |
 //!
@@ -37,17 +41,21 @@
 //! No JID (a node URL that could be one is not kept), no time, nothing about who announced what.
 
 mod backlog;
+mod compaction;
 mod confirmed;
 mod counters;
 pub mod directory;
 mod disk;
 mod engine;
 mod marks;
+mod opening;
 mod packing;
 mod record;
 mod recovery;
+mod refusal;
 mod salvage;
 mod upkeep;
+mod uses;
 
 #[cfg(test)]
 mod tests;
@@ -57,19 +65,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use directory::StoreRefusal;
-pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES};
+pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES, may_be_kept};
+pub use recovery::CHECKPOINT_WRITES;
+pub use refusal::StoreRefusal;
 
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
 use crate::metrics::{Eviction, LoadResult, Metrics, StoreOperation};
 
 use backlog::Backlog;
-use directory::{Obstacle, StoreDirectory};
+use compaction::{Compaction, Measured};
+use directory::StoreDirectory;
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
+use opening::Opening;
 use record::Names;
-use recovery::{CHECKPOINT_WRITES, Trouble};
+use recovery::Trouble;
+use refusal::Obstacle;
 use salvage::Salvage;
 
 /// How long the last flush may take when the store is closed.
@@ -88,8 +100,29 @@ pub struct StoreSettings {
     pub max_bytes: u64,
     /// The engine's page cache, in bytes.
     pub cache_bytes: u64,
+    /// How many bytes of the engine's files may lie idle before what is stored is written anew.
+    pub max_waste: u64,
+    /// After how many written rows the database is closed and opened, as soon as there is nothing to write;
+    /// [`CHECKPOINT_WRITES`] unless a test wants it otherwise.
+    pub checkpoint_writes: u64,
     /// The rules that whatever is read must meet.
     pub policy: Policy,
+}
+
+impl StoreSettings {
+    /// A store in that directory, with the defaults of the configuration.
+    pub fn new(path: PathBuf) -> StoreSettings {
+        StoreSettings {
+            path,
+            flush_interval: Duration::from_secs(1),
+            max_entries: 1_000_000,
+            max_bytes: 2 << 30,
+            cache_bytes: 16 << 20,
+            max_waste: 256 << 20,
+            checkpoint_writes: CHECKPOINT_WRITES,
+            policy: Policy::default(),
+        }
+    }
 }
 
 /// What is put: a verified content, the keys that it is known by and node URLs that were announced with it.
@@ -154,6 +187,8 @@ pub struct Store {
     /// Whether the database may be written to.
     writable: bool,
     trouble: Option<Trouble>,
+    /// The files that are being opened, if that takes longer than it should.
+    opening: Option<Opening>,
     /// When the last trouble ended, and how long the pause between two attempts had become in it.
     recovered: Option<(Instant, Duration)>,
     /// How often the engine gave up on the present files while they were open.
@@ -165,8 +200,9 @@ pub struct Store {
     backlog: Backlog,
     /// Keys to be forgotten as soon as the disk may be written to.
     removals: VecDeque<(CapsKey, Eviction)>,
-    /// After how many written rows the database is closed and opened.
-    checkpoint_writes: u64,
+    /// The compaction that is under way.
+    compaction: Option<Compaction>,
+    measured: Measured,
     /// When the flush began that has not ended.
     flushing_since: Option<Instant>,
     dirty: bool,
@@ -199,13 +235,15 @@ impl Store {
             disk: None,
             writable: false,
             trouble: None,
+            opening: None,
             recovered: None,
             gave_up: 0,
             salvage: None,
             discarded: 0,
             backlog: Backlog::default(),
             removals: VecDeque::new(),
-            checkpoint_writes: CHECKPOINT_WRITES,
+            compaction: None,
+            measured: Measured::new(now),
             flushing_since: None,
             dirty: false,
             last_flush: now,
@@ -280,6 +318,7 @@ impl Store {
         self.make_room();
         self.backlog.push(names, content);
         self.dirty = true;
+        self.show_unconfirmed();
         self.write_some();
         if self.backlog.wants_flush() {
             self.start_flush(false);
@@ -302,6 +341,7 @@ impl Store {
 
     fn write_and_flush(&mut self, patience: Duration, last: bool) {
         self.end_flush(patience);
+        self.finish_held(patience);
         while self.is_usable() && self.flushing_since.is_none() && self.has_unwritten() {
             self.write_some();
         }
@@ -320,6 +360,7 @@ impl Store {
         self.evict_some();
         self.count_some();
         self.salvage_some();
+        self.compact_some();
         self.flush_if_due();
         self.show();
         self.next_tick()
@@ -351,6 +392,7 @@ impl Store {
 
     /// Flushes and closes the store; waits six seconds at most, for a disk that does not answer.
     pub fn close(mut self) {
+        self.drop_compaction();
         self.write_and_flush(CLOSE_PATIENCE, true);
         if self.backlog.len() > 0 {
             tracing::error!(
@@ -422,6 +464,9 @@ impl Drop for Store {
         }
         if let Some(salvage) = self.salvage.take() {
             salvage.close();
+        }
+        if let Some(compaction) = self.compaction.take() {
+            compaction.close();
         }
     }
 }

@@ -66,9 +66,15 @@ impl ContentId {
 
 /// The key under which the store knows a caps key: its family and algorithm, and the beginning of its digest.
 pub(super) fn key_row(key: &CapsKey) -> Vec<u8> {
-    let mut row = key.to_bytes();
-    row.truncate(2 + ID_LEN);
-    row
+    key.prefix().to_vec()
+}
+
+/// Whether a node URL may be written to disk: it is neither empty nor too long, and cannot be a JID.
+///
+/// A client may announce whatever it likes as its node; an `@` is what a user's JID cannot do without, and none of the
+/// nodes of known clients has one.
+pub fn may_be_kept(node: &str) -> bool {
+    (1..=MAX_NODE_LEN).contains(&node.len()) && !node.contains('@')
 }
 
 /// What is known of a content beside the content itself.
@@ -90,15 +96,11 @@ impl Names {
         fits
     }
 
-    /// Adds a node URL, unless it is there, there are too many, it is too long or empty, or it could be a JID; says
-    /// whether it was added.
-    ///
-    /// A client may announce whatever it likes as its node; an `@` is what a user's JID cannot do without, and none of
-    /// the nodes of known clients has one.
+    /// Adds a node URL, unless it is there, there are too many, or it [may not be kept](may_be_kept); says whether it was
+    /// added.
     pub(super) fn add_node(&mut self, node: &str) -> bool {
         let fits = self.nodes.len() < MAX_NODES
-            && (1..=MAX_NODE_LEN).contains(&node.len())
-            && !node.contains('@')
+            && may_be_kept(node)
             && !self.nodes.iter().any(|known| known == node);
         if fits {
             self.nodes.push(node.to_owned());

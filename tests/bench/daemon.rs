@@ -16,6 +16,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the daemon over a store, as a component of the server at that address.
     pub(crate) fn start(store: &Path, server: &str, cache: &str) -> Daemon {
+        Daemon::start_with(store, server, &format!("cache = '{cache}'"))
+    }
+
+    /// Starts the daemon over a store that has these further settings.
+    pub(crate) fn start_with(store: &Path, server: &str, settings: &str) -> Daemon {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("secret");
         std::fs::write(&secret, "secret").unwrap();
@@ -29,7 +34,7 @@ impl Daemon {
         let config = directory.path().join("capsd.toml");
         let text = format!(
             "[[component]]\njid = 'caps.example.org'\nserver = '{server}'\nsecret-file = '{}'\n\
-             [store]\npath = '{}'\ncache = '{cache}'\n[hot]\nmax-bytes = '32MiB'\n\
+             [store]\npath = '{}'\n{settings}\n[hot]\nmax-bytes = '32MiB'\n\
              [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n{}\
              [limits]\nqueries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'\n[log]\nlevel = 'warn'\n",
             secret.display(),

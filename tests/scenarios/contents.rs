@@ -1,6 +1,7 @@
 //! Contents and their keys.
 //!
-//! A content is named by a number, behind a letter for what is wrong with it: `1`, `a1` (ambiguous), `i1` (ill-formed), `t1` (too
+//! A content is named by a number, behind a letter for what is wrong with it: `1`, `a1` (ambiguous), `b1` (the other reading of `a1`),
+//! `i1` (ill-formed), `t1` (too
 //! large). A key is named by its content behind a letter: `K1` is the 0115 sha-1 key of `1`, `N1` its 0390 sha-256 key. What is
 //! hashed is written down here from the specifications, not computed by the code under test.
 
@@ -23,12 +24,17 @@ fn features(content: &str) -> Vec<String> {
         b't' => (0..300)
             .map(|n| format!("urn:x:{content}:{n:03}"))
             .collect(),
-        _ => vec![format!("urn:x:{content}")],
+        _ => vec![format!("urn:x:{}", name(content))],
     }
 }
 
 fn is_ambiguous(content: &str) -> bool {
-    content.starts_with('a')
+    content.starts_with(['a', 'b'])
+}
+
+/// The name in its identity: both readings of one string have the same.
+fn name(content: &str) -> String {
+    content.replace('b', "a")
 }
 
 /// What a client with that content answers: the `<query/>`.
@@ -37,15 +43,21 @@ pub(crate) fn query(content: &str) -> String {
         .iter()
         .map(|var| format!("<feature var='{var}'/>"))
         .collect();
-    let form = if is_ambiguous(content) {
-        "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>f</value></field>\
-         <field var='a'><value>b</value></field><field var='c'><value>d</value></field></x>"
-    } else {
-        ""
+    let fields = match content.as_bytes()[0] {
+        b'a' => "<field var='a'><value>b</value></field><field var='c'><value>d</value></field>",
+        b'b' => "<field var='a'><value>b</value><value>c</value><value>d</value></field>",
+        _ => "",
     };
+    let form = match fields {
+        "" => String::new(),
+        fields => format!(
+            "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>f</value></field>{fields}</x>"
+        ),
+    };
+    let name = name(content);
     format!(
         "<query xmlns='http://jabber.org/protocol/disco#info'>\
-         <identity category='client' type='pc' name='client {content}'/>{features}{form}</query>"
+         <identity category='client' type='pc' name='client {name}'/>{features}{form}</query>"
     )
 }
 
@@ -56,7 +68,10 @@ pub(crate) fn answer(content: &str) -> Answer {
 
 /// The mark by which a served content is recognised.
 pub(crate) fn mark(content: &str) -> String {
-    format!("'urn:x:{content}'")
+    match content.as_bytes()[0] {
+        b'b' => "<value>b</value><value>c</value><value>d</value>".to_owned(),
+        _ => format!("'urn:x:{content}'"),
+    }
 }
 
 /// XEP-0115 section 5.1.
@@ -67,7 +82,8 @@ fn input_0115(content: &str) -> String {
     } else {
         ""
     };
-    format!("client/pc//client {content}<{features}{form}")
+    let name = name(content);
+    format!("client/pc//client {name}<{features}{form}")
 }
 
 /// XEP-0390 section 4.1; there are no ambiguous contents here.

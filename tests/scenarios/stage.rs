@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +16,7 @@ use capsd::resolver::limits::Rate;
 use capsd::resolver::tiers::Below;
 use capsd::resolver::{Reply, Resolver, Upstream};
 use capsd::store::{Learned, Store, StoreSettings};
-use capsd::trusted::Trusted;
+use capsd::trusted::{Overrides, Sources, Trusted};
 
 use crate::contents::{self, announcement, key};
 
@@ -116,14 +116,7 @@ impl Stage {
         let directory = tempfile::tempdir().unwrap();
         let began = Instant::now();
         let metrics = Arc::new(Metrics::new().unwrap());
-        std::fs::create_dir(directory.path().join("trusted")).unwrap();
-        for content in trusted {
-            let node = key(&format!("K{content}")).to_node(contents::NODE_URL);
-            let name =
-                percent_encoding::utf8_percent_encode(&node, percent_encoding::NON_ALPHANUMERIC);
-            let path = directory.path().join(format!("trusted/sha-1_{name}.xml"));
-            std::fs::write(path, contents::query(content)).unwrap();
-        }
+        write_trusted(&directory.path().join("trusted"), trusted);
         if !stored.is_empty() {
             let mut store = open_store(directory.path().join("store"), &metrics, began);
             for content in stored {
@@ -182,6 +175,45 @@ impl Stage {
         let now = self.now();
         self.resolver
             .announce(now, link, address, &announcement, askable);
+        self.settle();
+    }
+
+    /// Puts other files of an operator in force: trusted contents, then `deny` and keys, then `pin` and pairs of key and content.
+    pub(crate) fn trust(&mut self, words: &[&str]) {
+        let directory = self.directory.path().join("trusted");
+        std::fs::remove_dir_all(&directory).unwrap();
+        let section = |begin: &'static str| {
+            let words = words.iter().skip_while(move |word| **word != begin);
+            words
+                .skip(1)
+                .take_while(|word| !["deny", "pin"].contains(word))
+        };
+        let trusted = words
+            .iter()
+            .take_while(|word| !["deny", "pin"].contains(word));
+        write_trusted(
+            &directory,
+            &trusted.map(|w| (*w).to_owned()).collect::<Vec<_>>(),
+        );
+        let mut rules = String::new();
+        for name in section("deny") {
+            rules += &format!("[[deny]]\nkey = '{}'\nreason = 'a test'\n", key(name));
+        }
+        for pair in section("pin").collect::<Vec<_>>().chunks(2) {
+            let (name, content) = (pair[0], pair[1]);
+            let file = self.directory.path().join(format!("pinned-{content}"));
+            std::fs::write(&file, contents::query(content)).unwrap();
+            rules += &format!(
+                "[[pin]]\nkey = '{}'\nfile = {file:?}\nreason = 'a test'\n",
+                key(name)
+            );
+        }
+        let file = self.directory.path().join("overrides.toml");
+        std::fs::write(&file, rules).unwrap();
+        let overrides = Arc::new(Overrides::load(&file).unwrap());
+        let trusted = Trusted::open(&sources(&self.directory), &self.metrics);
+        self.resolver.trust(trusted, overrides);
+        // What is being asked for is looked up again after that.
         self.settle();
     }
 
@@ -251,14 +283,30 @@ impl Stage {
     }
 }
 
+fn sources(directory: &tempfile::TempDir) -> Sources {
+    Sources {
+        directories: vec![directory.path().join("trusted")],
+        ..Sources::default()
+    }
+}
+
+/// A directory with those contents under their 0115 keys.
+fn write_trusted(directory: &Path, contents: &[String]) {
+    std::fs::create_dir(directory).unwrap();
+    for content in contents {
+        let node = key(&format!("K{content}")).to_node(contents::NODE_URL);
+        let name = percent_encoding::utf8_percent_encode(&node, percent_encoding::NON_ALPHANUMERIC);
+        let path = directory.join(format!("sha-1_{name}.xml"));
+        std::fs::write(path, contents::query(content)).unwrap();
+    }
+}
+
 fn open_store(path: PathBuf, metrics: &Arc<Metrics>, now: Instant) -> Store {
     let settings = StoreSettings {
-        path,
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path)
     };
     Store::open(settings, Arc::clone(metrics), now, SystemTime::now()).unwrap()
 }
@@ -271,10 +319,10 @@ fn start(
     metrics: &Arc<Metrics>,
     outgoing: &Arc<Outgoing>,
 ) -> Arc<Resolver> {
-    let trusted = directory.path().join("trusted");
     let below = Below {
         store: open_store(directory.path().join("store"), metrics, began),
-        trusted: Trusted::open(&[trusted], Arc::clone(metrics)),
+        trusted: Some(Trusted::open(&sources(directory), metrics)),
+        overrides: Arc::default(),
         watcher: Box::new(|_| {}),
     };
     let clock = Arc::clone(clock);

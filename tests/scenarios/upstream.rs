@@ -11,7 +11,7 @@ use capsd::resolver::flights::{QuestionId, Settings};
 use capsd::resolver::tiers::Below;
 use capsd::resolver::{Resolver, Upstream};
 use capsd::store::{Store, StoreSettings};
-use capsd::trusted::Trusted;
+use capsd::trusted::{Sources, Trusted};
 
 use crate::contents::{announcement, key};
 use crate::stage::{rate, settings};
@@ -49,16 +49,15 @@ fn questions_that_cannot_be_sent_go_to_the_next_holder() {
     let metrics = Arc::new(Metrics::new().unwrap());
     let now = Instant::now();
     let store = StoreSettings {
-        path: directory.path().join("store"),
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(directory.path().join("store"))
     };
     let below = Below {
         store: Store::open(store, Arc::clone(&metrics), now, SystemTime::now()).unwrap(),
-        trusted: Trusted::open(&[], Arc::clone(&metrics)),
+        trusted: Some(Trusted::open(&Sources::default(), &metrics)),
+        overrides: Arc::default(),
         watcher: Box::new(|_| {}),
     };
     let metrics = Arc::clone(&metrics);

@@ -3,16 +3,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use capsd::metrics::Metrics;
 use capsd::store::StoreRefusal;
 
+use crate::failing_disk::Means;
 use crate::fixture::{
-    Setup, has, learned, open, open_engine, report, reports_of, role, run_again, settings,
+    Setup, has, learned, open, open_engine, output, report, reports_of, role, run_again, settings,
 };
+use crate::log;
 
 /// Every file below a directory, with its length and content.
 fn snapshot(path: &Path) -> Vec<(String, Vec<u8>)> {
@@ -105,7 +107,13 @@ fn written_by_a_newer_version() {
 fn without_its_format_file_the_database_says_its_format_itself() {
     let setup = store_with_one_entry();
     fs::remove_file(setup.path().join("format")).unwrap();
-    assert!(has(&mut setup.open(), 1));
+    let (found, log) = log::of(|| has(&mut setup.open(), 1));
+    assert!(found);
+    assert!(
+        log.iter()
+            .any(|line| line.contains("the format file of the store is lost")),
+        "{log:?}"
+    );
     assert!(setup.path().join("format").exists());
 
     let db = open_engine(&setup);
@@ -153,11 +161,7 @@ fn a_file_is_in_the_way() {
 
 /// Root passes every check of permissions, unless it gives up the capabilities that let it.
 fn without_capabilities() -> &'static [&'static str] {
-    let id = Command::new("id")
-        .arg("-u")
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
+    let id = output(Command::new("id").arg("-u"));
     match id.stdout.as_slice() {
         b"0\n" => &["setpriv", "--inh-caps=-all", "--bounding-set=-all"],
         _ => &[],
@@ -208,20 +212,23 @@ fn a_read_only_file_system() {
     if let Some((_, path)) = role() {
         return open_and_report(&path);
     }
-    let setup = store_with_one_entry();
-    let root = setup.root().to_str().unwrap();
-    let remount =
-        format!("mount --bind {root} {root} && mount -o remount,ro,bind {root} && exec \"$@\"");
-    let wrapper = ["unshare", "-rm", "sh", "-c", &remount, "sh"];
-    for path in [setup.path().to_owned(), setup.root().join("new")] {
-        let reports = reports_of(&mut run_again(&wrapper, TEST, "open", &path));
-        let expected = format!(
-            "exit 2: the store {} is on a read-only file system",
-            path.display()
-        );
-        assert!(reports[0].starts_with(&expected), "{reports:?}");
+    for means in Means::all() {
+        let setup = store_with_one_entry();
+        let root = setup.root().display();
+        fs::write(setup.root().join("read-only"), "").unwrap();
+        let mount = format!("mount --bind {root} {root} && mount -o remount,ro,bind {root}");
+        let before = snapshot(setup.path());
+        for path in [setup.path().to_owned(), setup.root().join("new")] {
+            let reports = reports_of(&mut means.run_again(&mount, TEST, &path, &setup));
+            let expected = format!(
+                "exit 2: the store {} is on a read-only file system: mount it writable",
+                path.display()
+            );
+            assert!(reports[0].starts_with(&expected), "{means:?}: {reports:?}");
+        }
+        assert_eq!(snapshot(setup.path()), before);
+        assert!(has(&mut setup.open(), 1));
     }
-    assert!(has(&mut setup.open(), 1));
 }
 
 /// Only an engine that is used without capsd holds the engine's lock without that of the directory.

@@ -15,7 +15,7 @@ use capsd::resolver::tiers::Below;
 use capsd::resolver::{Resolver, Upstream};
 use capsd::service::{self, LinkWatcher, Links, Service, ServiceHandler};
 use capsd::store::{Store, StoreSettings};
-use capsd::trusted::Trusted;
+use capsd::trusted::{Sources, Trusted};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -208,17 +208,16 @@ fn start_resolver(
     metrics: &Arc<Metrics>,
 ) -> Arc<Resolver> {
     let store = StoreSettings {
-        path: directory.path().join("store"),
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(directory.path().join("store"))
     };
     let now = Instant::now();
     let below = Below {
         store: Store::open(store, Arc::clone(metrics), now, SystemTime::now()).unwrap(),
-        trusted: Trusted::open(&[], Arc::clone(metrics)),
+        trusted: Some(Trusted::open(&Sources::default(), metrics)),
+        overrides: Arc::default(),
         watcher: Box::new(|_| {}),
     };
     let metrics = Arc::clone(metrics);

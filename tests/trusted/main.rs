@@ -1,6 +1,10 @@
 //! The trusted tier: directories of files that an operator installed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../fixture/content.rs"]
+mod content;
 mod directories;
 mod fixture;
+#[path = "../fixture/log.rs"]
+mod log;
 mod whole_corpus;

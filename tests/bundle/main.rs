@@ -1,0 +1,7 @@
+//! Bundles: many contents in one signed file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod damage;
+mod fixture;
+mod keeping;
+mod signatures;
