@@ -6,6 +6,7 @@ only if `capsd verify` and hashlib agree.
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import datetime
 import logging
@@ -88,13 +89,15 @@ def why_not(key, own):
         return "unreachable", f"the client answers with {own.condition}"
     said = verify(key, ElementTree.tostring(own.child, encoding="unicode"))
     verdict, _, reason = said.partition(": ")
-    word, _, text = reason.partition(": ")
-    return word or verdict, text or said
+    return (reason.partition(": ")[0] or verdict), f"the client's answer: {said}"
 
 
 def file_of(key):
-    """Where the content of a key is kept, below config/trusted."""
-    return f"{key.algorithm}_{quote(key.node, safe='')}.xml"
+    """Where the content of a key is kept, below config/trusted: in the layout of aioxmpp's database."""
+    if key.family == "0115":
+        return f"hashes/{key.algorithm}_{quote(key.node, safe='')}.xml"
+    digest = base64.b32encode(base64.b64decode(key.hash)).decode().rstrip("=").lower()
+    return f"caps2/{key.algorithm}/{digest[:2]}/{digest[2:4]}/{digest[4:]}.xml"
 
 
 class Recording:
@@ -156,7 +159,9 @@ class Recording:
         if os.uname().release in query:
             return replace(row, verdict=VERIFIED, remark="not kept: it names the kernel, so it is known on this machine alone")
         name = file_of(key)
-        (TRUSTED / name).write_text(query + "\n", encoding="utf-8")
+        path = TRUSTED / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(query + "\n", encoding="utf-8")
         return replace(row, verdict=VERIFIED, file=name)
 
 
@@ -166,8 +171,8 @@ def keep(rows, new):
     rows = sorted([row for row in rows if row.client not in recorded] + new, key=lambda row: row.client)
     table.write(rows)
     named = {row.file for row in rows}
-    for path in TRUSTED.glob("*.xml"):
-        if path.name not in named:
+    for path in TRUSTED.rglob("*.xml"):
+        if str(path.relative_to(TRUSTED)) not in named:
             path.unlink()
     return rows
 

@@ -1,4 +1,10 @@
 // A client with Strophe.js and its plug-ins for disco and caps.
+const { JSDOM } = require("jsdom");
+const { window } = new JSDOM("", { url: "https://example.org/" });
+globalThis.window = globalThis;
+globalThis.document = window.document;
+globalThis.DOMParser = window.DOMParser;
+globalThis.XMLSerializer = window.XMLSerializer;
 globalThis.WebSocket = require("ws");
 const { Strophe, $pres } = require("strophe.js");
 globalThis.Strophe = Strophe;
