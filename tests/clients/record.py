@@ -73,10 +73,10 @@ def announced_in(presence):
 
 
 def verify(key, query):
-    """What `capsd verify` says of a `<query/>` for a key: `verified`, or a verdict with its reason."""
+    """What `capsd verify` says of a `<query/>` for a key: `verified`, or a verdict and its reason; and the explanation."""
     command = [binary(), "verify", "--family", key.family, "--hash", key.algorithm, "--ver", key.hash, "-"]
     done = subprocess.run(command, input=query, capture_output=True, text=True, timeout=30)
-    return (done.stdout or done.stderr).strip()
+    return done.stdout.strip(), done.stderr.strip().removeprefix("capsd: ")
 
 
 def why_not(key, own):
@@ -87,9 +87,8 @@ def why_not(key, own):
         return "timeout", f"the client did not answer within {PATIENCE} s"
     if own.kind == "error":
         return "unreachable", f"the client answers with {own.condition}"
-    said = verify(key, ElementTree.tostring(own.child, encoding="unicode"))
-    verdict, _, reason = said.partition(": ")
-    return (reason.partition(": ")[0] or verdict), f"the client's answer: {said}"
+    verdict, explanation = verify(key, ElementTree.tostring(own.child, encoding="unicode"))
+    return verdict.split(": ")[-1], f"the client answers, but {explanation}" if explanation else verdict
 
 
 def file_of(key):
@@ -154,8 +153,8 @@ class Recording:
             return replace(row, verdict=verdict, remark=remark)
         info = info_of(served.child)
         query = info.query()
-        said = verify(key, query)
-        assert said.startswith(VERIFIED) and key.has_content(info), f"capsd serves {query} for {key}, but: {said}"
+        said, _ = verify(key, query)
+        assert said == VERIFIED and key.has_content(info), f"capsd serves {query} for {key}, but: {said}"
         if os.uname().release in query:
             return replace(row, verdict=VERIFIED, remark="not kept: it names the kernel, so it is known on this machine alone")
         name = file_of(key)

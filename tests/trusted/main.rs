@@ -7,4 +7,5 @@ mod directories;
 mod fixture;
 #[path = "../fixture/log.rs"]
 mod log;
+mod todays_clients;
 mod whole_corpus;
