@@ -283,6 +283,9 @@ impl Disk {
             for node in &names.nodes {
                 changed |= merged.add_node(node);
             }
+            if names.seen.is_some() {
+                changed |= merged.mark_seen(names.seen_nodes());
+            }
             if merged.keys.is_empty() {
                 return Ok(());
             }

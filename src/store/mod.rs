@@ -79,7 +79,7 @@ use directory::StoreDirectory;
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
 use opening::Opening;
-use record::Names;
+use record::{ID_LEN, Names};
 use recovery::Trouble;
 use refusal::Obstacle;
 use salvage::Salvage;
@@ -145,6 +145,40 @@ pub struct Stored {
     pub keys: Vec<CapsKey>,
     /// Node URLs that were announced with it.
     pub nodes: Vec<String>,
+    /// As [`PagedEntry::seen_nodes`].
+    pub seen_nodes: Option<usize>,
+}
+
+/// One entry as [`Store::page`] gives it.
+#[derive(Clone, Debug)]
+pub struct PagedEntry {
+    /// The content, with those of its keys that it was found to have; at least one.
+    pub info: VerifiedInfo,
+    /// The keys, each verified.
+    pub keys: Vec<CapsKey>,
+    /// Node URLs that were announced with it; the first [`seen_nodes`](PagedEntry::seen_nodes) of them by several accounts.
+    pub nodes: Vec<String>,
+    /// `None` where no key is known to be announced by several accounts, or imported; else how many of the nodes are.
+    pub seen_nodes: Option<usize>,
+}
+
+/// Where [`Store::page`] goes on: opaque, valid as long as the store is, whatever is put or removed meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PagePlace([u8; ID_LEN]);
+
+impl std::fmt::Display for PagePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl std::str::FromStr for PagePlace {
+    type Err = std::num::ParseIntError;
+
+    /// The place that was written with `Display`.
+    fn from_str(text: &str) -> Result<PagePlace, std::num::ParseIntError> {
+        u128::from_str_radix(text, 16).map(|place| PagePlace(place.to_be_bytes()))
+    }
 }
 
 /// Where the learned tier is.
@@ -296,6 +330,16 @@ impl Store {
     /// Stores a content, or adds keys and nodes to it where it is stored already. A key that stands for another content
     /// is left to that one: the first that was verified wins.
     pub fn put(&mut self, learned: Learned) {
+        self.take_in(learned, false);
+    }
+
+    /// As [`Store::put`], and notes the fact that several accounts announced a key of it, with these nodes; what is
+    /// imported counts as that too. The fact stays with the content; what it rests on is not kept.
+    pub fn put_seen(&mut self, learned: Learned) {
+        self.take_in(learned, true);
+    }
+
+    fn take_in(&mut self, learned: Learned, seen: bool) {
         let Learned { info, keys, nodes } = learned;
         let policy = &self.settings.policy;
         let mut names = Names::default();
@@ -307,6 +351,9 @@ impl Store {
         }
         for node in &nodes {
             names.add_node(node);
+        }
+        if seen {
+            names.mark_seen(&nodes);
         }
         let content = info.info().encode();
         if names.keys.is_empty() || content.len() > MAX_CONTENT_LEN {
@@ -366,6 +413,38 @@ impl Store {
         self.next_tick()
     }
 
+    /// At most so many entries from that place on, and where to go on; the places begin with the default one.
+    ///
+    /// What is damaged, or does not meet the rules of today, is left out. What waits for the disk is not looked at:
+    /// [`Store::flush`] comes first where it matters.
+    ///
+    /// # Errors
+    /// Words for an operator where the store is in memory only, or cannot be read.
+    pub fn page(
+        &mut self,
+        from: PagePlace,
+        most: usize,
+    ) -> Result<(Vec<PagedEntry>, Option<PagePlace>), String> {
+        if let StoreState::MemoryOnly { cause, .. } = self.state() {
+            return Err(cause);
+        }
+        let Some(disk) = self.disk.as_mut() else {
+            return Err("the store is not open".to_owned());
+        };
+        let legible = match disk.entries_from(&from.0, most) {
+            Ok(legible) => legible,
+            Err(fault) => {
+                let text = fault.to_string();
+                self.fail(StoreOperation::Read, fault);
+                return Err(text);
+            }
+        };
+        let policy = &self.settings.policy;
+        let entries = legible.entries.into_iter();
+        let entries = entries.filter_map(|(names, info)| paged(names, &info, policy));
+        Ok((entries.collect(), legible.next.map(PagePlace)))
+    }
+
     /// Whether the store is on disk, and if not, why.
     pub fn state(&self) -> StoreState {
         match &self.trouble {
@@ -408,8 +487,13 @@ impl Store {
         match verify_canonical(key, info, &self.settings.policy) {
             Verdict::Verified(info) => {
                 loaded.get(LoadResult::Ok).inc();
-                let Names { keys, nodes } = names;
-                Some(Stored { info, keys, nodes })
+                let Names { keys, nodes, seen } = names;
+                Some(Stored {
+                    info,
+                    keys,
+                    nodes,
+                    seen_nodes: seen.map(usize::from),
+                })
             }
             Verdict::Rejected(Reason::Mismatch, _) => {
                 self.discard(key, LoadResult::Mismatch);
@@ -450,6 +534,24 @@ impl Store {
             self.metrics.cache_admission_rejected.inc();
         }
     }
+}
+
+/// An entry with those of its keys that it has.
+fn paged(names: Names, info: &DiscoInfo, policy: &Policy) -> Option<PagedEntry> {
+    let mut proven = None;
+    let mut keys = Vec::new();
+    for key in &names.keys {
+        if let Verdict::Verified(info) = verify_canonical(key, info.clone(), policy) {
+            keys.push(*key);
+            proven = Some(info);
+        }
+    }
+    Some(PagedEntry {
+        info: proven?,
+        keys,
+        seen_nodes: names.seen.map(usize::from),
+        nodes: names.nodes,
+    })
 }
 
 impl Drop for Store {
