@@ -12,6 +12,8 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
+use indicatif::ProgressBar;
+
 use super::interrupt::Interrupt;
 use super::tier::{Place, Tier};
 use super::{Exit, Failure, explain, print, progress};
@@ -55,6 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         tier: &mut tier,
         batch: Vec::new(),
         bytes: 0,
+        bar: progress::bar(files.paths.len() as u64, "importing"),
         report: Report::new(files.passed_over),
     };
     let done = import.all(&files.paths, &interrupt);
@@ -82,11 +85,11 @@ struct Import<'t> {
     batch: Vec<(Origin, Item)>,
     bytes: usize,
     report: Report,
+    bar: ProgressBar,
 }
 
 impl Import<'_> {
     fn all(&mut self, paths: &[PathBuf], interrupt: &Interrupt) -> Result<(), Failure> {
-        let bar = progress::bar(paths.len() as u64, "importing");
         for (place, path) in paths.iter().enumerate() {
             if interrupt.came() {
                 self.report.left = (paths.len() - place) as u64;
@@ -100,10 +103,10 @@ impl Import<'_> {
             } else {
                 self.file(path)?;
             }
-            bar.inc(1);
+            self.bar.inc(1);
         }
         let judged = self.judge();
-        bar.finish_and_clear();
+        self.bar.finish_and_clear();
         judged
     }
 
@@ -138,10 +141,13 @@ impl Import<'_> {
                 return Ok(true);
             }
         };
+        // Its head may say what it likes; this is only shown.
+        self.bar.inc_length(bundle.len());
         for entry in bundle.entries() {
             if interrupt.came() {
                 return Ok(false);
             }
+            self.bar.inc(1);
             match entry {
                 Ok(entry) => self.bundled(path, entry)?,
                 Err(fault) => self.refuse_bundle(path, &fault),

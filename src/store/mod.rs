@@ -12,6 +12,7 @@
 //! | `backlog` | what is not confirmed on disk yet |
 //! | `upkeep` | writing, flushing, evicting |
 //! | `compaction` | giving disk space back |
+//! | `migration` | values of older formats |
 //! | `opening` | waiting with patience until the engine has opened its files |
 //! | `recovery` | opening, failing, coming back, checkpoints |
 //!
@@ -48,12 +49,14 @@ pub mod directory;
 mod disk;
 mod engine;
 mod marks;
+mod migration;
 mod opening;
 mod packing;
 mod record;
 mod recovery;
 mod refusal;
 mod salvage;
+mod settings;
 mod upkeep;
 mod uses;
 
@@ -61,13 +64,13 @@ mod uses;
 mod tests;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES, may_be_kept};
 pub use recovery::CHECKPOINT_WRITES;
 pub use refusal::StoreRefusal;
+pub use settings::StoreSettings;
 
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
@@ -78,6 +81,7 @@ use compaction::{Compaction, Measured};
 use directory::StoreDirectory;
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
+use migration::Migration;
 use opening::Opening;
 use record::{ID_LEN, Names};
 use recovery::Trouble;
@@ -86,44 +90,6 @@ use salvage::Salvage;
 
 /// How long the last flush may take when the store is closed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How a store is opened. The ranges are those of the configuration.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// Its directory; the one above it must exist.
-    pub path: PathBuf,
-    /// How long what was learned may wait for the disk.
-    pub flush_interval: Duration,
-    /// How many contents are kept at most.
-    pub max_entries: u64,
-    /// How many bytes they may take: keys and values as given to the engine, whose files take up to about twice as much.
-    pub max_bytes: u64,
-    /// The engine's page cache, in bytes.
-    pub cache_bytes: u64,
-    /// How many bytes of the engine's files may lie idle before what is stored is written anew.
-    pub max_waste: u64,
-    /// After how many written rows the database is closed and opened, as soon as there is nothing to write;
-    /// [`CHECKPOINT_WRITES`] unless a test wants it otherwise.
-    pub checkpoint_writes: u64,
-    /// The rules that whatever is read must meet.
-    pub policy: Policy,
-}
-
-impl StoreSettings {
-    /// A store in that directory, with the defaults of the configuration.
-    pub fn new(path: PathBuf) -> StoreSettings {
-        StoreSettings {
-            path,
-            flush_interval: Duration::from_secs(1),
-            max_entries: 1_000_000,
-            max_bytes: 2 << 30,
-            cache_bytes: 16 << 20,
-            max_waste: 256 << 20,
-            checkpoint_writes: CHECKPOINT_WRITES,
-            policy: Policy::default(),
-        }
-    }
-}
 
 /// What is put: a verified content, the keys that it is known by and node URLs that were announced with it.
 #[derive(Clone, Debug)]
@@ -210,6 +176,13 @@ pub fn standard_keys(info: &VerifiedInfo, policy: &Policy) -> Vec<CapsKey> {
         .collect()
 }
 
+/// The content in one value of the store, as it lies on disk under that id; `None` for whatever the store did not write so. Of the
+/// content nothing is proven.
+pub fn content_of_value(id: &[u8], value: &[u8]) -> Option<DiscoInfo> {
+    let record = record::Record::decode(&record::ContentId::from_bytes(id)?, value)?;
+    DiscoInfo::decode(&record.content).ok()
+}
+
 /// The learned tier.
 pub struct Store {
     settings: StoreSettings,
@@ -234,6 +207,8 @@ pub struct Store {
     backlog: Backlog,
     /// Keys to be forgotten as soon as the disk may be written to.
     removals: VecDeque<(CapsKey, Eviction)>,
+    /// The rewriting of values of older formats that is under way.
+    migration: Option<Migration>,
     /// The compaction that is under way.
     compaction: Option<Compaction>,
     measured: Measured,
@@ -276,6 +251,7 @@ impl Store {
             discarded: 0,
             backlog: Backlog::default(),
             removals: VecDeque::new(),
+            migration: None,
             compaction: None,
             measured: Measured::new(now),
             flushing_since: None,
@@ -407,6 +383,7 @@ impl Store {
         self.evict_some();
         self.count_some();
         self.salvage_some();
+        self.migrate_some();
         self.compact_some();
         self.flush_if_due();
         self.show();

@@ -222,6 +222,11 @@ impl Record {
     }
 }
 
+/// Whether a value is written in the present version.
+pub(super) fn is_present(value: &[u8]) -> bool {
+    value.first() == Some(&VALUE_VERSION)
+}
+
 /// CRC-32 of the id and of a value without its checksum.
 fn checksum(id: &ContentId, value: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();

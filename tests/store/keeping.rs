@@ -2,9 +2,22 @@
 
 use capsd::caps::{Algorithm, Family, Policy};
 use capsd::metrics::{LoadResult, Tier};
-use capsd::store::{Learned, MAX_NODES, PagePlace, PagedEntry, Store, standard_keys};
+use capsd::store::{
+    Learned, MAX_NODES, PagePlace, PagedEntry, Store, StoreSettings, standard_keys,
+};
 
 use crate::fixture::{Setup, copy_directory, has, info, is_on_disk, key, learned, learned_fully};
+
+#[test]
+fn the_defaults_are_those_of_the_configuration() {
+    let configured = capsd::config::Store::default();
+    let settings = StoreSettings::new(configured.path.clone());
+    assert_eq!(settings.flush_interval, configured.flush_interval);
+    assert_eq!(settings.max_entries, configured.max_entries as u64);
+    assert_eq!(settings.max_bytes, configured.max_bytes);
+    assert_eq!(settings.cache_bytes, configured.cache);
+    assert_eq!(settings.max_waste, configured.max_waste);
+}
 
 #[test]
 fn what_was_put_is_there_at_once_and_after_a_restart() {
