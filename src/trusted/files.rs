@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{EXTENSION, MAX_FILE_LEN, MAX_FILES, TrustedEntry, verified};
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Answer, CapsKey, Policy, VerifiedInfo, verify};
-use crate::layout::key_of_name;
+use crate::layout::{CAPS2, HASHES, key_of_path};
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{MAX_NODES, standard_keys};
 
@@ -16,8 +16,8 @@ use crate::store::{MAX_NODES, standard_keys};
 #[derive(Debug)]
 struct TrustedFile {
     path: PathBuf,
-    /// The node URL in its name.
-    node: String,
+    /// The node URL in its name, where the layout has one.
+    node: Option<String>,
     /// The key in its name.
     key: CapsKey,
     /// Whether it was found not to be what its name says, and said so.
@@ -36,42 +36,44 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the names in a directory; the paths of the bundles in it.
+    /// Reads the names in a directory, and in the [database](crate::layout) that it may be; the paths of the bundles in it.
     pub(super) fn read_names(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            names.push(entry?.file_name());
-            if self.files.len() + names.len() >= MAX_FILES {
-                tracing::warn!(
-                    directory = %directory.display(),
-                    "there are more than {MAX_FILES} trusted files; the rest is left out. Put them into a bundle"
-                );
-                break;
+        let mut listing = Listing::new(MAX_FILES.saturating_sub(self.files.len()));
+        listing.read(directory, 0)?;
+        for (part, depth) in [(HASHES, 0), (CAPS2, 3)] {
+            let below = directory.join(part);
+            if below.is_dir() {
+                listing.read(&below, depth)?;
             }
         }
-        // Which of several files of one key counts must not depend on the file system.
-        names.sort();
+        if listing.room == 0 {
+            tracing::warn!(
+                directory = %directory.display(),
+                "there are more than {MAX_FILES} trusted files; the rest is left out. Put them into a bundle"
+            );
+        }
         let (mut others, mut bundles) = (0, Vec::new());
-        for name in names {
-            let path = directory.join(&name);
-            match name.to_str().and_then(key_of_name) {
-                Some((key, node)) => self.add(path, key, node),
-                None if path.extension().is_some_and(|e| e == EXTENSION) => bundles.push(path),
-                None => others += 1,
+        for path in listing.paths {
+            match (key_of_path(&path), path.extension()) {
+                (Some((key, node)), _) => self.add(path, key, node),
+                (None, Some(extension)) if extension == EXTENSION => bundles.push(path),
+                (None, Some(extension)) if extension == "xml" => others += 1,
+                // Whatever else lies there is no content: an explanation, a table.
+                (None, _) => {}
             }
         }
         if others > 0 {
             tracing::info!(
                 directory = %directory.display(),
                 files = others,
-                "files were left out that are neither bundles nor named ALGO_NODE.xml, with a hash function that capsd \
-                 knows and the node percent-encoded"
+                "files were left out that are not named ALGO_NODE.xml, with a hash function that capsd knows and the \
+                 node percent-encoded, nor as below caps2/"
             );
         }
         Ok(bundles)
     }
 
-    fn add(&mut self, path: PathBuf, key: CapsKey, node: String) {
+    fn add(&mut self, path: PathBuf, key: CapsKey, node: Option<String>) {
         self.files.push(TrustedFile {
             path,
             node,
@@ -137,7 +139,7 @@ impl Files {
     fn nodes_of(&self, key: &CapsKey) -> Vec<String> {
         let mut nodes: Vec<String> = Vec::new();
         let files = self.by_key.get(key).into_iter().flatten();
-        for node in files.map(|file| &self.files[*file].node) {
+        for node in files.filter_map(|file| self.files[*file].node.as_ref()) {
             if nodes.len() < MAX_NODES && !nodes.contains(node) {
                 nodes.push(node.clone());
             }
@@ -157,6 +159,44 @@ impl Files {
     /// How many files there are, those that turned out not to verify left out.
     pub(super) fn entries(&self) -> usize {
         self.files.iter().filter(|file| !file.refused).count()
+    }
+}
+
+/// What lies in directories.
+struct Listing {
+    paths: Vec<PathBuf>,
+    /// How many more names are looked at.
+    room: usize,
+}
+
+impl Listing {
+    fn new(room: usize) -> Listing {
+        Listing {
+            paths: Vec::new(),
+            room,
+        }
+    }
+
+    /// Adds what is in a directory, or so many levels below it, in an order that does not depend on the file system: which of several
+    /// files of one key counts must not.
+    fn read(&mut self, directory: &Path, depth: usize) -> io::Result<()> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            if self.room == 0 {
+                break;
+            }
+            self.room -= 1;
+            paths.push(entry?.path());
+        }
+        paths.sort();
+        for path in paths {
+            if depth > 0 && path.is_dir() {
+                self.read(&path, depth - 1)?;
+            } else {
+                self.paths.push(path);
+            }
+        }
+        Ok(())
     }
 }
 
