@@ -3,7 +3,7 @@
 #
 #     tests/install.sh [rust] [python] [PROGRAM…]
 #
-# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, g++. Debian packages are installed only where they are missing. Their
+# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign, g++. Debian packages are installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
 # back unchanged. Python packages go into a private environment below target/.
 set -euo pipefail
@@ -103,8 +103,8 @@ for part in "$@"; do
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
-        profanity | mcabber | poezio | tmux | g++) want "$part" "$part" ;;
-        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux g++" ;;
+        profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
+        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux minisign g++" ;;
     esac
 done
 

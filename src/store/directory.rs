@@ -20,7 +20,10 @@ use chrono::{DateTime, Utc};
 use super::refusal::{Obstacle, StoreRefusal};
 
 /// The format of stores that this version writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The oldest format of stores that this version reads and brings to its own.
+pub const OLDEST_FORMAT: u32 = 1;
 
 /// How many damaged stores are kept; the oldest are removed.
 pub const DAMAGED_KEPT: usize = 3;
@@ -45,8 +48,8 @@ const FORMAT_FILE_MAX: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct StoreDirectory {
     path: PathBuf,
-    /// Whether there was a readable format file.
-    has_format: bool,
+    /// What the format file says, if it is there and legible.
+    format: Option<u32>,
     _lock: File,
 }
 
@@ -64,7 +67,7 @@ impl StoreDirectory {
         }
         Ok(StoreDirectory {
             path: path.to_owned(),
-            has_format: found.is_some(),
+            format: found,
             _lock: take_lock(path)?,
         })
     }
@@ -137,12 +140,12 @@ impl StoreDirectory {
 
     /// Whether the engine's files are there but the format file is not: then only the store itself knows its format.
     pub(super) fn lost_its_format(&self) -> bool {
-        !self.has_format && self.engine().exists()
+        self.format.is_none() && self.engine().exists()
     }
 
     /// Whether the format file is there but the engine's files are not.
     pub(super) fn lost_its_engine(&self) -> bool {
-        self.has_format && !self.engine().exists()
+        self.format.is_some() && !self.engine().exists()
     }
 
     /// What lies among the store's files that is not the store's; a few at most.
@@ -164,9 +167,17 @@ impl StoreDirectory {
         foreign
     }
 
-    /// Writes the format file, unless there is one.
+    /// Writes the format file anew, where it names an older format.
+    pub(super) fn raise_format(&mut self) -> io::Result<()> {
+        match self.format {
+            Some(older) if older < FORMAT => self.write_format(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the format file, unless there is one of this format.
     pub(super) fn write_format(&mut self) -> io::Result<()> {
-        if self.has_format {
+        if self.format == Some(FORMAT) {
             return Ok(());
         }
         let text = format!(
@@ -179,7 +190,7 @@ impl StoreDirectory {
         file.sync_all()?;
         fs::rename(&unfinished, self.path.join(FORMAT_FILE))?;
         sync_directory(Some(&self.path))?;
-        self.has_format = true;
+        self.format = Some(FORMAT);
         Ok(())
     }
 
@@ -387,13 +398,13 @@ mod tests {
     fn a_newer_format_is_refused_before_anything_is_touched() {
         let (_root, path) = fresh();
         fs::create_dir(&path).unwrap();
-        fs::write(path.join("format"), "capsd learned store\nformat 2\n").unwrap();
+        fs::write(path.join("format"), "capsd learned store\nformat 3\n").unwrap();
         let refused = refusal(StoreDirectory::claim(&path));
         assert_eq!(
             refused,
             StoreRefusal::Newer {
                 path: path.clone(),
-                found: 2
+                found: 3
             }
         );
         assert_eq!(refused.exit_code(), 3);

@@ -5,7 +5,7 @@
 //! | `infos` | content id | a [`Record`]: keys, nodes, place in the order of use, content |
 //! | `keys` | the beginning of a caps key | the id of its content |
 //! | `uses` | a number, growing | content id and size of the entry that has this place in the order of use |
-//! | `meta` | a name | the format; the counters of entries and bytes |
+//! | `meta` | a name | the format; the oldest one of any value; the counters of entries and bytes |
 //!
 //! **Order instead of transactions.** One thread writes, and what a crash leaves of sled's log is a prefix of what was
 //! written. So the order of writes decides what can be found after a crash. An entry is begun with its row in `uses`,
@@ -31,10 +31,10 @@ use crate::caps::{CapsKey, DiscoInfo, Policy, Verdict, verify::verify_canonical}
 
 use super::confirmed::Confirmed;
 use super::counters::{Counters, Totals};
-use super::directory::FORMAT;
+use super::directory::{FORMAT, OLDEST_FORMAT};
 use super::engine::{Fault, Flusher, guarded};
 use super::marks::Marks;
-use super::record::{ContentId, ID_LEN, Names, Record, key_row};
+use super::record::{ContentId, ID_LEN, Names, Record, is_present, key_row};
 use super::uses::Recount;
 
 /// The length of a value in `uses`: a content id and the size of the entry in four bytes.
@@ -59,6 +59,18 @@ pub(super) struct Legible {
     /// The content id to go on with, if there is one.
     pub(super) next: Option<[u8; ID_LEN]>,
 }
+
+/// Values that were brought to the present format.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Migrated {
+    /// How many were.
+    pub(super) written: u64,
+    /// The content id to go on with, if there is one.
+    pub(super) next: Option<[u8; ID_LEN]>,
+}
+
+/// Where the database notes the oldest format that its values may have; nothing is noted in the first format.
+const VALUES_FORMAT: &str = "values";
 
 /// How the database is opened.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +107,8 @@ pub(super) struct Disk {
     pub(super) marks: Marks,
     /// Whether less was found than a flush had confirmed.
     shortened: bool,
+    /// The oldest format that values may have.
+    values_format: u32,
     /// How many rows were written or removed since it was opened.
     pub(super) writes: u64,
 }
@@ -142,10 +156,15 @@ impl Disk {
             let format = match meta.get("format")? {
                 Some(found) => number32(&found),
                 None => {
+                    meta.insert(VALUES_FORMAT, &FORMAT.to_be_bytes())?;
                     meta.insert("format", &FORMAT.to_be_bytes())?;
                     Some(FORMAT)
                 }
             };
+            if format.is_some_and(|format| (OLDEST_FORMAT..FORMAT).contains(&format)) {
+                meta.insert("format", &FORMAT.to_be_bytes())?;
+            }
+            let values = meta.get(VALUES_FORMAT)?.and_then(|found| number32(&found));
             let newest = uses.last()?.and_then(|(place, _)| number64(&place));
             let counters = meta.get("counters")?;
             let mut counters = counters
@@ -158,12 +177,12 @@ impl Disk {
                 meta.insert("counters", counters.to_bytes())?;
             }
             let counters = Counters { clean, ..counters };
-            Ok((infos, keys, uses, meta, format, newest, counters))
+            Ok((infos, keys, uses, meta, format, values, newest, counters))
         });
-        let (infos, keys, uses, meta, format, newest, counters) =
+        let (infos, keys, uses, meta, format, values, newest, counters) =
             opened.map_err(OpenFault::Fault)?;
         match format {
-            Some(FORMAT) => {}
+            Some(OLDEST_FORMAT..=FORMAT) => {}
             Some(newer) if newer > FORMAT => return Err(OpenFault::Newer(newer)),
             _ => {
                 let text = "its record of its format cannot be read".to_owned();
@@ -193,6 +212,7 @@ impl Disk {
             recount: (!counters.clean).then(Recount::default),
             marks: Marks::new(),
             shortened: counters.next_use < reached,
+            values_format: values.unwrap_or(OLDEST_FORMAT),
             writes: 0,
         })
     }
@@ -205,6 +225,43 @@ impl Disk {
     /// How many rows were written or removed since it was opened.
     pub(super) fn writes(&self) -> u64 {
         self.writes
+    }
+
+    /// The oldest format that values may have, if it is not the present one.
+    pub(super) fn older_format(&self) -> Option<u32> {
+        Some(self.values_format).filter(|format| *format < FORMAT)
+    }
+
+    /// Writes some values again that are of older formats, from that content id on, and leaves everything else as it is.
+    pub(super) fn migrate(&mut self, from: &[u8; ID_LEN], most: usize) -> Result<Migrated, Fault> {
+        guarded(|| {
+            let mut written = 0;
+            let mut rows = self.infos.range(from.as_slice()..);
+            let found: Vec<_> = rows.by_ref().take(most).collect::<Result<_, _>>()?;
+            let next = rows.next().transpose()?;
+            drop(rows);
+            for (id, value) in found {
+                let Some(id) = ContentId::from_bytes(&id) else {
+                    continue;
+                };
+                // What is damaged is found to be so by whoever reads it.
+                let older = Some(&value).filter(|value| !is_present(value));
+                if let Some(record) = older.and_then(|value| Record::decode(&id, value)) {
+                    self.replace(&id, &record)?;
+                    written += 1;
+                }
+            }
+            let next = next.and_then(|(id, _)| id.as_ref().try_into().ok());
+            Ok(Migrated { written, next })
+        })
+    }
+
+    /// Notes that every value has the present format.
+    pub(super) fn note_present_format(&self) -> Result<(), Fault> {
+        guarded(|| {
+            let noted = self.meta.insert(VALUES_FORMAT, &FORMAT.to_be_bytes());
+            noted.map(drop)
+        })
     }
 
     /// How many entries there are, and what they take; after a crash an estimate until they were counted again.
@@ -282,6 +339,9 @@ impl Disk {
             rows.retain(|key| merged.keys.contains(key));
             for node in &names.nodes {
                 changed |= merged.add_node(node);
+            }
+            if names.seen.is_some() {
+                changed |= merged.mark_seen(names.seen_nodes());
             }
             if merged.keys.is_empty() {
                 return Ok(());

@@ -12,6 +12,7 @@
 //! | `backlog` | what is not confirmed on disk yet |
 //! | `upkeep` | writing, flushing, evicting |
 //! | `compaction` | giving disk space back |
+//! | `migration` | values of older formats |
 //! | `opening` | waiting with patience until the engine has opened its files |
 //! | `recovery` | opening, failing, coming back, checkpoints |
 //!
@@ -48,12 +49,14 @@ pub mod directory;
 mod disk;
 mod engine;
 mod marks;
+mod migration;
 mod opening;
 mod packing;
 mod record;
 mod recovery;
 mod refusal;
 mod salvage;
+mod settings;
 mod upkeep;
 mod uses;
 
@@ -61,13 +64,13 @@ mod uses;
 mod tests;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES, may_be_kept};
 pub use recovery::CHECKPOINT_WRITES;
 pub use refusal::StoreRefusal;
+pub use settings::StoreSettings;
 
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
@@ -78,52 +81,15 @@ use compaction::{Compaction, Measured};
 use directory::StoreDirectory;
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
+use migration::Migration;
 use opening::Opening;
-use record::Names;
+use record::{ID_LEN, Names};
 use recovery::Trouble;
 use refusal::Obstacle;
 use salvage::Salvage;
 
 /// How long the last flush may take when the store is closed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How a store is opened. The ranges are those of the configuration.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// Its directory; the one above it must exist.
-    pub path: PathBuf,
-    /// How long what was learned may wait for the disk.
-    pub flush_interval: Duration,
-    /// How many contents are kept at most.
-    pub max_entries: u64,
-    /// How many bytes they may take: keys and values as given to the engine, whose files take up to about twice as much.
-    pub max_bytes: u64,
-    /// The engine's page cache, in bytes.
-    pub cache_bytes: u64,
-    /// How many bytes of the engine's files may lie idle before what is stored is written anew.
-    pub max_waste: u64,
-    /// After how many written rows the database is closed and opened, as soon as there is nothing to write;
-    /// [`CHECKPOINT_WRITES`] unless a test wants it otherwise.
-    pub checkpoint_writes: u64,
-    /// The rules that whatever is read must meet.
-    pub policy: Policy,
-}
-
-impl StoreSettings {
-    /// A store in that directory, with the defaults of the configuration.
-    pub fn new(path: PathBuf) -> StoreSettings {
-        StoreSettings {
-            path,
-            flush_interval: Duration::from_secs(1),
-            max_entries: 1_000_000,
-            max_bytes: 2 << 30,
-            cache_bytes: 16 << 20,
-            max_waste: 256 << 20,
-            checkpoint_writes: CHECKPOINT_WRITES,
-            policy: Policy::default(),
-        }
-    }
-}
 
 /// What is put: a verified content, the keys that it is known by and node URLs that were announced with it.
 #[derive(Clone, Debug)]
@@ -145,6 +111,40 @@ pub struct Stored {
     pub keys: Vec<CapsKey>,
     /// Node URLs that were announced with it.
     pub nodes: Vec<String>,
+    /// As [`PagedEntry::seen_nodes`].
+    pub seen_nodes: Option<usize>,
+}
+
+/// One entry as [`Store::page`] gives it.
+#[derive(Clone, Debug)]
+pub struct PagedEntry {
+    /// The content, with those of its keys that it was found to have; at least one.
+    pub info: VerifiedInfo,
+    /// The keys, each verified.
+    pub keys: Vec<CapsKey>,
+    /// Node URLs that were announced with it; the first [`seen_nodes`](PagedEntry::seen_nodes) of them by several accounts.
+    pub nodes: Vec<String>,
+    /// `None` where no key is known to be announced by several accounts, or imported; else how many of the nodes are.
+    pub seen_nodes: Option<usize>,
+}
+
+/// Where [`Store::page`] goes on: opaque, valid as long as the store is, whatever is put or removed meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PagePlace([u8; ID_LEN]);
+
+impl std::fmt::Display for PagePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl std::str::FromStr for PagePlace {
+    type Err = std::num::ParseIntError;
+
+    /// The place that was written with `Display`.
+    fn from_str(text: &str) -> Result<PagePlace, std::num::ParseIntError> {
+        u128::from_str_radix(text, 16).map(|place| PagePlace(place.to_be_bytes()))
+    }
 }
 
 /// Where the learned tier is.
@@ -207,6 +207,8 @@ pub struct Store {
     backlog: Backlog,
     /// Keys to be forgotten as soon as the disk may be written to.
     removals: VecDeque<(CapsKey, Eviction)>,
+    /// The rewriting of values of older formats that is under way.
+    migration: Option<Migration>,
     /// The compaction that is under way.
     compaction: Option<Compaction>,
     measured: Measured,
@@ -249,6 +251,7 @@ impl Store {
             discarded: 0,
             backlog: Backlog::default(),
             removals: VecDeque::new(),
+            migration: None,
             compaction: None,
             measured: Measured::new(now),
             flushing_since: None,
@@ -303,6 +306,16 @@ impl Store {
     /// Stores a content, or adds keys and nodes to it where it is stored already. A key that stands for another content
     /// is left to that one: the first that was verified wins.
     pub fn put(&mut self, learned: Learned) {
+        self.take_in(learned, false);
+    }
+
+    /// As [`Store::put`], and notes the fact that several accounts announced a key of it, with these nodes; what is
+    /// imported counts as that too. The fact stays with the content; what it rests on is not kept.
+    pub fn put_seen(&mut self, learned: Learned) {
+        self.take_in(learned, true);
+    }
+
+    fn take_in(&mut self, learned: Learned, seen: bool) {
         let Learned { info, keys, nodes } = learned;
         let policy = &self.settings.policy;
         let mut names = Names::default();
@@ -314,6 +327,9 @@ impl Store {
         }
         for node in &nodes {
             names.add_node(node);
+        }
+        if seen {
+            names.mark_seen(&nodes);
         }
         let content = info.info().encode();
         if names.keys.is_empty() || content.len() > MAX_CONTENT_LEN {
@@ -367,10 +383,43 @@ impl Store {
         self.evict_some();
         self.count_some();
         self.salvage_some();
+        self.migrate_some();
         self.compact_some();
         self.flush_if_due();
         self.show();
         self.next_tick()
+    }
+
+    /// At most so many entries from that place on, and where to go on; the places begin with the default one.
+    ///
+    /// What is damaged, or does not meet the rules of today, is left out. What waits for the disk is not looked at:
+    /// [`Store::flush`] comes first where it matters.
+    ///
+    /// # Errors
+    /// Words for an operator where the store is in memory only, or cannot be read.
+    pub fn page(
+        &mut self,
+        from: PagePlace,
+        most: usize,
+    ) -> Result<(Vec<PagedEntry>, Option<PagePlace>), String> {
+        if let StoreState::MemoryOnly { cause, .. } = self.state() {
+            return Err(cause);
+        }
+        let Some(disk) = self.disk.as_mut() else {
+            return Err("the store is not open".to_owned());
+        };
+        let legible = match disk.entries_from(&from.0, most) {
+            Ok(legible) => legible,
+            Err(fault) => {
+                let text = fault.to_string();
+                self.fail(StoreOperation::Read, fault);
+                return Err(text);
+            }
+        };
+        let policy = &self.settings.policy;
+        let entries = legible.entries.into_iter();
+        let entries = entries.filter_map(|(names, info)| paged(names, &info, policy));
+        Ok((entries.collect(), legible.next.map(PagePlace)))
     }
 
     /// Whether the store is on disk, and if not, why.
@@ -415,8 +464,13 @@ impl Store {
         match verify_canonical(key, info, &self.settings.policy) {
             Verdict::Verified(info) => {
                 loaded.get(LoadResult::Ok).inc();
-                let Names { keys, nodes } = names;
-                Some(Stored { info, keys, nodes })
+                let Names { keys, nodes, seen } = names;
+                Some(Stored {
+                    info,
+                    keys,
+                    nodes,
+                    seen_nodes: seen.map(usize::from),
+                })
             }
             Verdict::Rejected(Reason::Mismatch, _) => {
                 self.discard(key, LoadResult::Mismatch);
@@ -457,6 +511,24 @@ impl Store {
             self.metrics.cache_admission_rejected.inc();
         }
     }
+}
+
+/// An entry with those of its keys that it has.
+fn paged(names: Names, info: &DiscoInfo, policy: &Policy) -> Option<PagedEntry> {
+    let mut proven = None;
+    let mut keys = Vec::new();
+    for key in &names.keys {
+        if let Verdict::Verified(info) = verify_canonical(key, info.clone(), policy) {
+            keys.push(*key);
+            proven = Some(info);
+        }
+    }
+    Some(PagedEntry {
+        info: proven?,
+        keys,
+        seen_nodes: names.seen.map(usize::from),
+        nodes: names.nodes,
+    })
 }
 
 impl Drop for Store {

@@ -96,14 +96,14 @@ impl Store {
             OpenFault::Newer(found) => Obstacle::newer(&path, found),
             OpenFault::Fault(fault) => Obstacle::of_engine(&path, fault),
         })?;
-        directory
-            .write_format()
-            .map_err(|error| Obstacle::at(&path, &error))?;
+        let written = directory.write_format();
+        written.map_err(|error| Obstacle::at(&path, &error))?;
+        self.look_for_older_values(&disk);
         Ok(disk)
     }
 
     /// Does what must be done before the engine's files are opened, and not while they are.
-    fn prepare_to_open(&self, directory: &StoreDirectory) -> Result<(), Obstacle> {
+    fn prepare_to_open(&self, directory: &mut StoreDirectory) -> Result<(), Obstacle> {
         let path = &self.settings.path;
         if directory.lost_its_format() {
             tracing::warn!(
@@ -126,7 +126,9 @@ impl Store {
             );
         }
         let removed = directory.remove_unfinished();
-        removed.map_err(|error| Obstacle::at(path, &error))
+        // Before anything is written by which an older version could be misled.
+        let raised = removed.and_then(|()| directory.raise_format());
+        raised.map_err(|error| Obstacle::at(path, &error))
     }
 
     fn open_files(&mut self, directory: &StoreDirectory) -> Result<Disk, OpenFault> {

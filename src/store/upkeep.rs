@@ -201,7 +201,7 @@ impl Store {
     pub(super) fn next_tick(&self) -> std::time::Instant {
         let counting = self.disk.as_ref().is_some_and(Disk::is_counting);
         let busy = counting || self.salvage.is_some() || self.has_unwritten() || self.is_over();
-        let busy = busy || self.compaction.is_some();
+        let busy = busy || self.compaction.is_some() || self.migration.is_some();
         let flush_due = self.last_flush + self.settings.flush_interval;
         match &self.trouble {
             Some(trouble) if !self.writable => trouble.retry_at.max(self.now + STEP_PAUSE),

@@ -103,21 +103,18 @@ impl Disk {
         content: Vec<u8>,
     ) -> sled::Result<()> {
         let used = self.next_use;
-        let indexed = names.keys.len() * (2 + ID_LEN + ID_LEN);
+        let keys = names.keys.len();
         let value = Record {
             used,
             names,
             content,
         }
         .encode(id);
-        let size = 8 + USE_LEN + ID_LEN + value.len() + indexed;
-        let mut row = [0; USE_LEN];
-        row[..ID_LEN].copy_from_slice(&id.0);
-        row[ID_LEN..].copy_from_slice(&(size as u32).to_be_bytes());
-
+        let size = size_of_entry(keys, value.len());
+        let row = use_row(id, size);
         self.uses.insert(used.to_be_bytes(), row.as_slice())?;
         self.next_use += 1;
-        self.totals.add(size as u64);
+        self.totals.add(size);
         self.infos.insert(id.0, value)?;
         self.writes += 2;
         Ok(())
@@ -127,6 +124,30 @@ impl Disk {
     pub(super) fn mark(&mut self, id: &ContentId) {
         self.marks.fit(self.totals.entries);
         self.marks.set(id);
+    }
+
+    /// Writes a value again, in the place that it has in the order of use.
+    pub(super) fn replace(&mut self, id: &ContentId, record: &Record) -> sled::Result<()> {
+        let value = record.encode(id);
+        let size = size_of_entry(record.names.keys.len(), value.len());
+        let row = use_row(id, size);
+        self.infos.insert(id.0, value)?;
+        self.writes += 1;
+        let place = record.used.to_be_bytes();
+        // A value without its row is one that a crash left; its row is not made up.
+        let Some(old) = self.uses.get(place)? else {
+            return Ok(());
+        };
+        self.uses.insert(place, row.as_slice())?;
+        self.writes += 1;
+        let before = read_use(&old).map_or(0, |(_, size)| size);
+        self.totals.take(before);
+        self.totals.add(size);
+        if let Some(recount) = self.recount.as_mut().filter(|r| record.used < r.reached) {
+            recount.totals.take(before);
+            recount.totals.add(size);
+        }
+        Ok(())
     }
 
     /// Removes a row of the order of use.
@@ -225,6 +246,19 @@ impl Disk {
             self.unplace(old.map(|old| old.used))
         })
     }
+}
+
+/// What an entry takes in all trees.
+fn size_of_entry(keys: usize, value_len: usize) -> u64 {
+    let indexed = keys * (2 + ID_LEN + ID_LEN);
+    (8 + USE_LEN + ID_LEN + value_len + indexed) as u64
+}
+
+fn use_row(id: &ContentId, size: u64) -> [u8; USE_LEN] {
+    let mut row = [0; USE_LEN];
+    row[..ID_LEN].copy_from_slice(&id.0);
+    row[ID_LEN..].copy_from_slice(&(size as u32).to_be_bytes());
+    row
 }
 
 fn read_use(row: &[u8]) -> Option<(ContentId, u64)> {

@@ -53,7 +53,7 @@ impl Means {
 }
 
 /// The library, compiled by what links Rust programs as well.
-fn library(directory: &Path) -> PathBuf {
+pub(crate) fn library(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store/failing_disk.c");
     let library = directory.join("failing_disk.so");
     let mut compile = Command::new("cc");

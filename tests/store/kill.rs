@@ -17,6 +17,7 @@ use crate::fixture::{
     Killed, Setup, has, is_on_disk, learned_fully, open, report, reported, role, rounds, run_again,
     settings, spawn,
 };
+use crate::format::{downgrade, versions};
 
 /// How many entries are put between two flushes, and then without one.
 const BETWEEN_FLUSHES: u32 = 20;
@@ -33,6 +34,8 @@ enum Beside {
     Checkpoints,
     /// What is stored is written anew.
     Compaction,
+    /// Values of an older format are brought to the present one.
+    Migration,
 }
 
 /// What the process said.
@@ -75,7 +78,7 @@ fn write_for_ever(path: &Path, first: u32, beside: Beside) {
     let mut settings = settings(path);
     settings.max_entries = MAX_ENTRIES.into();
     match beside {
-        Beside::Nothing => {}
+        Beside::Nothing | Beside::Migration => {}
         Beside::Checkpoints => settings.checkpoint_writes = 1,
         Beside::Compaction => settings.max_waste = 0,
     }
@@ -165,6 +168,7 @@ fn one_round(test: &str, setup: &Setup, beside: Beside, round: u32, ledger: &mut
         Beside::Nothing => false,
         Beside::Checkpoints => last == Said::Tick,
         Beside::Compaction => setup.names("db").len() > 1,
+        Beside::Migration => versions(setup).len() > 1,
     });
     assert!(ledger.confirmed > first);
     ledger.seen.insert(ledger.confirmed);
@@ -200,6 +204,16 @@ fn check(setup: &Setup, round: u32, from: u32, ledger: &mut Ledger) {
         .count();
 }
 
+/// Fills a store, so that there is something to do.
+fn fill(setup: &Setup) -> u32 {
+    let mut store = setup.open();
+    for number in 0..MAX_ENTRIES / 2 {
+        store.put(learned_fully(number));
+    }
+    store.close();
+    MAX_ENTRIES / 2
+}
+
 fn kill_again_and_again(test: &str, beside: Beside, few: u32, many: u32) {
     if let Some((first, path)) = role() {
         return write_for_ever(&path, first.parse().unwrap(), beside);
@@ -208,7 +222,13 @@ fn kill_again_and_again(test: &str, beside: Beside, few: u32, many: u32) {
     let mut ledger = Ledger::default();
     let rounds = rounds(few, many);
     let mut before = 0;
+    if beside == Beside::Migration {
+        ledger.confirmed = fill(&setup);
+    }
     for round in 0..rounds {
+        if beside == Beside::Migration {
+            downgrade(&setup);
+        }
         one_round(test, &setup, beside, round, &mut ledger);
         check(&setup, round, before, &mut ledger);
         before = ledger.confirmed;
@@ -256,4 +276,10 @@ fn nothing_confirmed_is_lost_by_a_kill_while_it_is_closed_and_opened() {
 fn nothing_confirmed_is_lost_by_a_kill_while_it_is_written_anew() {
     const TEST: &str = "kill::nothing_confirmed_is_lost_by_a_kill_while_it_is_written_anew";
     kill_again_and_again(TEST, Beside::Compaction, 6, 100);
+}
+
+#[test]
+fn nothing_confirmed_is_lost_by_a_kill_while_it_is_migrated() {
+    const TEST: &str = "kill::nothing_confirmed_is_lost_by_a_kill_while_it_is_migrated";
+    kill_again_and_again(TEST, Beside::Migration, 4, 100);
 }

@@ -15,6 +15,7 @@ mod damage;
 mod eviction;
 mod failing_disk;
 mod fixture;
+mod format;
 mod full_disk;
 mod keeping;
 mod kill;

@@ -1,11 +1,15 @@
 //! The real daemon beside a scripted server: killed, and started where it may not.
 
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::contents;
-use crate::daemon::Daemon;
-use crate::fixture::{Setup, rounds, spawning};
+use crate::daemon::{Daemon, Prepared};
+use crate::failing_disk::library;
+use crate::fixture::{Setup, rounds, spawn, spawning};
 use crate::server::{Link, Server};
 
 /// How many contents are learned and confirmed in each round, at least.
@@ -13,13 +17,31 @@ const CONFIRMED_PER_ROUND: usize = 8;
 
 /// A daemon over that store, with its link up.
 fn start(store: &Path, server: &Server) -> (Daemon, Link) {
+    begin(prepare(store, server), server)
+}
+
+fn prepare(store: &Path, server: &Server) -> Prepared {
+    Daemon::prepare(store, &server.address(), "flush-interval = '100ms'")
+}
+
+fn begin(prepared: Prepared, server: &Server) -> (Daemon, Link) {
     let daemon = {
         let _spawning = spawning();
-        Daemon::start_with(store, &server.address(), "flush-interval = '100ms'")
+        prepared.start()
     };
     let link = server.accept();
     daemon.wait_until_ready();
     (daemon, link)
+}
+
+/// Runs a daemon that does not start: its exit code and what it says.
+fn refused(mut prepared: Prepared) -> (Option<i32>, String) {
+    let child = spawn(prepared.command.stderr(Stdio::piped()));
+    let output = child.wait_with_output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 /// Whether the daemon knows content `number`; what it says must be it, all of it and nothing else.
@@ -145,4 +167,111 @@ fn a_killed_daemon_has_all_that_was_confirmed() {
         "only {unflushed} of {rounds} kills met unflushed writes"
     );
     assert!(setup.names("damaged").is_empty());
+}
+
+#[test]
+fn a_second_daemon_on_one_store_is_refused_and_the_first_goes_on() {
+    let setup = Setup::new();
+    let server = Server::listen();
+    let (daemon, mut link) = start(setup.path(), &server);
+    let mut ledger = Ledger::default();
+    ledger.learn_and_confirm(&daemon, &mut link, 3);
+    let (code, said) = refused(prepare(setup.path(), &server));
+    assert_eq!(code, Some(3), "{said}");
+    let holder = format!("is in use by process {}", daemon.id());
+    assert!(
+        said.contains(&holder) && said.contains("stop that one first"),
+        "{said}"
+    );
+    ledger.learn_and_confirm(&daemon, &mut link, 3);
+    for number in 0..6 {
+        assert!(knows(&mut link, number));
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_not_touched() {
+    let setup = Setup::new();
+    let server = Server::listen();
+    fs::create_dir(setup.path()).unwrap();
+    let format = "capsd learned store\nformat 4000000000\n";
+    fs::write(setup.path().join("format"), format).unwrap();
+    let (code, said) = refused(prepare(setup.path(), &server));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("has format 4000000000"), "{said}");
+    assert!(said.contains("run the newer version again"), "{said}");
+    assert_eq!(fs::read_dir(setup.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_daemon_over_a_damaged_store_starts_and_learns_again() {
+    let setup = Setup::new();
+    let server = Server::listen();
+    let (daemon, mut link) = start(setup.path(), &server);
+    let mut ledger = Ledger::default();
+    ledger.learn_and_confirm(&daemon, &mut link, 20);
+    daemon.kill();
+    let data = OpenOptions::new()
+        .write(true)
+        .open(setup.path().join("db/db"));
+    data.unwrap().write_all_at(&[0xa5; 4096], 0).unwrap();
+
+    let log = setup.root().join("log");
+    let mut prepared = prepare(setup.path(), &server);
+    prepared.command.stderr(File::create(&log).unwrap());
+    let (daemon, mut link) = begin(prepared, &server);
+    assert_eq!(daemon.metric("capsd_store_set_aside_total"), 1);
+    let lost: Vec<_> = (0..20)
+        .filter(|number| !knows(&mut link, *number))
+        .collect();
+    for number in lost {
+        link.teach(1, number);
+        assert!(knows(&mut link, number));
+    }
+    drop(daemon);
+    let said = fs::read_to_string(log).unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.contains("the store was damaged"))
+        .unwrap();
+    assert!(
+        line.contains("Check the disk") && line.contains("damaged-"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_daemon_whose_disk_is_full_goes_on_and_comes_back() {
+    let setup = Setup::new();
+    let server = Server::listen();
+    let full = setup.root().join("full");
+    let mut prepared = prepare(setup.path(), &server);
+    let library = library(setup.root());
+    prepared
+        .command
+        .env("LD_PRELOAD", library)
+        .env("CAPSD_TEST_DISK", setup.root());
+    let (daemon, mut link) = begin(prepared, &server);
+    let mut ledger = Ledger::default();
+    ledger.learn_and_confirm(&daemon, &mut link, 5);
+    fs::write(&full, "").unwrap();
+    link.teach(1500, 5);
+    daemon.wait_for("capsd_store_state", 0);
+    let ready = daemon.get("/readyz").unwrap();
+    assert!(ready.contains("ready, degraded"), "{ready}");
+    assert!(
+        ready.contains("in memory only") && ready.contains("No space left"),
+        "{ready}"
+    );
+    for number in [0, 4, 5, 700, 1504] {
+        assert!(knows(&mut link, number), "{number}");
+    }
+    fs::remove_file(&full).unwrap();
+    daemon.wait_for("capsd_store_state", 1);
+    daemon.wait_for("capsd_store_unconfirmed", 0);
+    daemon.kill();
+    let (_daemon, mut link) = start(setup.path(), &server);
+    for number in (0..1505).step_by(50).chain([1504]) {
+        assert!(knows(&mut link, number), "{number}");
+    }
 }

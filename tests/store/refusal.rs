@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use capsd::metrics::Metrics;
 use capsd::store::StoreRefusal;
+use capsd::store::directory::FORMAT;
 
 use crate::failing_disk::Means;
 use crate::fixture::{
@@ -78,15 +79,18 @@ fn written_by_a_newer_version() {
     let setup = store_with_one_entry();
     let format = setup.path().join("format");
     let text = fs::read_to_string(&format).unwrap();
-    assert!(text.contains("\nformat 1\n"), "{text}");
-    fs::write(&format, text.replace("format 1\n", "format 2\n")).unwrap();
+    let ours = format!("\nformat {FORMAT}\n");
+    let newer = format!("\nformat {}\n", FORMAT + 1);
+    assert!(text.contains(&ours), "{text}");
+    fs::write(&format, text.replace(&ours, &newer)).unwrap();
     let before = snapshot(setup.path());
     let refusal = setup.try_open().unwrap_err();
-    assert!(matches!(refusal, StoreRefusal::Newer { found: 2, .. }));
+    assert!(matches!(refusal, StoreRefusal::Newer { found, .. } if found == FORMAT + 1));
     assert_eq!(refusal.exit_code(), 3);
     let text = refusal.to_string();
     assert!(
-        text.contains(&setup.path().display().to_string()) && text.contains("format 2"),
+        text.contains(&setup.path().display().to_string())
+            && text.contains(&format!("format {}", FORMAT + 1)),
         "{text}"
     );
     assert_eq!(snapshot(setup.path()), before);
@@ -99,7 +103,7 @@ fn written_by_a_newer_version() {
             .1
             .clone(),
     );
-    fs::write(&format, text.unwrap().replace("format 2\n", "format 1\n")).unwrap();
+    fs::write(&format, text.unwrap().replace(&newer, &ours)).unwrap();
     assert!(has(&mut setup.open(), 1));
 }
 
@@ -120,7 +124,7 @@ fn without_its_format_file_the_database_says_its_format_itself() {
     let meta = db.open_tree("meta").unwrap();
     assert_eq!(
         meta.insert("format", &7u32.to_be_bytes()).unwrap().unwrap(),
-        [0, 0, 0, 1]
+        FORMAT.to_be_bytes()
     );
     db.flush().unwrap();
     drop((meta, db));
