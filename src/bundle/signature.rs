@@ -1,6 +1,8 @@
 //! Who signed a bundle, and whether that is enough.
 
-use minisign::SecretKeyBox;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use minisign::{SecretKey, SecretKeyBox};
 use minisign_verify::{Error, PublicKey, Signature};
 
 use super::BundleError;
@@ -54,7 +56,7 @@ impl Signers {
 }
 
 /// Signs bundles with a secret key of minisign.
-pub struct Signer(minisign::SecretKey);
+pub struct Signer(SecretKey);
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,7 +75,10 @@ impl Signer {
         let sealed = SecretKeyBox::from_string(key).map_err(|error| error.to_string())?;
         let secret = match password {
             Some(password) => sealed.into_secret_key(Some(password.to_owned())),
-            None => sealed.into_unencrypted_secret_key(),
+            None => match without_checksum(key) {
+                Some(bytes) => SecretKey::from_bytes(&bytes),
+                None => sealed.into_unencrypted_secret_key(),
+            },
         };
         secret.map(Signer).map_err(|error| error.to_string())
     }
@@ -86,4 +91,12 @@ impl Signer {
             .map(minisign::SignatureBox::into_string)
             .map_err(|error| error.to_string())
     }
+}
+
+/// The bytes of a key without a password and without a checksum: so the tool writes it, while the library insists on a checksum.
+fn without_checksum(key: &str) -> Option<Vec<u8>> {
+    // What derives a key from the password: two zeros where there is none. The checksum is the end.
+    let bytes = BASE64.decode(key.lines().nth(1)?.trim()).ok()?;
+    let bare = bytes.get(2..4)? == [0; 2] && bytes.ends_with(&[0; 32]);
+    bare.then_some(bytes)
 }

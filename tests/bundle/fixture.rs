@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use capsd::bundle::{Bundle, BundleWriter, Label, Signer, Signers};
-use capsd::caps::{
-    Algorithm, CapsKey, DiscoInfo, Family, Identity, Policy, Verdict, VerifiedInfo,
-    verify_canonical,
-};
+use capsd::caps::{CapsKey, VerifiedInfo};
 use minisign::KeyPair;
-use sha1::{Digest as _, Sha1};
+
+use crate::content;
 
 /// The day on which every bundle of these tests was made.
 pub(crate) fn day() -> SystemTime {
@@ -17,23 +15,10 @@ pub(crate) fn day() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * 86_400)
 }
 
-/// A client that has a feature with that name, and its sha-1 key, hashed here.
+/// A client that has a feature with that name, and its sha-1 key.
 pub(crate) fn client(feature: &str) -> (VerifiedInfo, CapsKey) {
-    let digest = Sha1::digest(format!("client/pc//<{feature}<"));
-    let key = CapsKey::new(Family::Xep0115, Algorithm::Sha1, &digest).unwrap();
-    let info = DiscoInfo {
-        identities: vec![Identity {
-            category: "client".into(),
-            type_: "pc".into(),
-            ..Identity::default()
-        }],
-        features: vec![feature.to_owned()],
-        forms: Vec::new(),
-    };
-    match verify_canonical(&key, info, &Policy::default()) {
-        Verdict::Verified(info) => (info, key),
-        verdict => panic!("{verdict:?}"),
-    }
+    let (key, info) = content::client("", vec![feature.to_owned()]);
+    (info, key)
 }
 
 /// Somebody who can sign, and the text of their public key.

@@ -124,3 +124,47 @@ fn a_secret_key_with_a_password_signs_with_the_password_only() {
     let signers = Signers::new(&[pair.pk.to_base64()], false).unwrap();
     Bundle::open(&path, &signers).unwrap();
 }
+
+/// The tool that operators have makes the keys, and can check a bundle on its own by the commands in the README.
+#[test]
+fn minisign_itself_makes_the_keys_and_checks_a_bundle() {
+    let run = |program: &str, arguments: &[&str], directory: &Path| {
+        std::process::Command::new(program)
+            .args(arguments)
+            .current_dir(directory)
+            .output()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let made = run(
+        "minisign",
+        &["-GW", "-p", "k.pub", "-s", "k.key"],
+        directory,
+    );
+    let Ok(made) = made else {
+        println!("skipped: there is no minisign here (tests/install.sh minisign)");
+        return;
+    };
+    assert!(made.status.success(), "{made:?}");
+    let secret = fs::read_to_string(directory.join("k.key")).unwrap();
+    let public = fs::read_to_string(directory.join("k.pub")).unwrap();
+    let public = public.lines().nth(1).unwrap();
+    let path = directory.join("NAME.capsd");
+    let signer = Signer::from_text(&secret, None).unwrap();
+    write(&path, &features(100), Some(&signer));
+    let signers = Signers::new(&[public.to_owned()], false).unwrap();
+    assert!(Bundle::open(&path, &signers).unwrap().signed().is_some());
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let begin = readme.find("sed '/^---$/q' NAME.capsd").unwrap();
+    let commands = readme[begin..].split('`').next().unwrap();
+    let commands = commands.replace("-P KEY", &format!("-P {public}"));
+    let check = || run("sh", &["-c", &commands], directory).unwrap();
+    let checked = check();
+    assert!(checked.status.success(), "{checked:?}");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(6).position(|w| w == b"a test").unwrap();
+    bytes[at] = b'A';
+    fs::write(&path, bytes).unwrap();
+    assert!(!check().status.success());
+}

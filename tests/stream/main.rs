@@ -26,4 +26,5 @@ mod reconnect;
 mod robustness;
 mod server;
 mod session;
+mod trust;
 mod world;
