@@ -29,7 +29,7 @@
 //! | fault | what happens |
 //! |---|---|
 //! | one value is damaged, or does not have its hash | it is removed, counted, and was never there |
-//! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (in tests nine entries of ten); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
+//! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (mostly nine entries of ten, but none if it was about to split the first page); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
 //! | the engine does not end opening its files | memory only; after five minutes, on a disk that answers, as below |
 //! | the engine gives up on its files | memory only; opened anew at once |
 //! | it cannot open them, gives up again, or has less than a flush confirmed | set aside and a fresh one begun; what is legible is taken over |
