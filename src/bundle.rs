@@ -182,7 +182,8 @@ impl Fetch for Source {
         }
         let mut bytes = vec![0; length];
         read_at(&self.0, &mut bytes, pointer.offset)?;
-        match Pointer::to(pointer.offset, &bytes) == *pointer {
+        // A fuzzer would never come past the hash.
+        match cfg!(fuzzing) || Pointer::to(pointer.offset, &bytes) == *pointer {
             true => Ok(bytes),
             false => Err(BundleError::Damaged("a part of it does not have its hash")),
         }

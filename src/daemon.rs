@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config, Resolve};
+use crate::control::server::{self, ControlSocket, Desk, SocketFault};
 use crate::holders::{self, LinkId};
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
@@ -58,6 +59,9 @@ pub enum StartError {
         /// What the operating system said.
         error: std::io::Error,
     },
+    /// The control socket cannot be had, although the configuration names one.
+    #[error("{0}")]
+    Control(#[from] SocketFault),
     /// The operating system refused something that it does not refuse.
     #[error("the operating system refused {what}: {error}")]
     System {
@@ -136,6 +140,7 @@ async fn serve(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
     }
+    let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, below, &metrics, &readiness)?;
     let ended = CancellationToken::new();
     let sources = Sources {
@@ -149,6 +154,8 @@ async fn serve(
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
+    let control =
+        control.map(|socket| tokio::spawn(daemon.serve_control(socket, config, &metrics, &ended)));
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
         .links
@@ -178,6 +185,10 @@ async fn serve(
     timers.abort();
     ended.cancel();
     http.abort();
+    if let Some(control) = control {
+        // The socket is removed with it.
+        let _ = control.await;
+    }
     if end {
         tracing::info!("ended");
     } else {
@@ -191,15 +202,7 @@ fn open_tiers(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
 ) -> Result<Below, StartError> {
-    let settings = StoreSettings {
-        flush_interval: config.store.flush_interval,
-        max_entries: config.store.max_entries as u64,
-        max_bytes: config.store.max_bytes,
-        cache_bytes: config.store.cache,
-        max_waste: config.store.max_waste,
-        policy: policy(config),
-        ..StoreSettings::new(config.store.path.clone())
-    };
+    let settings = store_settings(config);
     let overrides = trust::overrides(&config.trusted).map_err(StartError::Overrides)?;
     overrides.announce();
     let store = Store::open(settings, Arc::clone(metrics), clock(), SystemTime::now())?;
@@ -217,7 +220,36 @@ fn open_tiers(
     })
 }
 
-fn policy(config: &Config) -> crate::caps::Policy {
+/// The control socket. Where it cannot be made at the place where packages put it, capsd goes on without it: it may have been started
+/// by hand.
+fn control_socket(settings: &config::Control) -> Result<Option<ControlSocket>, SocketFault> {
+    match ControlSocket::bind(&settings.socket) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(fault) if settings.is_default() => {
+            tracing::warn!(
+                "there is no control socket, so commands cannot speak to this daemon. {fault}"
+            );
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// How the configuration says that the learned tier is opened, by a daemon or by a command.
+pub fn store_settings(config: &Config) -> StoreSettings {
+    StoreSettings {
+        flush_interval: config.store.flush_interval,
+        max_entries: config.store.max_entries as u64,
+        max_bytes: config.store.max_bytes,
+        cache_bytes: config.store.cache,
+        max_waste: config.store.max_waste,
+        policy: policy(config),
+        ..StoreSettings::new(config.store.path.clone())
+    }
+}
+
+/// The rules that the configuration sets for what strangers teach.
+pub fn policy(config: &Config) -> crate::caps::Policy {
     crate::caps::Policy {
         allow_md5: config.limits.allow_md5,
         max_bytes: usize::try_from(config.limits.max_disco_bytes).unwrap_or(usize::MAX),
@@ -336,6 +368,25 @@ impl Daemon {
             service,
             links,
         })
+    }
+
+    /// Serves the control socket until the end.
+    fn serve_control(
+        &self,
+        socket: ControlSocket,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        ended: &CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
+        let desk = Arc::new(Desk {
+            resolver: Arc::clone(&self.resolver),
+            policy: policy(config),
+            store: config.store.path.clone(),
+        });
+        let settings = config.control.clone();
+        let metrics = Arc::clone(metrics);
+        let ended = ended.clone().cancelled_owned();
+        server::serve(socket, desk, settings, metrics, ended)
     }
 
     fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {

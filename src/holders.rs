@@ -7,6 +7,7 @@
 //! Bounds: [`Settings::max`] holders (the longest silent one makes room), [`Settings::per_key`] holders of one key (another of the
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
+pub mod accounts;
 mod silence;
 
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use hashbrown::HashTable;
 
 use crate::caps::{CapsKey, Reason};
 use crate::stanza::jid;
+use accounts::{Accounts, Common};
 use silence::Silence;
 
 /// How many keys of one announcement are linked at the most: one of 0115 and those of 0390.
@@ -68,6 +70,8 @@ pub struct ForgottenCounts {
     pub full: u64,
     /// Their keys had enough other holders.
     pub per_key: u64,
+    /// Not holders, but counts of the accounts that announced a key: there were too many keys.
+    pub accounts: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +98,8 @@ struct Shared {
     holders: u32,
     /// Whether all keys were found or resolved since the announcement was first seen.
     known: bool,
+    /// Whether its keys and its node are known to be common: nothing is counted for it any more.
+    common: bool,
 }
 
 /// What a new announcement means.
@@ -105,6 +111,8 @@ pub struct Noted {
     pub known: bool,
     /// What the holder announced before, if it was something else.
     pub replaced: Option<Announcement>,
+    /// What became common by this announcement.
+    pub common: Vec<Common>,
 }
 
 /// A holder as the resolver sees it.
@@ -143,6 +151,7 @@ pub struct Holders {
     failures: HashMap<u32, Vec<Failure>>,
     /// How many there are in all.
     failed: usize,
+    accounts: Accounts,
 }
 
 impl Holders {
@@ -164,6 +173,7 @@ impl Holders {
             counts: ForgottenCounts::default(),
             failures: HashMap::default(),
             failed: 0,
+            accounts: Accounts::new((settings.max / HOLDERS_PER_SKETCH).max(MIN_SKETCHES)),
         }
     }
 
@@ -184,6 +194,7 @@ impl Holders {
 
     /// The counts of forgotten holders since the last call.
     pub fn take_counts(&mut self) -> ForgottenCounts {
+        self.counts.accounts += self.accounts.take_forgotten();
         std::mem::take(&mut self.counts)
     }
 
@@ -246,6 +257,11 @@ impl Holders {
         self.by_key.contains_key(key)
     }
 
+    /// Whether several accounts announced the key lately, with that node URL if one is given.
+    pub fn is_common(&self, key: &CapsKey, node_url: Option<&str>) -> bool {
+        self.accounts.is_common(key, node_url)
+    }
+
     /// Takes note of an announcement: the address now holds these keys and no others. What it failed to prove before is
     /// forgotten, because the announcement may be honest now.
     pub fn announce(
@@ -263,7 +279,12 @@ impl Holders {
         };
         self.silence.heard(slot);
         let shared = self.share(announcement);
-        let known = self.shared.get(shared as usize)?.as_ref()?.known;
+        let found = self.shared.get_mut(shared as usize)?.as_mut()?;
+        let known = found.known;
+        let mut common = Vec::new();
+        if !found.common {
+            found.common = self.accounts.announced(address, announcement, &mut common);
+        }
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
         holder.seen = seen;
         holder.askable = askable;
@@ -287,6 +308,7 @@ impl Holders {
             holder: id,
             known,
             replaced,
+            common,
         })
     }
 
@@ -348,6 +370,7 @@ impl Holders {
             announcement: announcement.clone(),
             holders: 1,
             known: false,
+            common: false,
         };
         let at = match self.free_shared.pop() {
             Some(at) => {
@@ -537,6 +560,12 @@ impl Holders {
         true
     }
 }
+
+/// Accounts are counted for as many keys and nodes lately as there may be holders, divided by this.
+const HOLDERS_PER_SKETCH: usize = 16;
+
+/// For at least so many keys and nodes accounts are counted, however few holders there may be.
+const MIN_SKETCHES: usize = 1024;
 
 /// The place of no announcement: a holder between being entered and being given one.
 const NO_ANNOUNCEMENT: u32 = u32::MAX;

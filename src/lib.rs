@@ -30,12 +30,13 @@
 //! |---|---|
 //! | [`cli`] | the commands |
 //! | [`daemon`] | the process: start, signals, end |
-//! | [`http`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the log |
+//! | [`http`], [`control`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the control socket; the log |
 //! | [`service`] | an inbound stanza to what is done about it |
 //! | [`component`] | the links to servers (XEP-0114, XEP-0356) |
 //! | [`resolver`] | from a key to its verified info: flights, limits, the tiers' thread |
 //! | [`holders`] | who announces what |
 //! | [`cache`], [`trusted`], [`store`] | the hot tier (moka), the trusted tier (files), the learned tier (sled) |
+//! | [`layout`] | the names of files that hold contents |
 //! | [`bundle`] | many contents in one signed file |
 //! | [`stanza`] | XML in, XML out, as plain data |
 //! | [`metrics`], [`config`] | every count; every setting with default, minimum and maximum |
@@ -59,9 +60,11 @@ pub mod caps;
 pub mod cli;
 pub mod component;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod holders;
 pub mod http;
+pub mod layout;
 pub mod metrics;
 pub mod resolver;
 pub mod service;

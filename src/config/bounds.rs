@@ -166,6 +166,20 @@ pub(super) const LIMITS_LINK_QUEUE_BYTES: Bound<Size> = Bound {
     max: Size(GIB),
 };
 
+/// `control.connections`: open at once.
+pub(super) const CONTROL_CONNECTIONS: Bound<Count> = Bound {
+    default: Count(16),
+    min: Count(1),
+    max: Count(1024),
+};
+
+/// `control.timeout`: for a request to come and for an answer to be taken.
+pub(super) const CONTROL_TIMEOUT: Bound<Period> = Bound {
+    default: Period::seconds(30),
+    min: Period::millis(100),
+    max: Period::seconds(3600),
+};
+
 /// `http.connections`: open at once.
 pub(super) const HTTP_CONNECTIONS: Bound<Count> = Bound {
     default: Count(64),

@@ -37,8 +37,8 @@ pub use fault::{ConfigFaults, Fault};
 pub use quantity::Rate;
 pub use secret::{Secret, SecretSource};
 pub use sections::{
-    Contact, Holders, Hot, Http, Limits, Log, LogFormat, LogLevel, Resolve, Resolver, Store,
-    Trusted, UnsignedBundles,
+    Contact, Control, DEFAULT_SOCKET, Holders, Hot, Http, Limits, Log, LogFormat, LogLevel,
+    Resolve, Resolver, Store, Trusted, UnsignedBundles,
 };
 pub use source::Environment;
 
@@ -70,6 +70,8 @@ pub struct Config {
     pub limits: Limits,
     /// The HTTP listener.
     pub http: Http,
+    /// The control socket.
+    pub control: Control,
     /// Who is in charge.
     pub contact: Contact,
     /// The log.
@@ -196,6 +198,7 @@ fn read(root: &mut Table<'_>) -> Config {
         holders: read_section(root, "holders", Holders::read),
         limits: read_section(root, "limits", Limits::read),
         http: read_section(root, "http", Http::read),
+        control: read_section(root, "control", Control::read),
         contact: read_section(root, "contact", Contact::read),
         log: read_section(root, "log", Log::read),
     }
@@ -272,4 +275,6 @@ macro_rules! default_is_what_an_empty_section_gives {
     };
 }
 
-default_is_what_an_empty_section_gives!(Store, Hot, Trusted, Resolver, Holders, Limits, Http, Log);
+default_is_what_an_empty_section_gives!(
+    Store, Hot, Trusted, Resolver, Holders, Limits, Http, Control, Log
+);

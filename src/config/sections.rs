@@ -1,7 +1,7 @@
 //! The sections that hold single settings: what is in each, and how it is read.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -300,6 +300,37 @@ impl Http {
             connections: table.bounded("connections", &bounds::HTTP_CONNECTIONS).0,
             timeout: table.bounded("timeout", &bounds::HTTP_TIMEOUT).0,
         }
+    }
+}
+
+/// Where the control socket is unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/capsd/control.sock";
+
+/// `[control]`: the socket of the commands that speak to the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Control {
+    /// The socket; absolute. Whoever may write to it may use those commands.
+    pub socket: PathBuf,
+    /// The most connections at once.
+    pub connections: usize,
+    /// How long a request may take to come, and an answer to be taken.
+    #[serde(serialize_with = "as_period")]
+    pub timeout: Duration,
+}
+
+impl Control {
+    pub(super) fn read(table: &mut Table<'_>) -> Control {
+        Control {
+            socket: table.path("socket", DEFAULT_SOCKET),
+            connections: table.bounded("connections", &bounds::CONTROL_CONNECTIONS).0,
+            timeout: table.bounded("timeout", &bounds::CONTROL_TIMEOUT).0,
+        }
+    }
+
+    /// Whether it is where it is by default, where it may not be possible for a daemon that is started by hand.
+    pub fn is_default(&self) -> bool {
+        self.socket == Path::new(DEFAULT_SOCKET)
     }
 }
 

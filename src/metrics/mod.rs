@@ -122,6 +122,8 @@ pub struct Metrics {
     pub http_request_duration: Each<Route, Histogram>,
     /// HTTP connections that were closed at once, because as many as allowed were open.
     pub http_connections_rejected: IntCounter,
+    /// Connections to the control socket that were turned away, because as many as allowed were open.
+    pub control_connections_rejected: IntCounter,
 }
 
 impl Metrics {
@@ -287,6 +289,10 @@ impl Metrics {
             http_connections_rejected: make.counter(
                 "http_connections_rejected_total",
                 "HTTP connections closed at once because as many as allowed were open.",
+            )?,
+            control_connections_rejected: make.counter(
+                "control_connections_rejected_total",
+                "Control connections turned away because as many as allowed were open.",
             )?,
 
             components: ComponentVecs::new(&make)?,

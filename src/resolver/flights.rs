@@ -26,6 +26,7 @@ pub use questions::{Question, QuestionId, Verdicts};
 use super::limits::{Quotas, Rate};
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
+use crate::holders::accounts::Common;
 use crate::holders::{Announcement, HolderId, Holders, LinkId};
 use crate::metrics::{LookupResult, Metrics, WaiterScope};
 use crate::trusted::Overrides;
@@ -89,6 +90,8 @@ pub enum Effect<W> {
     },
     /// Tell a waiter.
     Tell(W, Outcome),
+    /// Note that a key, or a node with it, is announced by several accounts.
+    Common(Common),
 }
 
 #[derive(Debug)]
@@ -207,6 +210,7 @@ impl<W> Flights<W> {
         if let Some(replaced) = &noted.replaced {
             self.replaced(noted.holder, replaced);
         }
+        effects.extend(noted.common.into_iter().map(Effect::Common));
         for key in &announcement.keys {
             if let Some(id) = self.by_key.get(key).copied() {
                 self.join(now, id, noted.holder, &mut effects);
@@ -581,11 +585,12 @@ impl<W> Flights<W> {
             .upstream_penalized
             .set(self.holders.failures() as i64);
         let counts = self.holders.take_counts();
-        use crate::metrics::HolderEviction::{Expired, Full, PerKey};
+        use crate::metrics::HolderEviction::{Accounts, Expired, Full, PerKey};
         for (reason, count) in [
             (Expired, counts.expired),
             (Full, counts.full),
             (PerKey, counts.per_key),
+            (Accounts, counts.accounts),
         ] {
             metrics.holders_evicted.get(reason).inc_by(count);
         }

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::cache::{Entry, HotTier};
 use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::holders::accounts::Common;
 use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
 use crate::store::{Learned, standard_keys};
@@ -211,7 +212,7 @@ impl Resolver {
         let mut effects = VecDeque::from(effects);
         let mut said = false;
         while let Some(effect) = effects.pop_front() {
-            said |= !matches!(effect, Effect::Load(..));
+            said |= !matches!(effect, Effect::Load(..) | Effect::Common(_));
             match effect {
                 Effect::Load(flight, keys) => {
                     if let Some(tiers) = self.tiers.get() {
@@ -231,6 +232,11 @@ impl Resolver {
                     }
                 }
                 Effect::Tell(waiter, outcome) => waiter(now, outcome),
+                Effect::Common(common) => {
+                    if let Some(tiers) = self.tiers.get() {
+                        tiers.common(common);
+                    }
+                }
             }
         }
         if said && let Some(upstream) = self.upstream.get() {
@@ -385,9 +391,27 @@ impl Resolver {
                         .into_iter()
                         .collect(),
                 });
+                // After what was learned, so that it is found; what becomes common from now on comes later still.
+                for common in self.common_among(provable, node_url) {
+                    tiers.common(common);
+                }
             }
         }
         Verdicts::Content { proven, refused }
+    }
+
+    /// Those of the keys that several accounts announced, the node with them where it is common too.
+    fn common_among(&self, keys: &[CapsKey], node_url: &str) -> Vec<Common> {
+        let state = self.lock();
+        let holders = state.flights.holders();
+        let common = keys.iter().filter(|key| holders.is_common(key, None));
+        let common = common.map(|key| Common {
+            key: *key,
+            node_url: Some(node_url)
+                .filter(|node_url| holders.is_common(key, Some(node_url)))
+                .map(str::to_owned),
+        });
+        common.collect()
     }
 
     /// The overrides may have changed since `before` was looked at; what was made hot after that has not been withdrawn by the change.
@@ -429,6 +453,14 @@ impl Resolver {
     /// Ends every flight, telling whoever waits.
     pub fn stop(&self, now: Instant) {
         self.step(now, Flights::stop);
+    }
+
+    /// Has something done on the thread of the tiers, in its turn; see [`Tiers::work`].
+    pub async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Below) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.tiers.get()?.work(work).await
     }
 
     /// Flushes and closes the learned tier.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::flights::FlightId;
 use crate::cache::Entry;
 use crate::caps::CapsKey;
+use crate::holders::accounts::Common;
 use crate::metrics::Metrics;
 use crate::store::{Learned, Store, StoreState};
 use crate::trusted::{Overrides, Trusted};
@@ -43,9 +44,14 @@ pub trait Above: Send {
 /// Is told the state of the learned tier whenever it was looked at; cheap to call.
 pub type StateWatcher = Box<dyn Fn(&StoreState) + Send>;
 
+/// Work on both tiers; see [`Tiers::work`].
+type Work = Box<dyn FnOnce(&mut Below) + Send>;
+
 enum Job {
     Load(FlightId, Vec<CapsKey>),
     Learn(Learned),
+    Common(Common),
+    Work(Work),
     Trust(Box<Trusted>, Arc<Overrides>),
     Close(tokio::sync::oneshot::Sender<()>),
 }
@@ -122,6 +128,31 @@ impl Tiers {
         let _ = self.jobs.send(Job::Learn(learned));
     }
 
+    /// Notes that a key is common, if its content is stored.
+    pub fn common(&self, common: Common) {
+        // It is said again when the process has forgotten that it was.
+        if self.waiting.load(Ordering::Relaxed) < MAX_WAITING {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            let _ = self.jobs.send(Job::Common(common));
+        }
+    }
+
+    /// Has something done on the thread, in its turn, and returns what came of it; `None` once the thread has ended.
+    ///
+    /// Look-ups wait as long as it takes: what is long is done in several steps.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Below) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        let work = Box::new(move |below: &mut Below| {
+            // Whoever wanted to know may be gone.
+            let _ = done.send(work(below));
+        });
+        self.jobs.send(Job::Work(work)).ok()?;
+        outcome.await.ok()
+    }
+
     /// Puts another trusted tier and other overrides in force, both at once.
     pub fn trust(&self, trusted: Trusted, overrides: Arc<Overrides>) {
         let _ = self.jobs.send(Job::Trust(Box::new(trusted), overrides));
@@ -168,6 +199,11 @@ impl Worker {
                         self.report(std::mem::take(&mut found));
                         found = self.trust(*trusted, overrides);
                     }
+                    Job::Common(common) => {
+                        self.waiting.fetch_sub(1, Ordering::Relaxed);
+                        note_common(&mut self.below.store, common);
+                    }
+                    Job::Work(work) => work(&mut self.below),
                     Job::Close(done) => {
                         self.below.store.close();
                         let _ = done.send(());
@@ -264,5 +300,17 @@ impl Worker {
                 self.below.store.remove_key(&key);
             }
         }
+    }
+}
+
+/// Notes with a stored content that one of its keys is common.
+fn note_common(store: &mut Store, common: Common) {
+    let Common { key, node_url } = common;
+    if let Some(stored) = store.get(&key) {
+        store.put_seen(Learned {
+            info: stored.info,
+            keys: vec![key],
+            nodes: node_url.into_iter().collect(),
+        });
     }
 }

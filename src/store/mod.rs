@@ -176,6 +176,13 @@ pub fn standard_keys(info: &VerifiedInfo, policy: &Policy) -> Vec<CapsKey> {
         .collect()
 }
 
+/// The content in one value of the store, as it lies on disk under that id; `None` for whatever the store did not write so. Of the
+/// content nothing is proven.
+pub fn content_of_value(id: &[u8], value: &[u8]) -> Option<DiscoInfo> {
+    let record = record::Record::decode(&record::ContentId::from_bytes(id)?, value)?;
+    DiscoInfo::decode(&record.content).ok()
+}
+
 /// The learned tier.
 pub struct Store {
     settings: StoreSettings,

@@ -5,11 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
-
 use super::{EXTENSION, MAX_FILE_LEN, MAX_FILES, TrustedEntry, verified};
 use crate::caps::verify::verify_canonical;
-use crate::caps::{Answer, CapsKey, Family, Policy, VerifiedInfo, verify};
+use crate::caps::{Answer, CapsKey, Policy, VerifiedInfo, verify};
+use crate::layout::key_of_name;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{MAX_NODES, standard_keys};
 
@@ -159,15 +158,6 @@ impl Files {
     pub(super) fn entries(&self) -> usize {
         self.files.iter().filter(|file| !file.refused).count()
     }
-}
-
-/// The key and the node URL in a file's name.
-fn key_of_name(name: &str) -> Option<(CapsKey, String)> {
-    let (algorithm, node) = name.strip_suffix(".xml")?.split_once('_')?;
-    let node = percent_decode_str(node).decode_utf8().ok()?;
-    let (url, ver) = node.rsplit_once('#')?;
-    let key = CapsKey::from_base64(Family::Xep0115, algorithm, ver).ok()?;
-    Some((key, url.to_owned()))
 }
 
 /// Reads the `<query/>` in a file, which may be wrapped in another.

@@ -91,6 +91,9 @@ impl Chance {
     }
 }
 
+/// How many readings are tried by chance, at most.
+const STROLLS: usize = 500;
+
 /// Collects other readings of one content.
 struct Search<'a> {
     original: &'a DiscoInfo,
@@ -134,7 +137,7 @@ impl Search<'_> {
         for first_form in (0..=self.tokens.len()).rev() {
             self.form_from(first_form);
         }
-        for _ in 0..self.most - self.found.len() {
+        for _ in 0..STROLLS.min(self.most - self.found.len()) {
             self.stroll(chance);
         }
     }

@@ -9,4 +9,5 @@ mod fixture;
 #[path = "../fixture/log.rs"]
 mod log;
 mod overrides;
+mod todays_clients;
 mod whole_corpus;
