@@ -11,7 +11,8 @@
 //! A directory holds one file for each content, named `ALGO_NODE.xml`: `ALGO` is the hash function and `NODE` the node
 //! with its `ver` (`http://example.org#QgayPKawpkPSDYmwT/WM94uAlu0=`), percent-encoded; the file is the `<query/>` of a
 //! disco#info answer. It is the layout in which capsdb is published and aioxmpp keeps its database. Bundles may lie
-//! beside them. Of several contents of one key the one in a file counts, then those in bundles; the earlier directory or bundle
+//! beside them. A whole database of aioxmpp, with such files in `hashes/` and those of family 0390 in `caps2/` (see
+//! [`layout`](crate::layout)), is a directory too. Of several contents of one key the one in a file counts, then those in bundles; the earlier directory or bundle
 //! before the later.
 //!
 //! # What is read when
@@ -148,7 +149,7 @@ fn read_names(sources: &Sources) -> (Files, Vec<PathBuf>) {
     let mut files = Files::default();
     let mut found = Vec::new();
     for directory in &sources.directories {
-        match files.read_names(directory) {
+        match files.read_directory(directory) {
             Ok(bundles) => found.extend(bundles),
             Err(error) => say_unreadable(directory, &error),
         }

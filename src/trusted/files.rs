@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 use super::{EXTENSION, MAX_FILE_LEN, MAX_FILES, TrustedEntry, verified};
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Answer, CapsKey, Policy, VerifiedInfo, verify};
-use crate::layout::key_of_name;
+use crate::layout::{CAPS2, HASHES, key_of_name, key_of_path};
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{MAX_NODES, standard_keys};
+
+/// How many directories stand above a file of family 0390, below that of the family.
+const CAPS2_DEPTH: usize = 3;
 
 /// One file.
 #[derive(Debug)]
 struct TrustedFile {
     path: PathBuf,
-    /// The node URL in its name.
-    node: String,
+    /// The node URL in its name, where there is one.
+    node: Option<String>,
     /// The key in its name.
     key: CapsKey,
     /// Whether it was found not to be what its name says, and said so.
@@ -36,8 +39,36 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the names in a directory; the paths of the bundles in it.
-    pub(super) fn read_names(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+    /// Reads the names in a directory, and in both parts of it if it is a whole database; the paths of the bundles in it.
+    pub(super) fn read_directory(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let bundles = self.read_names(directory)?;
+        if directory.join(HASHES).is_dir() {
+            self.read_names(&directory.join(HASHES))?;
+        }
+        if directory.join(CAPS2).is_dir() {
+            self.read_tree(&directory.join(CAPS2), CAPS2_DEPTH)?;
+        }
+        Ok(bundles)
+    }
+
+    /// Reads the names of files of family 0390, so many directories down.
+    fn read_tree(&mut self, directory: &Path, depth: usize) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if depth > 0 {
+                if path.is_dir() {
+                    self.read_tree(&path, depth - 1)?;
+                }
+            } else if self.files.len() < MAX_FILES
+                && let Some((key, node)) = key_of_path(&path)
+            {
+                self.add(path, key, node);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_names(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(directory)? {
             names.push(entry?.file_name());
@@ -55,7 +86,8 @@ impl Files {
         for name in names {
             let path = directory.join(&name);
             match name.to_str().and_then(key_of_name) {
-                Some((key, node)) => self.add(path, key, node),
+                Some((key, node)) => self.add(path, key, Some(node)),
+                None if [HASHES, CAPS2].iter().any(|part| name == *part) => {}
                 None if path.extension().is_some_and(|e| e == EXTENSION) => bundles.push(path),
                 None => others += 1,
             }
@@ -71,7 +103,7 @@ impl Files {
         Ok(bundles)
     }
 
-    fn add(&mut self, path: PathBuf, key: CapsKey, node: String) {
+    fn add(&mut self, path: PathBuf, key: CapsKey, node: Option<String>) {
         self.files.push(TrustedFile {
             path,
             node,
@@ -127,17 +159,13 @@ impl Files {
     fn refuse(&mut self, file: usize, cause: &str) {
         let file = &mut self.files[file];
         file.refused = true;
-        tracing::warn!(
-            file = %file.path.display(),
-            cause,
-            "a trusted file is not what its name says and is not served; replace or remove it, then send SIGHUP"
-        );
+        say_refused(&file.path, cause);
     }
 
     fn nodes_of(&self, key: &CapsKey) -> Vec<String> {
         let mut nodes: Vec<String> = Vec::new();
         let files = self.by_key.get(key).into_iter().flatten();
-        for node in files.map(|file| &self.files[*file].node) {
+        for node in files.filter_map(|file| self.files[*file].node.as_ref()) {
             if nodes.len() < MAX_NODES && !nodes.contains(node) {
                 nodes.push(node.clone());
             }
@@ -149,7 +177,7 @@ impl Files {
         self.by_key.contains_key(key)
     }
 
-    /// Every key that is known, in the order in which they became known; skipping is free.
+    /// Every key that is known by name or from a content, in the order in which they became known.
     pub(super) fn keys(&self) -> &[CapsKey] {
         &self.keys
     }
@@ -158,6 +186,14 @@ impl Files {
     pub(super) fn entries(&self) -> usize {
         self.files.iter().filter(|file| !file.refused).count()
     }
+}
+
+fn say_refused(file: &Path, cause: &str) {
+    tracing::warn!(
+        file = %file.display(),
+        cause,
+        "a trusted file is not what its name says and is not served; replace or remove it, then send SIGHUP"
+    );
 }
 
 /// Reads the `<query/>` in a file, which may be wrapped in another.

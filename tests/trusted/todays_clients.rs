@@ -20,7 +20,10 @@ fn every_content_of_todays_clients_is_served_and_needs_no_waiver() {
     for key in &named {
         let (entry, warnings) = warnings_of(|| trusted.get(key));
         let entry = entry.unwrap_or_else(|| panic!("{key}: {warnings:?}"));
-        assert!(!entry.info.waived(), "{key} could not be learned from a stranger");
+        assert!(
+            !entry.info.waived(),
+            "{key} could not be learned from a stranger"
+        );
     }
     assert_eq!(trusted.entries(), entries, "a file was refused");
 }
