@@ -49,6 +49,9 @@ const DEFAULT_DIRECTORY: &str = "/usr/share/capsd/trusted";
 /// The most files that are looked at, over all directories.
 pub const MAX_FILES: usize = 200_000;
 
+/// The most bundles that are open; every one is looked in for every key that is not found before.
+pub const MAX_BUNDLES: usize = 64;
+
 /// The largest file that is read, in bytes; larger ones are never served.
 pub const MAX_FILE_LEN: u64 = 64 * 1024;
 
@@ -136,7 +139,7 @@ impl Trusted {
 
     /// How many contents there are, files that turned out not to verify left out; of bundles, as many as they say.
     pub fn entries(&self) -> u64 {
-        self.files.entries() as u64 + self.bundles.entries()
+        (self.files.entries() as u64).saturating_add(self.bundles.entries())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{TrustedEntry, verified};
+use super::{MAX_BUNDLES, TrustedEntry, verified};
 use crate::bundle::{Bundle, Entries, Signers};
 use crate::caps::{CapsKey, Policy};
 
@@ -22,7 +22,15 @@ struct TrustedBundle {
 
 impl Bundles {
     /// Opens bundles. One that may not be used is said in the log with the remedy, and left out.
-    pub(super) fn open(paths: Vec<PathBuf>, signers: &Signers) -> Bundles {
+    pub(super) fn open(mut paths: Vec<PathBuf>, signers: &Signers) -> Bundles {
+        if paths.len() > MAX_BUNDLES {
+            let bundles = paths.len();
+            tracing::warn!(
+                bundles,
+                "there are more than {MAX_BUNDLES} trusted bundles; the rest is left out. Put them together"
+            );
+            paths.truncate(MAX_BUNDLES);
+        }
         let open = |path: PathBuf| match Bundle::open(&path, signers) {
             Ok(bundle) => {
                 tracing::info!(
@@ -68,7 +76,9 @@ impl Bundles {
     }
 
     pub(super) fn entries(&self) -> u64 {
-        self.0.iter().map(|bundle| bundle.bundle.len()).sum()
+        let lengths = self.0.iter().map(|bundle| bundle.bundle.len());
+        // What a bundle says of itself may be anything, where nobody has to have signed it.
+        lengths.fold(0, u64::saturating_add)
     }
 }
 

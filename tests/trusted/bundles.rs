@@ -8,7 +8,7 @@ use capsd::bundle::{BundleWriter, Label, Signers};
 use capsd::caps::{CapsKey, Policy, Verdict, VerifiedInfo, verify};
 use capsd::metrics::{Metrics, Tier};
 use capsd::stanza::answer::{AnswerLimits, parse_query};
-use capsd::trusted::{Sources, Trusted};
+use capsd::trusted::{MAX_BUNDLES, Sources, Trusted};
 
 use crate::content::key_of;
 use crate::fixture::{Directory, keys, open, query, sources, warnings_of};
@@ -149,6 +149,30 @@ fn a_bundle_that_may_not_be_used_is_said_and_the_rest_counts() {
     }
     assert_eq!(trusted.get(&key).unwrap().info, info);
     assert!(trusted.get(&client("urn:b").1).is_none());
+}
+
+#[test]
+fn bundles_are_bounded() {
+    let directory = Directory::new();
+    for n in 0..=MAX_BUNDLES {
+        write(
+            &directory.path().join(format!("{n:03}.capsd")),
+            &[client(&format!("urn:{n}"))],
+        );
+    }
+    let (mut trusted, warnings) = warnings_of(|| open(&[&directory]));
+    assert_eq!(trusted.entries(), MAX_BUNDLES as u64);
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("more than 64"),
+        "{warnings:?}"
+    );
+    let last = MAX_BUNDLES - 1;
+    assert!(trusted.get(&client(&format!("urn:{last}")).1).is_some());
+    assert!(
+        trusted
+            .get(&client(&format!("urn:{MAX_BUNDLES}")).1)
+            .is_none()
+    );
 }
 
 #[test]

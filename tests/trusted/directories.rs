@@ -259,3 +259,56 @@ fn a_directory_that_is_missing_is_said_and_the_others_count() {
     assert!(warnings[0].contains(missing.to_str().unwrap()));
     assert!(warnings[0].contains("trusted.directories"));
 }
+
+/// The 0390 example of XEP-0390 section 4.2 and the path that aioxmpp gives it: its digest in base32, made with Python.
+#[test]
+fn a_database_of_aioxmpp_is_read_in_both_of_its_parts() {
+    let database = Directory::new();
+    let (hashes, caps2) = (
+        database.path().join("hashes"),
+        database.path().join("caps2/sha-256"),
+    );
+    fs::create_dir(&hashes).unwrap();
+    let name = format!(
+        "sha-1_http%3A%2F%2Fa%23{}.xml",
+        EXODUS_VER.replace('/', "%2F")
+    );
+    fs::write(hashes.join(name), query(EXODUS)).unwrap();
+    let path = caps2.join("sm/yf/s3skrhoab24pxp2pfn4d22trmuydiyo2rhjvjab644pjrmhq.xml");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let bombus = "<identity category='client' name='BombusMod' type='mobile'/>\
+        <feature var='http://jabber.org/protocol/si'/><feature var='http://jabber.org/protocol/bytestreams'/>\
+        <feature var='http://jabber.org/protocol/chatstates'/><feature var='http://jabber.org/protocol/disco#info'/>\
+        <feature var='http://jabber.org/protocol/disco#items'/><feature var='urn:xmpp:ping'/><feature var='jabber:iq:time'/>\
+        <feature var='jabber:iq:privacy'/><feature var='jabber:iq:version'/><feature var='http://jabber.org/protocol/rosterx'/>\
+        <feature var='urn:xmpp:time'/><feature var='jabber:x:oob'/><feature var='http://jabber.org/protocol/ibb'/>\
+        <feature var='http://jabber.org/protocol/si/profile/file-transfer'/><feature var='urn:xmpp:receipts'/>\
+        <feature var='jabber:iq:roster'/><feature var='jabber:iq:last'/>";
+    fs::write(&path, query(bombus)).unwrap();
+    let key = CapsKey::from_base64(
+        Family::Xep0390,
+        "sha-256",
+        "kzBZbkqJ3ADrj7v08reD1qcWUwNGHaidNUgD7nHpiw8=",
+    )
+    .unwrap();
+    let (mut trusted, warnings) = warnings_of(|| open(&[&database]));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert!(trusted.contains(&exodus()) && trusted.get(&exodus()).is_some());
+    assert!(trusted.contains(&key));
+    assert_eq!(
+        trusted.get(&key).unwrap().info.info().identities[0].name,
+        "BombusMod"
+    );
+    // What is not what its name says is refused, and said once.
+    fs::write(&path, query(EXODUS)).unwrap();
+    let (_, warnings) = warnings_of(|| {
+        for _ in 0..3 {
+            assert!(trusted.get(&key).is_none());
+        }
+    });
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("mismatch"),
+        "{warnings:?}"
+    );
+    assert!(open(&[&database]).get(&key_of("other")).is_none());
+}
