@@ -1,7 +1,8 @@
 //! Quotas: how many questions an asker, an account and a domain may cause.
 //!
-//! The buckets are governor's; their clock is the `now` of the caller, so that tests need no real time. Keys are kept as keyed
-//! hashes, so no address is stored, and a table is swept when it grows past [`SWEEP_AT`].
+//! The buckets are governor's; their clock is the `now` of the caller, so that tests need no real time. Whose a bucket is, is kept
+//! as a keyed hash, so no address is stored. There are at most [`MAX_BUCKETS`] in a table, however many come: with more, some share
+//! one, and nobody can choose with whom.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,8 +16,13 @@ use governor::nanos::Nanos;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::stanza::jid;
+
+/// How many buckets a table holds at the most; each takes some 30 bytes.
+pub const MAX_BUCKETS: u64 = 1 << 18;
+
 /// How many buckets a table may hold before the full ones are dropped.
-pub const SWEEP_AT: usize = 100_000;
+const SWEEP_AT: usize = 100_000;
 
 /// A rate: how long it takes until one more may come, and how many may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +83,8 @@ impl Quotas {
         let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
         let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
         self.clock.0.fetch_max(elapsed, Ordering::Relaxed);
-        self.limiter.check_key(&self.hasher.hash_one(who)).is_ok()
+        let bucket = self.hasher.hash_one(who) % MAX_BUCKETS;
+        self.limiter.check_key(&bucket).is_ok()
     }
 
     /// Drops the buckets that are full again, if there are many.
@@ -86,6 +93,52 @@ impl Quotas {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
+    }
+}
+
+/// Which part of a source's quota is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// That of the account.
+    Account,
+    /// That of its domain.
+    Domain,
+}
+
+/// The quotas of those who bring something: of each account, and of all accounts of a domain together.
+#[derive(Debug)]
+pub struct SourceQuotas {
+    accounts: Quotas,
+    domains: Quotas,
+}
+
+impl SourceQuotas {
+    /// Tables whose buckets begin full; `now` is the beginning of their time.
+    pub fn new(per_account: Rate, per_domain: Rate, now: Instant) -> SourceQuotas {
+        SourceQuotas {
+            accounts: Quotas::new(per_account, now),
+            domains: Quotas::new(per_domain, now),
+        }
+    }
+
+    /// Takes one for the address from the bucket of its account and from that of its domain.
+    ///
+    /// # Errors
+    /// Which of them is empty. The account comes first: one that is over its quota does not spend that of its domain.
+    pub fn take(&self, address: &str, now: Instant) -> Result<(), Spent> {
+        if !self.accounts.take(jid::bare(address), now) {
+            Err(Spent::Account)
+        } else if !self.domains.take(jid::domain(address), now) {
+            Err(Spent::Domain)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// See [`Quotas::sweep`].
+    pub fn sweep(&self) {
+        self.accounts.sweep();
+        self.domains.sweep();
     }
 }
 
@@ -109,5 +162,26 @@ mod tests {
         let later = start + Duration::from_secs(180);
         assert!(quotas.take("a@b", later));
         assert!(!quotas.take("a@b", later));
+    }
+
+    #[test]
+    fn there_are_only_so_many_buckets_however_many_come() {
+        let start = Instant::now();
+        let quotas = Quotas::new(
+            Rate {
+                interval: Duration::from_secs(180),
+                burst: NonZeroU32::new(20).unwrap(),
+            },
+            start,
+        );
+        for account in 0..3 * MAX_BUCKETS {
+            quotas.take(&account.to_string(), start);
+        }
+        let buckets = quotas.limiter.len() as u64;
+        assert!(buckets <= MAX_BUCKETS, "{buckets}");
+        assert!(buckets > MAX_BUCKETS * 9 / 10, "{buckets}: they are spread");
+        quotas.take("a@b", start + Duration::from_secs(3600));
+        quotas.sweep();
+        assert_eq!(quotas.limiter.len(), 1);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`flights`] | the state machine: which keys are being resolved, for whom, by asking whom |
 //! | [`limits`] | quotas |
+//! | [`probation`] | what is not written before its second use |
 //! | [`tiers`] | the thread that owns the learned and the trusted tier |
 //!
 //! [`Resolver`] holds them together and carries out what the state machine decides. Its lock is held for a step of the state
@@ -11,6 +12,7 @@
 
 pub mod flights;
 pub mod limits;
+pub mod probation;
 pub mod tiers;
 
 use std::collections::VecDeque;
@@ -20,11 +22,17 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::cache::{Entry, HotTier};
-use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::caps::{
+    Answer, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo, verify,
+    verify_canonical,
+};
 use crate::holders::{Announcement, LinkId};
-use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
+use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
+use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
-use flights::{Effect, Flights, Outcome, Question, QuestionId, Settings, Verdicts};
+use flights::{Effect, Flights, Outcome, Question, QuestionId, Served, Settings, Verdicts};
+use limits::Spent;
+use probation::{Probation, Unwritten};
 use tiers::{Below, Found, Tiers};
 
 /// Sends questions to holders.
@@ -49,8 +57,16 @@ pub enum Reply {
     Refusal(UpstreamResult),
 }
 
+/// A waiter with what it wants.
+struct Waiting {
+    key: CapsKey,
+    /// The account that asked.
+    asker: Box<str>,
+    tell: Waiter,
+}
+
 struct State {
-    flights: Flights<Waiter>,
+    flights: Flights<Waiting>,
     /// The time for which the timer is set.
     armed: Option<Instant>,
 }
@@ -58,6 +74,7 @@ struct State {
 /// The resolver.
 pub struct Resolver {
     hot: HotTier,
+    probation: Probation,
     state: Mutex<State>,
     tiers: OnceLock<Tiers>,
     upstream: OnceLock<Arc<dyn Upstream>>,
@@ -90,6 +107,7 @@ impl Resolver {
         let now = clock();
         let resolver = Arc::new(Resolver {
             hot: HotTier::new(hot_bytes, &metrics),
+            probation: Probation::new(settings.probation, &metrics, now),
             state: Mutex::new(State {
                 flights: Flights::new(settings, links, Arc::clone(&metrics), now),
                 armed: None,
@@ -107,7 +125,8 @@ impl Resolver {
                 resolver.loaded(report_clock(), found);
             }
         });
-        let tiers = Tiers::start(below, metrics, clock, report)?;
+        let high_water = settings.probation.high_water_percent;
+        let tiers = Tiers::start(below, high_water, metrics, clock, report)?;
         // Nothing else sets it.
         let _ = resolver.tiers.set(tiers);
         Ok(resolver)
@@ -129,7 +148,7 @@ impl Resolver {
     }
 
     /// Runs a step of the state machine and carries out its effects.
-    fn step(&self, now: Instant, step: impl FnOnce(&mut Flights<Waiter>) -> Vec<Effect<Waiter>>) {
+    fn step(&self, now: Instant, step: impl FnOnce(&mut Flights<Waiting>) -> Vec<Effect<Waiting>>) {
         let effects = self.decide(step);
         self.carry_out(now, effects);
     }
@@ -137,8 +156,8 @@ impl Resolver {
     /// Runs a step of the state machine; what is to be done then is left to the caller.
     fn decide(
         &self,
-        step: impl FnOnce(&mut Flights<Waiter>) -> Vec<Effect<Waiter>>,
-    ) -> Vec<Effect<Waiter>> {
+        step: impl FnOnce(&mut Flights<Waiting>) -> Vec<Effect<Waiting>>,
+    ) -> Vec<Effect<Waiting>> {
         let mut state = self.lock();
         let effects = step(&mut state.flights);
         let next = state.flights.next_timer();
@@ -149,7 +168,7 @@ impl Resolver {
         effects
     }
 
-    fn carry_out(&self, now: Instant, effects: Vec<Effect<Waiter>>) {
+    fn carry_out(&self, now: Instant, effects: Vec<Effect<Waiting>>) {
         let mut effects = VecDeque::from(effects);
         let mut said = false;
         while let Some(effect) = effects.pop_front() {
@@ -172,7 +191,13 @@ impl Resolver {
                         effects.extend(self.decide(|flights| flights.unsent(now, id)));
                     }
                 }
-                Effect::Tell(waiter, outcome) => waiter(now, outcome),
+                Effect::Tell(waiting, outcome) => {
+                    if matches!(outcome, Ok((_, Served::Resolved))) {
+                        // Whoever waited for it used it.
+                        self.on_probation(now, &waiting.key, &waiting.asker);
+                    }
+                    (waiting.tell)(now, outcome);
+                }
             }
         }
         if said && let Some(upstream) = self.upstream.get() {
@@ -180,9 +205,48 @@ impl Resolver {
         }
     }
 
-    /// A waiter wants a key that is not hot.
-    pub fn resolve(&self, now: Instant, key: CapsKey, waiter: Waiter) {
-        self.step(now, |flights| flights.ask(now, key, waiter));
+    /// The prepared answer, if it is on probation. An address of another account than proved it asks or announces here: that is its
+    /// second use, with which it is made hot and stored.
+    pub fn on_probation(&self, now: Instant, key: &CapsKey, address: &str) -> Option<Arc<Entry>> {
+        let used = self.probation.used(now, key, jid::bare(address))?;
+        if let Some(unwritten) = used.second {
+            self.write(&unwritten);
+        }
+        Some(used.entry)
+    }
+
+    /// Makes hot what was on probation, and stores it.
+    fn write(&self, unwritten: &Unwritten) {
+        // It is checked again, as whatever else is stored.
+        let verified = DiscoInfo::decode(&unwritten.content)
+            .ok()
+            .zip(unwritten.keys.first())
+            .map(|(info, key)| verify_canonical(key, info, &self.policy));
+        if let Some(Verdict::Verified(info)) = verified {
+            self.heat(&unwritten.keys, &unwritten.entry);
+            self.store(info, unwritten.keys.clone(), &unwritten.node_url);
+        }
+    }
+
+    fn heat(&self, keys: &[CapsKey], entry: &Arc<Entry>) {
+        for key in keys {
+            self.hot.insert(*key, Arc::clone(entry));
+        }
+    }
+
+    fn store(&self, info: VerifiedInfo, keys: Vec<CapsKey>, node_url: &str) {
+        if let Some(tiers) = self.tiers.get() {
+            let nodes = Some(node_url).filter(|node| !node.is_empty());
+            let nodes = nodes.into_iter().map(str::to_owned).collect();
+            tiers.learn(Learned { info, keys, nodes });
+        }
+    }
+
+    /// Somebody at that address wants a key that is not hot.
+    pub fn resolve(&self, now: Instant, key: CapsKey, address: &str, tell: Waiter) {
+        let asker = jid::bare(address).into();
+        let waiting = Waiting { key, asker, tell };
+        self.step(now, |flights| flights.ask(now, key, waiting));
     }
 
     /// Somebody announced keys.
@@ -194,8 +258,11 @@ impl Resolver {
         announcement: &Announcement,
         askable: bool,
     ) {
+        let keys = announcement.keys.iter().filter(|_| askable);
+        let used = keys.filter_map(|key| self.on_probation(now, key, address));
+        let in_memory = used.count() > 0;
         self.step(now, |flights| {
-            flights.announce(now, link, address, announcement, askable)
+            flights.announce(now, link, address, announcement, askable, in_memory)
         });
     }
 
@@ -305,28 +372,48 @@ impl Resolver {
                 }
             }
         }
+        let deferral = self.deferral(question);
         for (info, mut keys) in contents {
             let entry = Arc::new(Entry::new(&info, false));
             for key in &keys {
                 tracing::debug!(%key, "verified");
-                self.hot.insert(*key, Arc::clone(&entry));
+            }
+            if deferral.is_none() {
+                self.heat(&keys, &entry);
             }
             let more = standard_keys(&info, &self.policy);
             keys.extend(more.into_iter().filter(|key| !provable.contains(key)));
             proven.extend(keys.iter().map(|key| (*key, Arc::clone(&entry))));
             let node_url = &question.announcement.node_url;
-            if let Some(tiers) = self.tiers.get() {
-                tiers.learn(Learned {
-                    info,
-                    keys,
-                    nodes: Some(node_url.clone())
-                        .filter(|n| !n.is_empty())
-                        .into_iter()
-                        .collect(),
-                });
-            }
+            let Some(reason) = deferral else {
+                self.store(info, keys, node_url);
+                continue;
+            };
+            self.metrics.cache_admission_deferred.get(reason).inc();
+            let unwritten = Unwritten {
+                entry,
+                content: info.info().encode(),
+                keys,
+                node_url: node_url.clone(),
+            };
+            self.probation
+                .begin(unwritten, jid::bare(&question.address));
         }
-        Verdicts::Content { proven, refused }
+        Verdicts::Content {
+            proven,
+            refused,
+            written: deferral.is_none(),
+        }
+    }
+
+    /// Why what the holder proves is not written before its second use, if it is not.
+    fn deferral(&self, question: &Question) -> Option<Deferral> {
+        let above = self.tiers.get().is_some_and(Tiers::is_above_high_water);
+        match question.spent {
+            Some(Spent::Account) => Some(Deferral::Account),
+            Some(Spent::Domain) => Some(Deferral::Domain),
+            None => above.then_some(Deferral::HighWater),
+        }
     }
 
     fn count(&self, family: Family, result: VerificationResult) {
@@ -337,6 +424,7 @@ impl Resolver {
     pub fn expire(&self, now: Instant) -> Option<Instant> {
         self.step(now, |flights| flights.expire(now));
         self.hot.measure(&self.metrics);
+        self.probation.sweep();
         let mut state = self.lock();
         state.armed = state.flights.next_timer();
         state.armed

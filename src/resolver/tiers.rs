@@ -4,7 +4,7 @@
 //! came meanwhile are worked off together and reported together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,7 @@ enum Job {
 pub struct Tiers {
     jobs: Sender<Job>,
     waiting: Arc<AtomicUsize>,
+    above_high_water: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
 }
 
@@ -65,21 +66,27 @@ impl std::fmt::Debug for Below {
 }
 
 impl Tiers {
-    /// Starts the thread; results go to `report`, which is called on it. `clock` gives the time to the store's own intervals.
+    /// Starts the thread; results go to `report`, which is called on it. `clock` gives the time to the store's own intervals. Above
+    /// `high_water` hundredths of its bounds the store is said to be above its high-water mark.
     ///
     /// # Errors
     /// Where the operating system refuses a thread.
     pub fn start(
         below: Below,
+        high_water: u64,
         metrics: Arc<Metrics>,
         clock: impl Fn() -> Instant + Send + 'static,
         report: Report,
     ) -> std::io::Result<Tiers> {
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
+        let above = below.store.is_above(high_water);
+        let above_high_water = Arc::new(AtomicBool::new(above));
         let worker = Worker {
             below,
             waiting: Arc::clone(&waiting),
+            high_water,
+            above_high_water: Arc::clone(&above_high_water),
             report,
             overridden: 0,
         };
@@ -89,6 +96,7 @@ impl Tiers {
         Ok(Tiers {
             jobs,
             waiting,
+            above_high_water,
             metrics,
         })
     }
@@ -109,6 +117,11 @@ impl Tiers {
         let _ = self.jobs.send(Job::Learn(learned));
     }
 
+    /// Whether the learned tier was above its high-water mark when it was last written to.
+    pub fn is_above_high_water(&self) -> bool {
+        self.above_high_water.load(Ordering::Relaxed)
+    }
+
     /// Flushes and closes the store; returns when that is done.
     pub async fn close(&self) {
         let (done, closed) = tokio::sync::oneshot::channel();
@@ -122,6 +135,9 @@ struct Worker {
     below: Below,
     waiting: Arc<AtomicUsize>,
     report: Report,
+    /// In hundredths of the store's bounds.
+    high_water: u64,
+    above_high_water: Arc<AtomicBool>,
     /// How many of the trusted keys were taken out of the learned tier so far.
     overridden: usize,
 }
@@ -152,6 +168,7 @@ impl Worker {
                     }
                 }
             }
+            self.look_at_high_water();
             if !found.is_empty() {
                 (self.report)(found);
             }
@@ -163,6 +180,11 @@ impl Worker {
             }
         }
         self.below.store.close();
+    }
+
+    fn look_at_high_water(&self) {
+        let above = self.below.store.is_above(self.high_water);
+        self.above_high_water.store(above, Ordering::Relaxed);
     }
 
     fn load(&mut self, keys: Vec<CapsKey>) -> Vec<(CapsKey, Arc<Entry>)> {

@@ -246,6 +246,10 @@ impl Service {
             });
             return;
         }
+        if let Some(entry) = self.resolver.on_probation(now, &key, request.from) {
+            self.hit(request, node, &entry);
+            return;
+        }
         self.resolve(now, request, key, node);
     }
 
@@ -310,7 +314,8 @@ impl Service {
                 }
             }
         };
-        self.resolver.resolve(asked, key, Box::new(waiter));
+        self.resolver
+            .resolve(asked, key, request.from, Box::new(waiter));
     }
 
     /// An answer or a refusal; only those to questions of ours mean anything (invariant 5).

@@ -93,11 +93,18 @@ fn open(opening: &mut Opening, words: &[&str]) -> bool {
             .trusted
             .extend(contents.iter().map(|c| (*c).to_owned())),
         ["set", "resolve", how] => settings.on_announce = *how == "on-announce",
+        ["set", "high-water-percent", percent] => {
+            settings.probation.high_water_percent = percent.parse().unwrap();
+        }
         ["set", "per-key", count] => settings.holders.per_key = count.parse().unwrap(),
         ["set", "max-holders", count] => settings.holders.max = count.parse().unwrap(),
         [
             "set",
-            name @ ("new-keys-per-account" | "new-keys-per-domain"),
+            name @ ("new-keys-per-account"
+            | "new-keys-per-domain"
+            | "questions-per-account"
+            | "questions-per-domain"
+            | "second-uses-per-account"),
             count,
             "per",
             time,
@@ -105,7 +112,10 @@ fn open(opening: &mut Opening, words: &[&str]) -> bool {
             let rate = stage::rate(count.parse().unwrap(), duration(time));
             match *name {
                 "new-keys-per-account" => settings.new_keys_per_account = rate,
-                _ => settings.new_keys_per_domain = rate,
+                "new-keys-per-domain" => settings.new_keys_per_domain = rate,
+                "questions-per-account" => settings.questions_per_account = rate,
+                "questions-per-domain" => settings.questions_per_domain = rate,
+                _ => settings.probation.second_uses_per_account = rate,
             }
         }
         _ => return false,

@@ -13,6 +13,7 @@ use capsd::holders::{self, LinkId};
 use capsd::metrics::{Metrics, UpstreamResult};
 use capsd::resolver::flights::{QuestionId, Served, Settings};
 use capsd::resolver::limits::Rate;
+use capsd::resolver::probation;
 use capsd::resolver::tiers::Below;
 use capsd::resolver::{Reply, Resolver, Upstream};
 use capsd::store::{Learned, Store, StoreSettings};
@@ -73,6 +74,13 @@ pub(crate) fn settings() -> Settings {
         max_waiters_per_flight: 16_384,
         new_keys_per_account: rate(20, Duration::from_secs(3600)),
         new_keys_per_domain: rate(200, Duration::from_secs(1)),
+        questions_per_account: rate(600, Duration::from_secs(3600)),
+        questions_per_domain: rate(400, Duration::from_secs(1)),
+        probation: probation::Settings {
+            max_bytes: 1 << 20,
+            second_uses_per_account: rate(100, Duration::from_secs(3600)),
+            high_water_percent: 90,
+        },
         holders: holders::Settings {
             max: 1_000_000,
             expire_after: Duration::from_secs(24 * 3600),
@@ -188,13 +196,20 @@ impl Stage {
     /// Asks as the service does: the hot tier first.
     pub(crate) fn ask(&mut self, who: &str, name: &str) {
         let key = key(name);
-        match self.resolver.hot(&key) {
+        let address = if who.contains('@') {
+            who.to_owned()
+        } else {
+            format!("{who}@a/asker")
+        };
+        let hot = self.resolver.hot(&key);
+        let now = self.now();
+        match hot.or_else(|| self.resolver.on_probation(now, &key, &address)) {
             Some(entry) => self.news.push((who.to_owned(), Told::Hot(entry))),
             None => {
                 let told = self.tell.clone();
                 let who = who.to_owned();
                 let tell = move |_, outcome| told.send((who, Told::By(outcome))).unwrap();
-                self.resolver.resolve(self.now(), key, Box::new(tell));
+                self.resolver.resolve(now, key, &address, Box::new(tell));
             }
         }
         self.settle();
@@ -237,7 +252,7 @@ impl Stage {
         let (done, wait) = mpsc::channel();
         let tell = move |_, outcome: Result<_, Reason>| done.send(outcome.err()).unwrap();
         self.resolver
-            .resolve(self.now(), nobodys.unwrap(), Box::new(tell));
+            .resolve(self.now(), nobodys.unwrap(), "barrier", Box::new(tell));
         let reason = wait.recv_timeout(Duration::from_secs(20)).unwrap();
         assert_eq!(reason, Some(Reason::Unknown), "of a key that nobody has");
         self.take_in();

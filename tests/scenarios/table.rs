@@ -65,9 +65,9 @@ impl Table {
     }
 
     fn announce_only(&mut self, address: &str, keys: &str) {
-        let effects = self
-            .flights
-            .announce(self.now, LINK, address, &announcement(keys), true);
+        let effects =
+            self.flights
+                .announce(self.now, LINK, address, &announcement(keys), true, false);
         self.take_in(effects);
     }
 
@@ -102,6 +102,7 @@ impl Table {
                 .iter()
                 .map(|name| (key(name), Reason::Mismatch))
                 .collect(),
+            written: true,
         };
         let effects = self.flights.answered(self.now, question, verdicts);
         self.take_in(effects);
@@ -332,6 +333,7 @@ fn what_is_not_known_is_not_taken_for_known() {
     let verdicts = Verdicts::Content {
         proven: vec![proof("K1")],
         refused: vec![],
+        written: true,
     };
     let effects = table.flights.answered(table.now, question, verdicts);
     table.take_in(effects);
@@ -352,9 +354,10 @@ fn an_answer_that_is_being_verified_is_awaited() {
     table.asked();
     // It cannot be answered twice.
     assert!(table.flights.take_question(id, LINK, "alice@a/r").is_none());
-    let effects = table
-        .flights
-        .announce(table.now, LINK, "x@a/r", &announcement("K1"), false);
+    let effects =
+        table
+            .flights
+            .announce(table.now, LINK, "x@a/r", &announcement("K1"), false, false);
     table.take_in(effects);
     table.announce("bob@a/r", "K1");
     table.depart("alice@a/r");
@@ -363,6 +366,7 @@ fn an_answer_that_is_being_verified_is_awaited() {
     let verdicts = Verdicts::Content {
         proven: vec![proof("K1")],
         refused: vec![],
+        written: true,
     };
     let effects = table.flights.answered(table.now, question, verdicts);
     table.take_in(effects);
@@ -411,6 +415,7 @@ fn an_answer_after_the_deadline_is_learned() {
     let verdicts = Verdicts::Content {
         proven: vec![proof("K1")],
         refused: vec![],
+        written: true,
     };
     let effects = table.flights.answered(table.now, question, verdicts);
     table.take_in(effects);
@@ -435,6 +440,7 @@ fn old_failures_leave_room_for_new_ones() {
     let verdicts = Verdicts::Content {
         proven: vec![],
         refused,
+        written: true,
     };
     let effects = table
         .flights

@@ -75,7 +75,7 @@ fn questions_that_cannot_be_sent_go_to_the_next_holder() {
     let ask = || {
         let (tell, told) = mpsc::channel();
         let waiter = move |_, outcome: Result<_, Reason>| tell.send(outcome.err()).unwrap();
-        resolver.resolve(now, key("K1"), Box::new(waiter));
+        resolver.resolve(now, key("K1"), "one@a/r", Box::new(waiter));
         told
     };
     let told = ask().recv_timeout(Duration::from_secs(60)).unwrap();

@@ -11,6 +11,7 @@ use capsd::holders::{self, LinkId};
 use capsd::metrics::Metrics;
 use capsd::resolver::flights;
 use capsd::resolver::limits::Rate;
+use capsd::resolver::probation;
 use capsd::resolver::tiers::Below;
 use capsd::resolver::{Resolver, Upstream};
 use capsd::service::{self, LinkWatcher, Links, Service, ServiceHandler};
@@ -71,6 +72,13 @@ fn settings() -> flights::Settings {
         max_waiters_per_flight: 16_384,
         new_keys_per_account: plenty,
         new_keys_per_domain: plenty,
+        questions_per_account: plenty,
+        questions_per_domain: plenty,
+        probation: probation::Settings {
+            max_bytes: 1 << 20,
+            second_uses_per_account: plenty,
+            high_water_percent: 90,
+        },
         holders: holders::Settings {
             max: 100_000,
             expire_after: Duration::from_secs(24 * 3600),
