@@ -96,6 +96,9 @@ fn open(opening: &mut Opening, words: &[&str]) -> bool {
         ["set", "high-water-percent", percent] => {
             settings.probation.high_water_percent = percent.parse().unwrap();
         }
+        ["set", "probation-bytes", bytes] => {
+            settings.probation.max_bytes = bytes.parse().unwrap();
+        }
         ["set", "per-key", count] => settings.holders.per_key = count.parse().unwrap(),
         ["set", "max-holders", count] => settings.holders.max = count.parse().unwrap(),
         [
