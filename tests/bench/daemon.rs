@@ -6,6 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+/// Limits that no benchmark reaches.
+pub(crate) const NO_LIMITS: &str =
+    "queries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'";
+
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
     child: Child,
@@ -14,8 +18,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the daemon over a store, as a component of the server at that address.
-    pub(crate) fn start(store: &Path, server: &str, cache: &str) -> Daemon {
+    /// Starts the daemon over a store, as a component of the server at that address, with other limits than the defaults.
+    pub(crate) fn start(store: &Path, server: &str, cache: &str, limits: &str) -> Daemon {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("secret");
         std::fs::write(&secret, "secret").unwrap();
@@ -31,7 +35,7 @@ impl Daemon {
             "[[component]]\njid = 'caps.example.org'\nserver = '{server}'\nsecret-file = '{}'\n\
              [store]\npath = '{}'\ncache = '{cache}'\n[hot]\nmax-bytes = '32MiB'\n\
              [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n{}\
-             [limits]\nqueries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'\n[log]\nlevel = 'warn'\n",
+             [limits]\n{limits}\n[log]\nlevel = 'warn'\n",
             secret.display(),
             store.display(),
             std::env::var("BENCH_EXTRA").unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Throughput, memory and start of the daemon, beside an echo on the same transport.
 //!
-//! `cargo bench --bench throughput` runs everything; `-- throughput`, `-- memory` or `-- start` one part, `-- throughput --pairs 9` more
+//! `cargo bench --bench throughput` runs everything; `-- throughput`, `-- memory`, `-- start` or `-- flood` one part, `-- throughput --pairs 9` more
 //! pairs. A scripted server in this process talks XEP-0114 to one component at a time, each in a process of its own:
 //!
 //! - `limit`: counts requests and writes canned replies without reading XML; what the generator itself can do;
@@ -16,12 +16,13 @@
 mod component;
 mod contents;
 mod daemon;
+mod flood;
 mod server;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use daemon::Daemon;
+use daemon::{Daemon, NO_LIMITS};
 use server::{Load, Server};
 
 /// How many queries are in flight at once.
@@ -39,12 +40,14 @@ fn main() {
         ["throughput"] => throughput(5),
         ["memory"] => memory(),
         ["start"] => start(),
+        ["flood"] => flood(),
         [] => {
             throughput(5);
             memory();
             start();
+            flood();
         }
-        _ => panic!("usage: [throughput [--pairs N] | memory | start]"),
+        _ => panic!("usage: [throughput [--pairs N] | memory | start | flood]"),
     }
 }
 
@@ -137,7 +140,7 @@ fn run_component(kind: &str, load: &Load) -> Measured {
 
 fn run_daemon(store: &Path, load: &Load) -> Measured {
     let server = Server::listen();
-    let daemon = Daemon::start(store, &server.address(), "16MiB");
+    let daemon = Daemon::start(store, &server.address(), "16MiB", NO_LIMITS);
     let mut link = server.accept();
     link.query(&load.warming(HOT), WINDOW);
     let before = daemon.cpu_time();
@@ -159,7 +162,7 @@ fn memory() {
     const HOLDERS: usize = 100_000;
     let store = copy(&stored(ENTRIES));
     let server = Server::listen();
-    let daemon = Daemon::start(store.path(), &server.address(), "8MiB");
+    let daemon = Daemon::start(store.path(), &server.address(), "8MiB", NO_LIMITS);
     let mut link = server.accept();
     let empty = daemon.resident();
     link.announce(HOLDERS, ENTRIES);
@@ -181,13 +184,18 @@ fn memory() {
     );
 }
 
+fn flood() {
+    let kept = flood::run(|| copy(&stored(STORED)), STORED, 100_000);
+    assert!(kept, "the 99th percentile grew to more than 3 times");
+}
+
 fn start() {
     const ENTRIES: usize = 200_000;
     let store = copy(&stored(ENTRIES));
     for (name, killed) in [("after an orderly end", false), ("after kill -9", true)] {
         if killed {
             let server = Server::listen();
-            let daemon = Daemon::start(store.path(), &server.address(), "16MiB");
+            let daemon = Daemon::start(store.path(), &server.address(), "16MiB", NO_LIMITS);
             let mut link = server.accept();
             // New contents are learned while the process is killed.
             link.teach(2_000, ENTRIES);
@@ -195,7 +203,7 @@ fn start() {
         }
         let server = Server::listen();
         let began = Instant::now();
-        let daemon = Daemon::start(store.path(), &server.address(), "16MiB");
+        let daemon = Daemon::start(store.path(), &server.address(), "16MiB", NO_LIMITS);
         let mut link = server.accept();
         daemon.wait_until_ready();
         let ready = began.elapsed();
