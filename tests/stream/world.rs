@@ -173,6 +173,8 @@ impl World {
     pub(crate) async fn accept(&self) -> Server<TcpStream> {
         let accepting = tokio::time::timeout(PATIENCE, self.listener.accept());
         let (io, _) = accepting.await.expect("no connection comes").unwrap();
+        // Or every second small stanza would wait for the acknowledgement of the first.
+        io.set_nodelay(true).unwrap();
         Server::accept(io).await
     }
 
