@@ -73,7 +73,6 @@ fn flood(name: &str, announcer: Announcer, store: &Path, stored: usize, hashes: 
         let (times, flood, done) = (&times, &flood, &done);
         let reading = scope.spawn(move || read(reader, times, flood, &answers, done));
         write(stream, times, flood, &to_send, stored, &flooding);
-        std::thread::sleep(Duration::from_secs(1));
         done.store(true, Ordering::Relaxed);
         let latencies = reading.join().unwrap();
         let border = flooding.load(Ordering::Relaxed);
@@ -217,12 +216,14 @@ fn read(
         .unwrap();
     let end = memchr::memmem::Finder::new("</iq>");
     let mut took = Vec::new();
+    let mut answered = 0;
     let (mut input, mut kept) = (vec![0; 4 << 20], 0);
     loop {
-        let read = match stream.read(&mut input[kept..]) {
-            Ok(read) => read,
-            Err(_) if done.load(Ordering::Relaxed) => break,
-            Err(_) => continue,
+        if done.load(Ordering::Relaxed) && answered == times.sent.lock().unwrap().len() {
+            return took;
+        }
+        let Ok(read) = stream.read(&mut input[kept..]) else {
+            continue;
         };
         assert_ne!(read, 0, "the component closed the stream");
         let now = times.now();
@@ -233,6 +234,7 @@ fn read(
             if let Some(number) = attribute(stanza, "id").strip_prefix('h') {
                 assert!(stanza.starts_with("<iq type='result'"), "{stanza}");
                 let number: usize = number.parse().unwrap();
+                answered += 1;
                 took.resize(took.len().max(number + 1), 0.0);
                 took[number] = (now - times.sent.lock().unwrap()[number]) as f64 / 1e6;
             } else if stanza.starts_with("<iq type='get'") {
@@ -245,12 +247,6 @@ fn read(
         input.copy_within(begin..filled, 0);
         kept = filled - begin;
     }
-    assert_eq!(took.len(), times.sent.lock().unwrap().len());
-    assert!(
-        took.iter().all(|ms| *ms > 0.0),
-        "a look-up was not answered"
-    );
-    took
 }
 
 /// The 50th and the 99th percentile.
