@@ -125,8 +125,9 @@ enum Timer {
 /// microseconds.
 const LOOKUPS_PER_FLIGHT: usize = 16;
 
-/// How many look-ups announcements alone may have under way; further announcements wait their turn.
-const ANNOUNCED_AT_ONCE: usize = 256;
+/// How many look-ups announcements alone may have under way; further announcements wait their turn. A query that has to be looked
+/// up waits for these at the most, some hundred microseconds.
+const ANNOUNCED_AT_ONCE: usize = 32;
 
 /// How many silent holders are forgotten in one go.
 const EXPIRE_STEP: usize = 4096;

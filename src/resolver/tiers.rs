@@ -158,6 +158,10 @@ impl Worker {
                 match job {
                     Job::Load(flight, keys) => found.push((flight, self.load(keys))),
                     Job::Learn(learned) => {
+                        // Writing may take its time; what was found before need not wait for it.
+                        if !found.is_empty() {
+                            (self.report)(std::mem::take(&mut found));
+                        }
                         self.waiting.fetch_sub(1, Ordering::Relaxed);
                         self.below.store.put(learned);
                     }

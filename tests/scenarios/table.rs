@@ -207,7 +207,7 @@ fn announcements_wait_their_turn() {
     for n in 0..1000 {
         table.announce_only(&format!("user{n:03}@a/r"), &format!("K{n}"));
     }
-    assert!(table.loads.len() <= 256, "{}", table.loads.len());
+    assert!(table.loads.len() <= 32, "{}", table.loads.len());
     // Who leaves meanwhile is not asked.
     table.depart("user500@a/r");
     let mut asked = Vec::new();
@@ -233,10 +233,10 @@ fn announcements_leave_the_tiers_to_queries() {
     for n in 0..1000 {
         table.announce_only(&format!("user{n}@d{n}/r"), &format!("K{n}"));
     }
-    assert_eq!(table.loads.len(), 256);
+    assert_eq!(table.loads.len(), 32);
     table.ask_only("one", "K2000");
-    assert_eq!(table.loads.len(), 257);
-    for _ in 0..4 {
+    assert_eq!(table.loads.len(), 33);
+    for _ in 0..32 {
         table.load();
     }
     assert_eq!(table.asked().len(), 1000);
