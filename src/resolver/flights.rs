@@ -225,7 +225,11 @@ impl<W> Flights<W> {
                 self.join(now, id, noted.holder, &mut effects);
             }
         }
-        if self.settings.on_announce && askable && !noted.known && !in_memory {
+        let wanted = self.settings.on_announce && askable && !noted.known && !in_memory;
+        if wanted && let Some(spent) = self.new_keys.spent(address, now) {
+            // Nobody waits, so it would not be asked: a flood is not worth a look-up for each hash.
+            self.metrics.rate_limited.get(spent.into()).inc();
+        } else if wanted {
             if self.queued.len() < self.settings.holders.max {
                 self.queued.push_back(noted.holder);
             } else {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use capsd::cache::Entry;
 use capsd::caps::{CapsKey, Reason};
 use capsd::holders::LinkId;
-use capsd::metrics::{LookupResult, Metrics, UpstreamResult, WaiterScope};
+use capsd::metrics::{LookupResult, Metrics, RateScope, UpstreamResult, WaiterScope};
 use capsd::resolver::flights::{Effect, FlightId, Flights, QuestionId, Settings, Verdicts};
 
 use crate::contents::{announcement, key, verified};
@@ -224,6 +224,27 @@ fn announcements_wait_their_turn() {
     assert_eq!(asked.len(), 999);
     assert!(!asked.contains(&"user500@a/r".to_owned()));
     assert_eq!(table.metrics.flights_rejected.get(), 0);
+}
+
+/// A flood beyond the quota is not worth a look-up for each hash.
+#[test]
+fn what_is_over_the_quota_costs_no_lookup() {
+    let mut table = Table::new(Settings {
+        new_keys_per_account: rate(1, Duration::from_secs(3600)),
+        ..settings()
+    });
+    // The first finds its quota full, the second finds it empty.
+    table.announce("mallory@a/1", "K1");
+    table.announce("mallory@a/2", "K2");
+    assert_eq!(table.asked(), ["mallory@a/1"]);
+    for n in 3..100 {
+        table.announce_only(&format!("mallory@a/{n}"), &format!("K{n}"));
+    }
+    assert_eq!(table.loads.len(), 0);
+    assert_eq!(table.metrics.rate_limited.get(RateScope::Account).get(), 98);
+    // Nobody else is held up by that.
+    table.announce("alice@a/r", "K50");
+    assert_eq!(table.asked(), ["alice@a/r"]);
 }
 
 /// However many flights there may be, announcements do not fill the way to the tiers.

@@ -175,11 +175,7 @@ impl<W> Flights<W> {
             }
         }
         for (holder, spent) in spenders {
-            let scope = match spent {
-                Spent::Account => RateScope::Account,
-                Spent::Domain => RateScope::Domain,
-            };
-            self.metrics.rate_limited.get(scope).inc();
+            self.metrics.rate_limited.get(spent.into()).inc();
             flight.cause = Some(Reason::RateLimited);
             let Some(view) = self
                 .holders
