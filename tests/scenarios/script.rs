@@ -28,7 +28,8 @@ use capsd::resolver::Reply;
 use capsd::resolver::flights::{QuestionId, Served, Settings};
 
 use crate::contents;
-use crate::stage::{self, Asked, Stage, Told};
+use crate::setup;
+use crate::stage::{Asked, Stage, Told};
 
 /// What is known before the resolver is started.
 struct Opening {
@@ -51,7 +52,7 @@ pub(crate) fn run(path: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(path).unwrap();
     let name = path.file_name().unwrap().to_string_lossy();
     let mut opening = Opening {
-        settings: stage::settings(),
+        settings: setup::settings(),
         stored: Vec::new(),
         trusted: Vec::new(),
     };
@@ -112,7 +113,7 @@ fn open(opening: &mut Opening, words: &[&str]) -> bool {
             "per",
             time,
         ] => {
-            let rate = stage::rate(count.parse().unwrap(), duration(time));
+            let rate = setup::rate(count.parse().unwrap(), duration(time));
             match *name {
                 "new-keys-per-account" => settings.new_keys_per_account = rate,
                 "new-keys-per-domain" => settings.new_keys_per_domain = rate,

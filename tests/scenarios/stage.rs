@@ -1,25 +1,20 @@
 //! A resolver with a real store, a clock that is moved by hand, and everybody around it played by the test.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use capsd::cache::Entry;
 use capsd::caps::{CapsKey, Family, Policy, Reason};
-use capsd::holders::{self, LinkId};
+use capsd::holders::LinkId;
 use capsd::metrics::{Metrics, UpstreamResult};
 use capsd::resolver::flights::{QuestionId, Served, Settings};
-use capsd::resolver::limits::Rate;
-use capsd::resolver::probation;
-use capsd::resolver::tiers::Below;
 use capsd::resolver::{Reply, Resolver, Upstream};
-use capsd::store::{Learned, Store, StoreSettings};
-use capsd::trusted::Trusted;
+use capsd::store::Learned;
 
 use crate::contents::{self, announcement, key};
+use crate::setup::{open_store, tiers_in};
 
 /// How many links there are.
 pub(crate) const LINKS: usize = 2;
@@ -59,41 +54,6 @@ impl Upstream for Outgoing {
             node,
         });
         true
-    }
-}
-
-/// The settings of the design.
-pub(crate) fn settings() -> Settings {
-    Settings {
-        on_announce: true,
-        deadline: Duration::from_secs(5),
-        holder_timeout: Duration::from_secs(2),
-        retry_after: Duration::from_secs(600),
-        max_flights: 4096,
-        max_waiters: 65_536,
-        max_waiters_per_flight: 16_384,
-        new_keys_per_account: rate(20, Duration::from_secs(3600)),
-        new_keys_per_domain: rate(200, Duration::from_secs(1)),
-        questions_per_account: rate(600, Duration::from_secs(3600)),
-        questions_per_domain: rate(400, Duration::from_secs(1)),
-        probation: probation::Settings {
-            max_bytes: 1 << 20,
-            second_uses_per_account: rate(100, Duration::from_secs(3600)),
-            high_water_percent: 90,
-        },
-        holders: holders::Settings {
-            max: 1_000_000,
-            expire_after: Duration::from_secs(24 * 3600),
-            per_key: 64,
-        },
-    }
-}
-
-/// So many in that time, and all of them at once.
-pub(crate) fn rate(count: u32, per: Duration) -> Rate {
-    Rate {
-        interval: per / count,
-        burst: NonZeroU32::new(count).unwrap(),
     }
 }
 
@@ -266,18 +226,6 @@ impl Stage {
     }
 }
 
-fn open_store(path: PathBuf, metrics: &Arc<Metrics>, now: Instant) -> Store {
-    let settings = StoreSettings {
-        path,
-        flush_interval: Duration::from_secs(1),
-        max_entries: 1000,
-        max_bytes: 1 << 20,
-        cache_bytes: 1 << 20,
-        policy: Policy::default(),
-    };
-    Store::open(settings, Arc::clone(metrics), now, SystemTime::now()).unwrap()
-}
-
 fn start(
     settings: &Settings,
     directory: &tempfile::TempDir,
@@ -286,12 +234,7 @@ fn start(
     metrics: &Arc<Metrics>,
     outgoing: &Arc<Outgoing>,
 ) -> Arc<Resolver> {
-    let trusted = directory.path().join("trusted");
-    let below = Below {
-        store: open_store(directory.path().join("store"), metrics, began),
-        trusted: Trusted::open(&[trusted], Arc::clone(metrics)),
-        watcher: Box::new(|_| {}),
-    };
+    let below = tiers_in(directory.path(), metrics, began);
     let clock = Arc::clone(clock);
     let resolver = Resolver::start(
         *settings,

@@ -11,7 +11,7 @@ use capsd::metrics::{LookupResult, Metrics, RateScope, UpstreamResult, WaiterSco
 use capsd::resolver::flights::{Effect, FlightId, Flights, QuestionId, Settings, Verdicts};
 
 use crate::contents::{announcement, key, verified};
-use crate::stage::{rate, settings};
+use crate::setup::{rate, settings};
 
 const LINK: LinkId = LinkId(0);
 

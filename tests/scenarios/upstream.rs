@@ -2,19 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use capsd::caps::{Policy, Reason};
 use capsd::holders::{self, LinkId};
 use capsd::metrics::Metrics;
 use capsd::resolver::flights::{QuestionId, Settings};
-use capsd::resolver::tiers::Below;
 use capsd::resolver::{Resolver, Upstream};
-use capsd::store::{Store, StoreSettings};
-use capsd::trusted::Trusted;
 
 use crate::contents::{announcement, key};
-use crate::stage::{rate, settings};
+use crate::setup::{rate, settings, tiers_in};
 
 #[derive(Default)]
 struct Blocked {
@@ -48,19 +45,7 @@ fn questions_that_cannot_be_sent_go_to_the_next_holder() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let now = Instant::now();
-    let store = StoreSettings {
-        path: directory.path().join("store"),
-        flush_interval: Duration::from_secs(1),
-        max_entries: 1000,
-        max_bytes: 1 << 20,
-        cache_bytes: 1 << 20,
-        policy: Policy::default(),
-    };
-    let below = Below {
-        store: Store::open(store, Arc::clone(&metrics), now, SystemTime::now()).unwrap(),
-        trusted: Trusted::open(&[], Arc::clone(&metrics)),
-        watcher: Box::new(|_| {}),
-    };
+    let below = tiers_in(directory.path(), &metrics, now);
     let metrics = Arc::clone(&metrics);
     let policy = Policy::default();
     let resolver =

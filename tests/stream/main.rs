@@ -28,4 +28,7 @@ mod reflection;
 mod robustness;
 mod server;
 mod session;
+#[allow(dead_code)]
+#[path = "../scenarios/setup.rs"]
+mod setup;
 mod world;
