@@ -78,6 +78,23 @@ impl HotTier {
         self.entries.insert(key, entry);
     }
 
+    /// Takes an answer out.
+    pub fn remove(&self, key: &CapsKey) {
+        self.entries.invalidate(key);
+    }
+
+    /// Takes out everything for which that is so; how much it was. What is inserted meanwhile may be missed.
+    pub fn withdraw(&self, which: impl Fn(&CapsKey, &Entry) -> bool) -> usize {
+        let mut withdrawn = 0;
+        for (key, entry) in &self.entries {
+            if which(&key, &entry) {
+                self.entries.invalidate(&*key);
+                withdrawn += 1;
+            }
+        }
+        withdrawn
+    }
+
     /// Writes entries and bytes to their gauges; both lag behind by what the cache has not yet worked off.
     pub fn measure(&self, metrics: &Metrics) {
         self.entries.run_pending_tasks();
@@ -102,12 +119,15 @@ const SHOWN_TO_HOT: u32 = 16;
 /// What one link asked for lately, by the node as it was asked: saves decoding the node and the bookkeeping of the hot tier, which
 /// together cost as much as everything else that capsd does for a hit.
 ///
-/// Each node has one place, and the latest takes it. Entries never change, so what is here is as good as what is there.
+/// Each node has one place, and the latest takes it. Entries never change, so what is here is as good as what is there, until something
+/// is withdrawn there: then everything here is forgotten.
 #[derive(Debug)]
 pub struct Front {
     hasher: ahash::RandomState,
     places: Box<[Option<Place>]>,
     answered: u32,
+    /// The withdrawals from the hot tier that are known here.
+    withdrawals: u64,
 }
 
 #[derive(Debug)]
@@ -123,11 +143,21 @@ impl Default for Front {
             hasher: ahash::RandomState::new(),
             places: (0..FRONT_PLACES).map(|_| None).collect(),
             answered: 0,
+            withdrawals: 0,
         }
     }
 }
 
 impl Front {
+    /// Forgets everything if there were withdrawals from the hot tier since this was called last. To be called before the hot tier is
+    /// looked in: what it gives then may be kept until the next call.
+    pub fn keep_up(&mut self, withdrawals: u64) {
+        if self.withdrawals != withdrawals {
+            self.withdrawals = withdrawals;
+            self.places.fill_with(|| None);
+        }
+    }
+
     fn place(&self, node: &str) -> usize {
         self.hasher.hash_one(node) as usize % FRONT_PLACES
     }

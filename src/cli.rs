@@ -3,10 +3,16 @@
 //! Standard output carries data only, explanations go to standard error, and the exit code says how it went (see [`Exit`]).
 //! Each command has a module of its own, with its arguments beside what it does.
 
+mod ask;
 pub mod check;
 mod document;
+mod export;
 mod hash;
+mod import;
+mod interrupt;
+mod progress;
 mod run;
+mod tier;
 mod verify;
 
 use std::ffi::OsString;
@@ -69,6 +75,11 @@ enum Command {
     Check(check::CheckArguments),
     Verify(verify::Arguments),
     Hash(hash::Arguments),
+    Import(import::Arguments),
+    Export(export::Arguments),
+    Lookup(ask::LookupArguments),
+    Status(ask::StatusArguments),
+    Flush(ask::FlushArguments),
 }
 
 /// Runs the command that the arguments name; the first of them is the name of the program.
@@ -90,6 +101,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Check(arguments) => Ok(check::check(&arguments)),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Hash(arguments) => hash::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Lookup(arguments) => ask::look_up(&arguments),
+        Command::Status(arguments) => ask::show_status(&arguments),
+        Command::Flush(arguments) => ask::flush(&arguments),
     };
     outcome.unwrap_or_else(|failure| {
         explain(&failure.message);

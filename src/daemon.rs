@@ -1,8 +1,10 @@
 //! The process: everything is opened, started, watched and ended here.
 //!
-//! What can be refused is refused before anything is started: the configuration first, then the store, then the HTTP port. From then
-//! on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
+//! What can be refused is refused before anything is started: the configuration first, then the overrides, the store, and the HTTP port.
+//! From then on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
+
+pub mod trust;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config, Resolve};
+use crate::control::server::{self, ControlSocket, Desk, SocketFault};
 use crate::holders::{self, LinkId};
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
@@ -22,7 +25,7 @@ use crate::resolver::{Resolver, flights, limits, probation};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
-use crate::trusted::Trusted;
+use trust::Reader;
 
 /// How long the end may take.
 pub const END: Duration = Duration::from_secs(5);
@@ -43,6 +46,9 @@ pub enum StartError {
     /// The store refused.
     #[error("{0}")]
     Store(#[from] StoreRefusal),
+    /// The file of overrides is at fault.
+    #[error("{0}")]
+    Overrides(config::ConfigFaults),
     /// The HTTP port cannot be had.
     #[error(
         "http.listen: {address} cannot be listened on: {error}\n\nhint: stop what listens there, or choose another address or port"
@@ -53,6 +59,9 @@ pub enum StartError {
         /// What the operating system said.
         error: std::io::Error,
     },
+    /// The control socket cannot be had, although the configuration names one.
+    #[error("{0}")]
+    Control(#[from] SocketFault),
     /// The operating system refused something that it does not refuse.
     #[error("the operating system refused {what}: {error}")]
     System {
@@ -107,6 +116,8 @@ fn clock() -> Instant {
 
 struct Daemon {
     resolver: Arc<Resolver>,
+    reader: Reader,
+    metrics: Arc<Metrics>,
     service: Arc<Service>,
     links: Arc<Links>,
 }
@@ -120,6 +131,7 @@ async fn serve(
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
     let below = open_tiers(config, &metrics, &readiness)?;
+    metrics.config_last_reload_successful.set(1);
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
@@ -128,6 +140,7 @@ async fn serve(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
     }
+    let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, below, &metrics, &readiness)?;
     let ended = CancellationToken::new();
     let sources = Sources {
@@ -141,6 +154,8 @@ async fn serve(
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
+    let control =
+        control.map(|socket| tokio::spawn(daemon.serve_control(socket, config, &metrics, &ended)));
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
         .links
@@ -170,6 +185,10 @@ async fn serve(
     timers.abort();
     ended.cancel();
     http.abort();
+    if let Some(control) = control {
+        // The socket is removed with it.
+        let _ = control.await;
+    }
     if end {
         tracing::info!("ended");
     } else {
@@ -183,16 +202,10 @@ fn open_tiers(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
 ) -> Result<Below, StartError> {
-    let settings = StoreSettings {
-        path: config.store.path.clone(),
-        flush_interval: config.store.flush_interval,
-        max_entries: config.store.max_entries as u64,
-        max_bytes: config.store.max_bytes,
-        cache_bytes: config.store.cache,
-        policy: policy(config),
-    };
+    let settings = store_settings(config);
+    let overrides = trust::overrides(&config.trusted).map_err(StartError::Overrides)?;
+    overrides.announce();
     let store = Store::open(settings, Arc::clone(metrics), clock(), SystemTime::now())?;
-    let trusted = Trusted::open(&config.trusted.directories, Arc::clone(metrics));
     let readiness = Arc::clone(readiness);
     let watcher = Box::new(move |state: &StoreState| match state {
         StoreState::Disk => readiness.store_on_disk(),
@@ -201,12 +214,42 @@ fn open_tiers(
     watcher(&store.state());
     Ok(Below {
         store,
-        trusted,
+        trusted: None,
+        overrides,
         watcher,
     })
 }
 
-fn policy(config: &Config) -> crate::caps::Policy {
+/// The control socket. Where it cannot be made at the place where packages put it, capsd goes on without it: it may have been started
+/// by hand.
+fn control_socket(settings: &config::Control) -> Result<Option<ControlSocket>, SocketFault> {
+    match ControlSocket::bind(&settings.socket) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(fault) if settings.is_default() => {
+            tracing::warn!(
+                "there is no control socket, so commands cannot speak to this daemon. {fault}"
+            );
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// How the configuration says that the learned tier is opened, by a daemon or by a command.
+pub fn store_settings(config: &Config) -> StoreSettings {
+    StoreSettings {
+        flush_interval: config.store.flush_interval,
+        max_entries: config.store.max_entries as u64,
+        max_bytes: config.store.max_bytes,
+        cache_bytes: config.store.cache,
+        max_waste: config.store.max_waste,
+        policy: policy(config),
+        ..StoreSettings::new(config.store.path.clone())
+    }
+}
+
+/// The rules that the configuration sets for what strangers teach.
+pub fn policy(config: &Config) -> crate::caps::Policy {
     crate::caps::Policy {
         allow_md5: config.limits.allow_md5,
         max_bytes: usize::try_from(config.limits.max_disco_bytes).unwrap_or(usize::MAX),
@@ -284,6 +327,7 @@ impl Daemon {
         metrics: &Arc<Metrics>,
         readiness: &Arc<Readiness>,
     ) -> Result<Daemon, StartError> {
+        let overrides = Arc::clone(&below.overrides);
         let mut links = Vec::with_capacity(config.components.len());
         for (place, component) in config.components.iter().enumerate() {
             // The configuration allows 16 at the most.
@@ -307,6 +351,8 @@ impl Daemon {
         )
         .map_err(system("a thread"))?;
         resolver.connect(Arc::clone(&links) as Arc<dyn crate::resolver::Upstream>);
+        let reader = Reader::start(&resolver, Arc::clone(metrics)).map_err(system("a thread"))?;
+        reader.read(trust::sources(&config.trusted), overrides);
         let settings = service::Settings {
             allow_md5: config.limits.allow_md5,
             queries_per_asker: rate(config.limits.queries_per_asker),
@@ -324,9 +370,30 @@ impl Daemon {
         ));
         Ok(Daemon {
             resolver,
+            reader,
+            metrics: Arc::clone(metrics),
             service,
             links,
         })
+    }
+
+    /// Serves the control socket until the end.
+    fn serve_control(
+        &self,
+        socket: ControlSocket,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        ended: &CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
+        let desk = Arc::new(Desk {
+            resolver: Arc::clone(&self.resolver),
+            policy: policy(config),
+            store: config.store.path.clone(),
+        });
+        let settings = config.control.clone();
+        let metrics = Arc::clone(metrics);
+        let ended = ended.clone().cancelled_owned();
+        server::serve(socket, desk, settings, metrics, ended)
     }
 
     fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {
@@ -354,20 +421,26 @@ impl Daemon {
         })
     }
 
-    /// Applies what can change while running: the contact addresses. The rest is named.
+    /// Applies what can change while running: the contact addresses, and all that is trusted, pinned and denied. The rest is named.
     fn reload(&self, config: Result<Config, config::ConfigFaults>) {
-        match config {
-            Ok(config) => {
+        let read = config.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
+        let successful = &self.metrics.config_last_reload_successful;
+        successful.set(i64::from(read.is_ok()));
+        match read {
+            Ok((overrides, config)) => {
                 let changed = self
                     .service
                     .change_contacts(&contacts(&config.contact), &self.links);
                 tracing::info!(
                     own_caps_changed = changed,
-                    "configuration read again: `contact` is in force; everything else needs a restart"
+                    "configuration read again: `contact` is in force; `trusted` follows when it has been read; everything \
+                     else needs a restart"
                 );
+                overrides.announce();
+                self.reader.read(trust::sources(&config.trusted), overrides);
             }
             Err(faults) => tracing::error!(
-                "the configuration was not read again, the old one stays in force: {faults}"
+                "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"
             ),
         }
     }

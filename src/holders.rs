@@ -7,6 +7,7 @@
 //! Bounds: [`Settings::max`] holders (the longest silent one makes room), [`Settings::per_key`] holders of one key (another of the
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
+pub mod accounts;
 mod silence;
 
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use hashbrown::HashTable;
 
 use crate::caps::{CapsKey, Reason};
 use crate::stanza::jid;
+use accounts::{Accounts, Common};
 use silence::Silence;
 
 /// How many keys of one announcement are linked at the most: one of 0115 and those of 0390.
@@ -68,6 +70,8 @@ pub struct ForgottenCounts {
     pub full: u64,
     /// Their keys had enough other holders.
     pub per_key: u64,
+    /// Not holders, but counts of the accounts that announced a key: there were too many keys.
+    pub accounts: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +80,6 @@ struct Failure {
     until: Instant,
     reason: Reason,
 }
-
-/// Boxed as a whole, because hardly any holder has one.
-#[derive(Debug, Default)]
-struct Failures(Vec<Failure>);
 
 #[derive(Debug)]
 struct Holder {
@@ -90,8 +90,6 @@ struct Holder {
     seen: u32,
     link: LinkId,
     askable: bool,
-    /// Keys that this holder failed to prove, each with the time until which it is not asked again; seldom there.
-    failures: Option<Box<Failures>>,
 }
 
 #[derive(Debug)]
@@ -100,6 +98,8 @@ struct Shared {
     holders: u32,
     /// Whether all keys were found or resolved since the announcement was first seen.
     known: bool,
+    /// Whether its keys and its node are known to be common: nothing is counted for it any more.
+    common: bool,
 }
 
 /// What a new announcement means.
@@ -111,6 +111,8 @@ pub struct Noted {
     pub known: bool,
     /// What the holder announced before, if it was something else.
     pub replaced: Option<Announcement>,
+    /// What became common by this announcement.
+    pub common: Vec<Common>,
 }
 
 /// A holder as the resolver sees it.
@@ -144,7 +146,12 @@ pub struct Holders {
     silence: Silence,
     hasher: RandomState,
     counts: ForgottenCounts,
-    failures: usize,
+    /// By place: the keys that its holder failed to prove, each with the time until which it is not asked again. Apart, because hardly
+    /// any holder has one.
+    failures: HashMap<u32, Vec<Failure>>,
+    /// How many there are in all.
+    failed: usize,
+    accounts: Accounts,
 }
 
 impl Holders {
@@ -164,7 +171,9 @@ impl Holders {
             silence: Silence::new(),
             hasher: RandomState::new(),
             counts: ForgottenCounts::default(),
-            failures: 0,
+            failures: HashMap::default(),
+            failed: 0,
+            accounts: Accounts::new((settings.max / HOLDERS_PER_SKETCH).max(MIN_SKETCHES)),
         }
     }
 
@@ -180,11 +189,12 @@ impl Holders {
 
     /// How many failures of holders are remembered.
     pub fn failures(&self) -> usize {
-        self.failures
+        self.failed
     }
 
     /// The counts of forgotten holders since the last call.
     pub fn take_counts(&mut self) -> ForgottenCounts {
+        self.counts.accounts += self.accounts.take_forgotten();
         std::mem::take(&mut self.counts)
     }
 
@@ -247,6 +257,11 @@ impl Holders {
         self.by_key.contains_key(key)
     }
 
+    /// Whether several accounts announced the key lately, with that node URL if one is given.
+    pub fn is_common(&self, key: &CapsKey, node_url: Option<&str>) -> bool {
+        self.accounts.is_common(key, node_url)
+    }
+
     /// Takes note of an announcement: the address now holds these keys and no others. What it failed to prove before is
     /// forgotten, because the announcement may be honest now.
     pub fn announce(
@@ -264,16 +279,18 @@ impl Holders {
         };
         self.silence.heard(slot);
         let shared = self.share(announcement);
-        let known = self.shared.get(shared as usize)?.as_ref()?.known;
+        let found = self.shared.get_mut(shared as usize)?.as_mut()?;
+        let known = found.known;
+        let mut common = Vec::new();
+        if !found.common {
+            found.common = self.accounts.announced(address, announcement, &mut common);
+        }
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
         holder.seen = seen;
         holder.askable = askable;
-        self.failures -= holder
-            .failures
-            .take()
-            .map_or(0, |failures| failures.0.len());
         let generation = holder.generation;
         let before = std::mem::replace(&mut holder.announcement, shared);
+        self.forgive(slot);
         let mut replaced = None;
         if before == shared {
             self.release(shared);
@@ -291,6 +308,7 @@ impl Holders {
             holder: id,
             known,
             replaced,
+            common,
         })
     }
 
@@ -308,7 +326,6 @@ impl Holders {
             seen,
             link,
             askable: false,
-            failures: None,
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -353,6 +370,7 @@ impl Holders {
             announcement: announcement.clone(),
             holders: 1,
             known: false,
+            common: false,
         };
         let at = match self.free_shared.pop() {
             Some(at) => {
@@ -397,6 +415,10 @@ impl Holders {
             return;
         }
         if listed.len() < self.settings.per_key {
+            // A list for each key: doubling would leave half of each empty.
+            listed.reserve_exact(
+                usize::from(listed.len() == listed.capacity()) * (1 + listed.len() / 4),
+            );
             listed.push(slot);
             return;
         }
@@ -447,12 +469,20 @@ impl Holders {
             entry.remove();
         }
         self.silence.remove(slot);
-        self.failures -= holder.failures.map_or(0, |failures| failures.0.len());
+        self.forgive(slot);
         if holder.announcement != NO_ANNOUNCEMENT {
             self.unlist(slot, holder.announcement);
             self.release(holder.announcement);
         }
         self.free.push(slot);
+    }
+
+    /// Forgets what the holder at the place failed to prove.
+    fn forgive(&mut self, slot: u32) {
+        self.failed -= self
+            .failures
+            .remove(&slot)
+            .map_or(0, |failures| failures.len());
     }
 
     /// Forgets a holder that said it is gone.
@@ -480,24 +510,22 @@ impl Holders {
         if !announced.is_some_and(|view| view.announcement.keys.contains(&key)) {
             return;
         }
-        let Some(Some(holder)) = self.slots.get_mut(id.slot as usize) else {
-            return;
-        };
-        let failures = holder.failures.get_or_insert_default();
+        let failures = self.failures.entry(id.slot).or_default();
         let failure = Failure { key, until, reason };
-        if let Some(old) = failures.0.iter_mut().find(|failure| failure.key == key) {
-            *old = failure;
-        } else {
-            failures.0.push(failure);
-            self.failures += 1;
+        match failures.iter_mut().find(|failure| failure.key == key) {
+            Some(old) => *old = failure,
+            None => {
+                failures.push(failure);
+                self.failed += 1;
+            }
         }
     }
 
     /// Why the holder failed to prove the key, within the time that it is remembered.
     pub fn failure(&self, id: HolderId, key: &CapsKey, now: Instant) -> Option<Reason> {
-        let failures = self.holder(id)?.failures.as_ref()?;
+        self.holder(id)?;
+        let failures = self.failures.get(&id.slot)?;
         failures
-            .0
             .iter()
             .find(|failure| failure.key == *key && failure.until > now)
             .map(|failure| failure.reason)
@@ -532,6 +560,12 @@ impl Holders {
         true
     }
 }
+
+/// Accounts are counted for as many keys and nodes lately as there may be holders, divided by this.
+const HOLDERS_PER_SKETCH: usize = 16;
+
+/// For at least so many keys and nodes accounts are counted, however few holders there may be.
+const MIN_SKETCHES: usize = 1024;
 
 /// The place of no announcement: a holder between being entered and being given one.
 const NO_ANNOUNCEMENT: u32 = u32::MAX;

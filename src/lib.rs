@@ -30,12 +30,14 @@
 //! |---|---|
 //! | [`cli`] | the commands |
 //! | [`daemon`] | the process: start, signals, end |
-//! | [`http`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the log |
+//! | [`http`], [`control`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the control socket; the log |
 //! | [`service`] | an inbound stanza to what is done about it |
 //! | [`component`] | the links to servers (XEP-0114, XEP-0356) |
 //! | [`resolver`] | from a key to its verified info: flights, limits, the tiers' thread |
 //! | [`holders`] | who announces what |
 //! | [`cache`], [`trusted`], [`store`] | the hot tier (moka), the trusted tier (files), the learned tier (sled) |
+//! | [`layout`] | the names of files that hold contents |
+//! | [`bundle`] | many contents in one signed file |
 //! | [`stanza`] | XML in, XML out, as plain data |
 //! | [`metrics`], [`config`] | every count; every setting with default, minimum and maximum |
 //! | [`caps`] | the domain, without I/O: keys, disco info, verification strings, ambiguity, `verify` |
@@ -52,14 +54,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod bundle;
 pub mod cache;
 pub mod caps;
 pub mod cli;
 pub mod component;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod holders;
 pub mod http;
+pub mod layout;
 pub mod metrics;
 pub mod resolver;
 pub mod service;

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demonstration need, and nothing twice.
 #
-#     tests/install.sh [rust] [python] [PROGRAM…]
+#     tests/install.sh [rust] [python] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux. Debian packages are installed only where they are missing. Their
+# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign; PACKAGE is any Debian package. Debian packages are
+# installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
 # back unchanged. Python packages go into a private environment below target/.
 set -euo pipefail
@@ -103,8 +104,11 @@ for part in "$@"; do
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
-        profanity | mcabber | poezio | tmux) want "$part" "$part" ;;
-        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux" ;;
+        profanity | mcabber | poezio | tmux | minisign) want "$part" "$part" ;;
+        deb:*)
+            [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
+            ;;
+        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux minisign, and deb:PACKAGE" ;;
     esac
 done
 

@@ -5,7 +5,7 @@
 #
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
-# the store 200 times, and repeats the tests beside real servers three times. What each step printed is kept in target/tests/.
+# the store and the daemon 200 times each, and repeats the tests beside real servers three times. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -39,7 +39,7 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux
+tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux minisign
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings

@@ -1,12 +1,16 @@
 //! Caps keys: the names under which verified disco infos are known.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// The longest digest of any supported algorithm, in bytes.
 pub const MAX_DIGEST_LEN: usize = 64;
+
+/// How many bytes of a stored key are enough to tell it from others: family, algorithm, and 16 bytes of the digest.
+pub const PREFIX_LEN: usize = 2 + 16;
 
 /// The longest node that is looked at, in bytes. Both servers pass longer ones on; no known client sends more than 200.
 pub const MAX_NODE_LEN: usize = 1024;
@@ -271,6 +275,15 @@ impl CapsKey {
         bytes
     }
 
+    /// The first [`PREFIX_LEN`] bytes of [`CapsKey::to_bytes`], under which tables of fixed rows know a key. Whoever makes two
+    /// keys that begin alike (2^64 tries) makes one hide the other, and no more: what is found is verified for the whole key.
+    pub fn prefix(&self) -> [u8; PREFIX_LEN] {
+        let mut prefix = [0; PREFIX_LEN];
+        // No digest is shorter than what is taken of it.
+        prefix.copy_from_slice(&self.to_bytes()[..PREFIX_LEN]);
+        prefix
+    }
+
     /// The key that [`CapsKey::to_bytes`] wrote; `None` for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Option<CapsKey> {
         let [family, algorithm, digest @ ..] = bytes else {
@@ -309,6 +322,19 @@ impl fmt::Display for CapsKey {
             self.algorithm.name(),
             self.digest_base64()
         )
+    }
+}
+
+/// The key in the form in which it is shown: `FAMILY:ALGO:BASE64`.
+impl FromStr for CapsKey {
+    type Err = NodeError;
+
+    fn from_str(text: &str) -> Result<CapsKey, NodeError> {
+        let mut parts = text.splitn(3, ':');
+        let mut part = || parts.next().ok_or(NodeError::Malformed);
+        let (family, algorithm, digest) = (part()?, part()?, part()?);
+        let family = Family::ALL.into_iter().find(|f| f.as_str() == family);
+        CapsKey::from_base64(family.ok_or(NodeError::Malformed)?, algorithm, digest)
     }
 }
 
@@ -405,13 +431,27 @@ mod tests {
             for algorithm in Algorithm::ALL {
                 let digest = vec![7; algorithm.digest_len()];
                 match CapsKey::new(family, algorithm, &digest) {
-                    Ok(key) => assert_eq!(CapsKey::from_bytes(&key.to_bytes()), Some(key)),
+                    Ok(key) => {
+                        assert_eq!(CapsKey::from_bytes(&key.to_bytes()), Some(key));
+                        assert_eq!(key.to_string().parse(), Ok(key));
+                        assert_eq!(key.prefix()[..], key.to_bytes()[..PREFIX_LEN]);
+                    }
                     Err(error) => assert_eq!(error, NodeError::UnsupportedAlgorithm),
                 }
             }
         }
         for bytes in [&[][..], &[1], &[1, 2], &[3, 2, 0], &[1, 99, 0]] {
             assert_eq!(CapsKey::from_bytes(bytes), None);
+        }
+        for text in [
+            "",
+            "0115",
+            "0115:sha-1",
+            "0115:sha-1:",
+            "0115:sha-1:AAAA",
+            "115:md5:x",
+        ] {
+            assert!(text.parse::<CapsKey>().is_err(), "{text}");
         }
     }
 }

@@ -1,14 +1,19 @@
 //! `capsd check`: whether a configuration is usable, and what it sets.
 
+mod bundles;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::Exit;
 use crate::component::try_link;
 use crate::config::{Component, Config, ConfigFaults, DEFAULT_PATH, SecretSource};
-use crate::daemon::link_settings;
+use crate::daemon::{link_settings, trust};
+use crate::trusted::Overrides;
+use bundles::{CheckedBundle, check_bundles};
 
 /// Check a configuration without starting anything
 #[derive(Clone, Debug, clap::Args)]
@@ -21,14 +26,16 @@ pub struct CheckArguments {
     #[arg(long)]
     pub connect: bool,
 
-    /// Print one JSON object: `usable`, and `configuration` or `faults`; with `--connect` also `links`
+    /// Print one JSON object: `usable`, and `configuration`, `overrides` and `bundles`, or `faults`; with `--connect` also `links`
     #[arg(long)]
     pub json: bool,
 }
 
 /// Checks a configuration without starting anything, and prints what it sets, or everything that is wrong with it.
 ///
-/// Exit code 0: usable; 1: a link cannot be opened; 2: not usable.
+/// The overrides and bundles that it names are part of it: every content in them is verified.
+///
+/// Exit code 0: usable; 1: a link cannot be opened, or a bundle not be used; 2: not usable.
 pub fn check(arguments: &CheckArguments) -> Exit {
     let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
     report(arguments, &mut output, &mut errors)
@@ -42,26 +49,43 @@ pub fn report(
     output: &mut impl Write,
     errors: &mut impl Write,
 ) -> Exit {
-    let config = match Config::load(&arguments.config) {
-        Ok(config) => config,
+    let read = Config::load(&arguments.config)
+        .and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
+    let (overrides, config) = match read {
+        Ok(read) => read,
         Err(faults) => {
             let _ = print_faults(arguments, &faults, output, errors);
             return Exit::Usage;
         }
     };
-    let links = match arguments.connect {
-        true => try_links(&config),
-        false => Vec::new(),
+    let checked = Checked {
+        links: match arguments.connect {
+            true => try_links(&config),
+            false => Vec::new(),
+        },
+        bundles: check_bundles(&trust::sources(&config.trusted)),
+        overrides,
+        config,
     };
     let _ = if arguments.json {
-        print_json(arguments, &config, &links, output)
+        print_json(arguments, &checked, output)
     } else {
-        print_settings(arguments, &config, &links, output)
+        print_settings(arguments, &checked, output)
     };
-    match links.iter().all(|link| link.fault.is_none()) {
+    let linked = checked.links.iter().all(|link| link.fault.is_none());
+    let trusted = checked.bundles.iter().all(|bundle| bundle.fault.is_none());
+    match linked && trusted {
         true => Exit::Done,
         false => Exit::No,
     }
+}
+
+/// What a usable configuration comes to.
+struct Checked {
+    config: Config,
+    overrides: Arc<Overrides>,
+    bundles: Vec<CheckedBundle>,
+    links: Vec<TriedLink>,
 }
 
 /// What came of an attempt to open a link.
@@ -102,13 +126,24 @@ fn print_faults(
 
 fn print_json(
     arguments: &CheckArguments,
-    config: &Config,
-    links: &[TriedLink],
+    checked: &Checked,
     output: &mut impl Write,
 ) -> io::Result<()> {
-    let mut answer = json!({ "usable": true, "configuration": config });
+    let overrides = &checked.overrides;
+    let bundles = checked.bundles.iter().map(|bundle| {
+        json!({
+            "path": bundle.path, "verified": bundle.verified, "waived": bundle.waived,
+            "signed": bundle.signed, "fault": bundle.fault,
+        })
+    });
+    let mut answer = json!({
+        "usable": true,
+        "configuration": checked.config,
+        "overrides": { "denied": overrides.denials(), "pinned": overrides.pins() },
+        "bundles": bundles.collect::<Vec<_>>(),
+    });
     if arguments.connect {
-        let links = links.iter().map(
+        let links = checked.links.iter().map(
             |link| json!({ "name": link.name, "up": link.fault.is_none(), "fault": link.fault }),
         );
         answer["links"] = links.collect();
@@ -118,10 +153,10 @@ fn print_json(
 
 fn print_settings(
     arguments: &CheckArguments,
-    config: &Config,
-    links: &[TriedLink],
+    checked: &Checked,
     output: &mut impl Write,
 ) -> io::Result<()> {
+    let config = &checked.config;
     writeln!(output, "usable: {}\n", arguments.config.display())?;
     for component in &config.components {
         writeln!(output, "{}", summary(component))?;
@@ -132,7 +167,18 @@ fn print_settings(
         config.store.path.display()
     )?;
     writeln!(output, "HTTP is at http://{}/", config.http.listen)?;
-    for TriedLink { name, fault } in links {
+    if let Some(file) = &config.trusted.overrides {
+        let (denied, pinned) = (checked.overrides.denials(), checked.overrides.pins());
+        let file = file.display();
+        writeln!(
+            output,
+            "overrides {file}: {denied} keys denied, {pinned} pinned"
+        )?;
+    }
+    for bundle in &checked.bundles {
+        writeln!(output, "{}", bundle.line())?;
+    }
+    for TriedLink { name, fault } in &checked.links {
         match fault {
             None => writeln!(output, "link {name}: up")?,
             Some(fault) => writeln!(output, "link {name}: {fault}")?,

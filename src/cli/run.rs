@@ -45,7 +45,10 @@ fn usage(fault: &dyn std::fmt::Display) -> Failure {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Store(StoreRefusal::InUse { .. } | StoreRefusal::Newer { .. }) => Exit::Store,
-        StartError::Store(_) | StartError::Http { .. } => Exit::Usage,
+        StartError::Store(_)
+        | StartError::Overrides(_)
+        | StartError::Http { .. }
+        | StartError::Control(_) => Exit::Usage,
         StartError::System { .. } | StartError::Metrics(_) => Exit::Bug,
     }
 }

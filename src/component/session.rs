@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::FusedFuture as _;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio_util::sync::CancellationToken;
@@ -141,8 +142,6 @@ where
     }
     ended
 }
-
-use futures::future::FusedFuture as _;
 
 async fn talk<R: AsyncRead + Send + Unpin>(
     reader: R,

@@ -34,6 +34,13 @@ pub(super) const STORE_MAX_BYTES: Bound<Size> = Bound {
     max: Size(TIB),
 };
 
+/// `store.max-waste`: below the least of these the engine's own way of using space again is hardly under way.
+pub(super) const STORE_MAX_WASTE: Bound<Size> = Bound {
+    default: Size(256 * MIB),
+    min: Size(8 * MIB),
+    max: Size(TIB),
+};
+
 /// `store.cache`: memory of the store's engine; the hot tier spares it most reads.
 pub(super) const STORE_CACHE: Bound<Size> = Bound {
     default: Size(16 * MIB),
@@ -183,6 +190,20 @@ pub(super) const LIMITS_LINK_QUEUE_BYTES: Bound<Size> = Bound {
     default: Size(8 * MIB),
     min: Size(64 * KIB),
     max: Size(GIB),
+};
+
+/// `control.connections`: open at once.
+pub(super) const CONTROL_CONNECTIONS: Bound<Count> = Bound {
+    default: Count(16),
+    min: Count(1),
+    max: Count(1024),
+};
+
+/// `control.timeout`: for a request to come and for an answer to be taken.
+pub(super) const CONTROL_TIMEOUT: Bound<Period> = Bound {
+    default: Period::seconds(30),
+    min: Period::millis(100),
+    max: Period::seconds(3600),
 };
 
 /// `http.connections`: open at once.

@@ -10,11 +10,13 @@
 //! | `bounds` | default, minimum and maximum of each number |
 //! | `quantity` | durations, sizes, rates as they are written |
 //! | `secret` | the secret of a component: file, variable or systemd credential |
+//! | [`overrides`] | the file of pinned and denied keys, which is one of its own |
 //! | `source`, `fault` | the file while it is read; what is wrong with it |
 
 mod bounds;
 mod component;
 mod fault;
+pub mod overrides;
 mod quantity;
 mod secret;
 mod sections;
@@ -35,8 +37,8 @@ pub use fault::{ConfigFaults, Fault};
 pub use quantity::Rate;
 pub use secret::{Secret, SecretSource};
 pub use sections::{
-    Contact, Holders, Hot, Http, Limits, Log, LogFormat, LogLevel, Resolve, Resolver, Store,
-    Trusted,
+    Contact, Control, DEFAULT_SOCKET, Holders, Hot, Http, Limits, Log, LogFormat, LogLevel,
+    Resolve, Resolver, Store, Trusted, UnsignedBundles,
 };
 pub use source::Environment;
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub limits: Limits,
     /// The HTTP listener.
     pub http: Http,
+    /// The control socket.
+    pub control: Control,
     /// Who is in charge.
     pub contact: Contact,
     /// The log.
@@ -81,7 +85,7 @@ impl Config {
     ///
     /// Everything that is wrong with it. The process should then end with exit code 2, with nothing started.
     pub fn load(file: &Path) -> Result<Config, ConfigFaults> {
-        let text = read_text(file)?;
+        let text = read_text(file, "configuration file", "`--config FILE`")?;
         Config::from_text(&text, file, &|name| std::env::var_os(name))
     }
 
@@ -126,7 +130,8 @@ impl Config {
     }
 }
 
-fn read_text(file: &Path) -> Result<String, ConfigFaults> {
+/// The text of a configuration file; `what` it is, and the `option` that names it, is for the faults.
+fn read_text(file: &Path, what: &str, option: &str) -> Result<String, ConfigFaults> {
     let fault = |message: String, hint: &str| ConfigFaults {
         faults: vec![Fault {
             message,
@@ -139,28 +144,33 @@ fn read_text(file: &Path) -> Result<String, ConfigFaults> {
     let shown = file.display();
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => fault(
-            format!("the configuration file {shown} does not exist"),
-            "create it (config/capsd.toml is a commented example), or name another with `--config FILE`",
+            format!("the {what} {shown} does not exist"),
+            &format!(
+                "create it (config/capsd.toml is a commented example), or name another with {option}"
+            ),
         ),
         io::ErrorKind::PermissionDenied => fault(
-            format!("the configuration file {shown} may not be read"),
+            format!("the {what} {shown} may not be read"),
             "let capsd's user read it, or start capsd as a user who may",
         ),
         _ => fault(
-            format!("the configuration file {shown} cannot be read: {error}"),
-            "name a file that can be read with `--config FILE`",
+            format!("the {what} {shown} cannot be read: {error}"),
+            &format!("name a file that can be read with {option}"),
         ),
     };
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
-        let message = format!("the configuration file {shown} is not a regular file");
-        return Err(fault(message, "name the file itself with `--config FILE`"));
-    }
-    if metadata.len() > MAX_FILE_LEN {
-        let message = format!("the configuration file {shown} is larger than 1 MiB");
+        let message = format!("the {what} {shown} is not a regular file");
         return Err(fault(
             message,
-            "name a configuration of capsd with `--config FILE`",
+            &format!("name the file itself with {option}"),
+        ));
+    }
+    if metadata.len() > MAX_FILE_LEN {
+        let message = format!("the {what} {shown} is larger than 1 MiB");
+        return Err(fault(
+            message,
+            &format!("name a {what} of capsd with {option}"),
         ));
     }
     let bytes = fs::read(file).map_err(unreadable)?;
@@ -188,6 +198,7 @@ fn read(root: &mut Table<'_>) -> Config {
         holders: read_section(root, "holders", Holders::read),
         limits: read_section(root, "limits", Limits::read),
         http: read_section(root, "http", Http::read),
+        control: read_section(root, "control", Control::read),
         contact: read_section(root, "contact", Contact::read),
         log: read_section(root, "log", Log::read),
     }
@@ -264,4 +275,6 @@ macro_rules! default_is_what_an_empty_section_gives {
     };
 }
 
-default_is_what_an_empty_section_gives!(Store, Hot, Trusted, Resolver, Holders, Limits, Http, Log);
+default_is_what_an_empty_section_gives!(
+    Store, Hot, Trusted, Resolver, Holders, Limits, Http, Control, Log
+);

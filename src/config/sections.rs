@@ -1,7 +1,7 @@
 //! The sections that hold single settings: what is in each, and how it is read.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -28,6 +28,9 @@ pub struct Store {
     pub max_bytes: u64,
     /// In hundredths of entries and bytes: above it, a new content is written with its second use only.
     pub high_water_percent: usize,
+    /// Bytes of its files that may lie idle.
+    #[serde(serialize_with = "as_size")]
+    pub max_waste: u64,
     /// Bytes of memory for the store's engine.
     #[serde(serialize_with = "as_size")]
     pub cache: u64,
@@ -45,6 +48,7 @@ impl Store {
             high_water_percent: table
                 .bounded("high-water-percent", &bounds::STORE_HIGH_WATER_PERCENT)
                 .0,
+            max_waste: table.bounded("max-waste", &bounds::STORE_MAX_WASTE).0,
             cache: table.bounded("cache", &bounds::STORE_CACHE).0,
         }
     }
@@ -73,20 +77,69 @@ impl Hot {
     }
 }
 
+/// What is done with a bundle that nobody in `public-keys` signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnsignedBundles {
+    /// It is not used.
+    Refuse,
+    /// It is used as if it were signed.
+    Accept,
+}
+
 /// `[trusted]`: what the operator installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Trusted {
-    /// The directories, absolute, in order of precedence.
+    /// The directories, absolute, in order of precedence; bundles may lie in them too.
     pub directories: Vec<PathBuf>,
+    /// More bundles, absolute, after those in the directories.
+    pub bundles: Vec<PathBuf>,
+    /// Whose signature of a bundle counts: public keys of minisign.
+    pub public_keys: Vec<String>,
+    /// What becomes of bundles without such a signature.
+    pub unsigned_bundles: UnsignedBundles,
+    /// The file of pinned and denied keys, absolute; `None` where there is none, which is written as an empty string.
+    #[serde(serialize_with = "as_path_or_nothing")]
+    pub overrides: Option<PathBuf>,
 }
 
 impl Trusted {
     pub(super) fn read(table: &mut Table<'_>) -> Trusted {
+        let words = [
+            ("refuse", UnsignedBundles::Refuse),
+            ("accept", UnsignedBundles::Accept),
+        ];
         let given = table.list("directories", absolute_path);
         Trusted {
             directories: given.unwrap_or_else(|| vec![PathBuf::from("/usr/share/capsd/trusted")]),
+            bundles: table.list("bundles", absolute_path).unwrap_or_default(),
+            public_keys: table.list("public-keys", public_key).unwrap_or_default(),
+            unsigned_bundles: table.word("unsigned-bundles", &words, UnsignedBundles::Refuse),
+            overrides: table.optional("overrides", path_or_nothing).flatten(),
         }
+    }
+}
+
+/// A public key as minisign writes it into the second line of its `.pub` file.
+fn public_key(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = string(value)?;
+    match minisign_verify::PublicKey::from_base64(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(Wrong::new(
+            format!(
+                "holds {}, which is not a public key of minisign",
+                shown(value)
+            ),
+            "write the second line of the maker's `.pub` file, which begins with `RW`",
+        )),
+    }
+}
+
+fn path_or_nothing(value: &DeValue<'_>) -> Result<Option<PathBuf>, Wrong> {
+    match string(value)? {
+        "" => Ok(None),
+        _ => absolute_path(value).map(Some),
     }
 }
 
@@ -280,6 +333,37 @@ impl Http {
     }
 }
 
+/// Where the control socket is unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/capsd/control.sock";
+
+/// `[control]`: the socket of the commands that speak to the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Control {
+    /// The socket; absolute. Whoever may write to it may use those commands.
+    pub socket: PathBuf,
+    /// The most connections at once.
+    pub connections: usize,
+    /// How long a request may take to come, and an answer to be taken.
+    #[serde(serialize_with = "as_period")]
+    pub timeout: Duration,
+}
+
+impl Control {
+    pub(super) fn read(table: &mut Table<'_>) -> Control {
+        Control {
+            socket: table.path("socket", DEFAULT_SOCKET),
+            connections: table.bounded("connections", &bounds::CONTROL_CONNECTIONS).0,
+            timeout: table.bounded("timeout", &bounds::CONTROL_TIMEOUT).0,
+        }
+    }
+
+    /// Whether it is where it is by default, where it may not be possible for a daemon that is started by hand.
+    pub fn is_default(&self) -> bool {
+        self.socket == Path::new(DEFAULT_SOCKET)
+    }
+}
+
 fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
     string(value)?.parse().map_err(|_| {
         let message = format!("is {}, which is not an IP address and a port", shown(value));
@@ -408,4 +492,11 @@ fn as_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error>
 
 fn as_text<S: Serializer>(rate: &Rate, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(rate)
+}
+
+fn as_path_or_nothing<S: Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    path.clone().unwrap_or_default().serialize(serializer)
 }

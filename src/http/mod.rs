@@ -28,7 +28,8 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use readiness::{LinkState, Readiness, Report, StoreState};
@@ -97,13 +98,16 @@ pub async fn serve(
     let _ = tokio::time::timeout(GRACE, rest).await;
 }
 
-/// Answers the one request of a connection.
-async fn answer(socket: TcpStream, router: Router, timeout: Duration) {
+/// Answers the one request of a connection, whatever it runs over.
+pub async fn answer<S>(stream: S, router: Router, timeout: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(MAX_HEAD_LEN)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match tokio::time::timeout(timeout, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(fault)) => tracing::debug!(%fault, "an HTTP connection ended"),
@@ -111,7 +115,8 @@ async fn answer(socket: TcpStream, router: Router, timeout: Duration) {
     }
 }
 
-fn router(sources: Sources) -> Router {
+/// What is there to be asked for.
+pub fn router(sources: Sources) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))

@@ -231,6 +231,8 @@ closed_set! {
         Full => ["full"],
         /// `holders.per-key` was reached.
         PerKey => ["per-key"],
+        /// Not a holder: the count of the accounts that announced a key, because there were too many keys.
+        Accounts => ["accounts"],
     }
 }
 

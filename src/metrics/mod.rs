@@ -49,6 +49,8 @@ pub struct Metrics {
 
     /// 1 while `/readyz` says 200.
     pub ready: IntGauge,
+    /// 1 unless the configuration or the overrides were at fault when they were read last; the daemon sets it.
+    pub config_last_reload_successful: IntGauge,
 
     /// Lookups, each counted once, by how they ended.
     pub lookups: Each<LookupResult, IntCounter>,
@@ -109,6 +111,12 @@ pub struct Metrics {
     pub store_state: IntGauge,
     /// Damaged stores that were set aside.
     pub store_set_aside: IntCounter,
+    /// Learned contents that no flush has confirmed yet.
+    pub store_unconfirmed: IntGauge,
+    /// Bytes of disk that the store's files took when they were measured last.
+    pub store_file_bytes: IntGauge,
+    /// How often the store was written anew to give disk space back.
+    pub store_compactions: IntCounter,
 
     /// Answers over HTTP, by route, method and status.
     pub http_requests: Each<HttpAnswer, IntCounter>,
@@ -116,6 +124,8 @@ pub struct Metrics {
     pub http_request_duration: Each<Route, Histogram>,
     /// HTTP connections that were closed at once, because as many as allowed were open.
     pub http_connections_rejected: IntCounter,
+    /// Connections to the control socket that were turned away, because as many as allowed were open.
+    pub control_connections_rejected: IntCounter,
 }
 
 impl Metrics {
@@ -135,6 +145,10 @@ impl Metrics {
             ready: make.gauge(
                 "ready",
                 "Whether /readyz answers 200: the store is on disk and every link is up.",
+            )?,
+            config_last_reload_successful: make.gauge(
+                "config_last_reload_successful",
+                "Whether configuration and overrides were in order when they were read last.",
             )?,
 
             lookups: make.counters(
@@ -255,6 +269,18 @@ impl Metrics {
                 "store_set_aside_total",
                 "Damaged stores that were set aside.",
             )?,
+            store_unconfirmed: make.gauge(
+                "store_unconfirmed",
+                "Learned contents that are not confirmed on disk yet: what a crash now would lose.",
+            )?,
+            store_file_bytes: make.gauge(
+                "store_file_bytes",
+                "Bytes of disk that the files of the store take.",
+            )?,
+            store_compactions: make.counter(
+                "store_compactions_total",
+                "How often the store was written anew to give disk space back.",
+            )?,
 
             http_requests: make.counters(
                 "http_requests_total",
@@ -270,6 +296,10 @@ impl Metrics {
             http_connections_rejected: make.counter(
                 "http_connections_rejected_total",
                 "HTTP connections closed at once because as many as allowed were open.",
+            )?,
+            control_connections_rejected: make.counter(
+                "control_connections_rejected_total",
+                "Control connections turned away because as many as allowed were open.",
             )?,
 
             components: ComponentVecs::new(&make)?,

@@ -26,8 +26,10 @@ pub use questions::{Question, QuestionId, Verdicts};
 use super::limits::{Rate, SourceQuotas};
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
+use crate::holders::accounts::Common;
 use crate::holders::{Announcement, HolderId, Holders, LinkId};
 use crate::metrics::{LookupResult, Metrics, WaiterScope};
+use crate::trusted::Overrides;
 
 /// Bounds and times of the resolver; every one is a setting.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,8 @@ pub enum Effect<W> {
     },
     /// Tell a waiter.
     Tell(W, Outcome),
+    /// Note that a key, or a node with it, is announced by several accounts.
+    Common(Common),
 }
 
 #[derive(Debug)]
@@ -145,6 +149,7 @@ pub struct Flights<W> {
     /// Holders whose announcement waits for its flight.
     queued: VecDeque<HolderId>,
     links_up: Vec<bool>,
+    overrides: Arc<Overrides>,
     next: u64,
     looking: usize,
     waiters: usize,
@@ -171,6 +176,7 @@ impl<W> Flights<W> {
             timers: BinaryHeap::new(),
             queued: VecDeque::new(),
             links_up: vec![false; links],
+            overrides: Arc::default(),
             next: 0,
             looking: 0,
             waiters: 0,
@@ -220,6 +226,7 @@ impl<W> Flights<W> {
         if let Some(replaced) = &noted.replaced {
             self.replaced(noted.holder, replaced);
         }
+        effects.extend(noted.common.into_iter().map(Effect::Common));
         for key in &announcement.keys {
             if let Some(id) = self.by_key.get(key).copied() {
                 self.join(now, id, noted.holder, &mut effects);
@@ -253,7 +260,7 @@ impl<W> Flights<W> {
             };
             let announced = view.announcement.keys.iter();
             let missing: Vec<CapsKey> = announced
-                .filter(|key| !self.by_key.contains_key(*key))
+                .filter(|key| self.may_begin(key))
                 .copied()
                 .collect();
             if missing.is_empty() {
@@ -293,6 +300,10 @@ impl<W> Flights<W> {
     /// A waiter wants the key, which is not hot.
     pub fn ask(&mut self, now: Instant, key: CapsKey, waiter: W) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
+        if self.overrides.denial(&key).is_some() {
+            effects.push(Effect::Tell(waiter, Err(Reason::Denied)));
+            return effects;
+        }
         if self.waiters >= self.settings.max_waiters {
             self.metrics.waiters_rejected.get(WaiterScope::Global).inc();
             effects.push(Effect::Tell(waiter, Err(Reason::Overloaded)));
@@ -334,6 +345,32 @@ impl<W> Flights<W> {
         effects
     }
 
+    /// Whether a flight may begin for a key: it is in none, and not denied.
+    fn may_begin(&self, key: &CapsKey) -> bool {
+        !self.by_key.contains_key(key) && self.overrides.denial(key).is_none()
+    }
+
+    /// Denies what the operator denies, from now on: whoever waits for such a key is told, and nobody is asked for it.
+    pub fn deny(&mut self, now: Instant, overrides: &Arc<Overrides>) -> Vec<Effect<W>> {
+        self.overrides = Arc::clone(overrides);
+        let mut effects = Vec::new();
+        let awaited = self.by_key.keys();
+        let denied = awaited.filter(|key| overrides.denial(key).is_some());
+        for key in denied.copied().collect::<Vec<_>>() {
+            self.settle(key, &Err(Reason::Denied), &mut effects);
+        }
+        self.begin_queued(now, &mut effects);
+        effects
+    }
+
+    /// Looks in the tiers again for whatever is being asked for.
+    pub fn look_again(&self) -> Vec<Effect<W>> {
+        let flights = self.flights.iter().filter(|(_, flight)| !flight.looking);
+        flights
+            .map(|(id, flight)| Effect::Load(*id, flight.keys.clone()))
+            .collect()
+    }
+
     /// The key with those that are announced together with it and are in no flight: one question serves all.
     fn with_linked(&self, key: CapsKey) -> Vec<CapsKey> {
         let mut keys = vec![key];
@@ -344,7 +381,7 @@ impl<W> Flights<W> {
             .and_then(|holder| self.holders.view(holder));
         if let Some(view) = linked {
             let more = view.announcement.keys.iter();
-            keys.extend(more.filter(|k| **k != key && !self.by_key.contains_key(*k)));
+            keys.extend(more.filter(|k| **k != key && self.may_begin(k)));
         }
         keys
     }
@@ -415,7 +452,7 @@ impl<W> Flights<W> {
                 .inc();
         }
         for (key, entry) in found {
-            self.settle(key, &entry, Served::Stored, &mut effects);
+            self.settle(key, &Ok((entry, Served::Stored)), &mut effects);
         }
         if self.flights.contains_key(&id) && self.in_progress() > self.settings.max_flights {
             self.metrics.flights_rejected.inc();
@@ -427,13 +464,7 @@ impl<W> Flights<W> {
     }
 
     /// Settles a key wherever it is awaited.
-    fn settle(
-        &mut self,
-        key: CapsKey,
-        entry: &Arc<Entry>,
-        served: Served,
-        effects: &mut Vec<Effect<W>>,
-    ) {
+    fn settle(&mut self, key: CapsKey, outcome: &Outcome, effects: &mut Vec<Effect<W>>) {
         let Some(id) = self.by_key.remove(&key) else {
             return;
         };
@@ -444,7 +475,7 @@ impl<W> Flights<W> {
         let mut waiting = Vec::new();
         for (wanted, waiter) in flight.waiters.drain(..) {
             if wanted == key {
-                effects.push(Effect::Tell(waiter, Ok((Arc::clone(entry), served))));
+                effects.push(Effect::Tell(waiter, outcome.clone()));
                 self.waiters -= 1;
             } else {
                 waiting.push((wanted, waiter));
@@ -453,7 +484,9 @@ impl<W> Flights<W> {
         flight.waiters = waiting;
         self.metrics.waiters.set(self.waiters as i64);
         if flight.keys.is_empty() {
-            if let Some(announcement) = flight.whole.take() {
+            if outcome.is_ok()
+                && let Some(announcement) = flight.whole.take()
+            {
                 self.holders.mark_known(&announcement);
             }
             self.end(id, Reason::Unknown, effects);
@@ -574,11 +607,12 @@ impl<W> Flights<W> {
             .upstream_penalized
             .set(self.holders.failures() as i64);
         let counts = self.holders.take_counts();
-        use crate::metrics::HolderEviction::{Expired, Full, PerKey};
+        use crate::metrics::HolderEviction::{Accounts, Expired, Full, PerKey};
         for (reason, count) in [
             (Expired, counts.expired),
             (Full, counts.full),
             (PerKey, counts.per_key),
+            (Accounts, counts.accounts),
         ] {
             metrics.holders_evicted.get(reason).inc_by(count);
         }

@@ -16,7 +16,8 @@ pub mod probation;
 pub mod tiers;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -26,14 +27,16 @@ use crate::caps::{
     Answer, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo, verify,
     verify_canonical,
 };
+use crate::holders::accounts::Common;
 use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
+use crate::trusted::{Overrides, Trusted};
 use flights::{Effect, Flights, Outcome, Question, QuestionId, Served, Settings, Verdicts};
 use limits::Spent;
 use probation::{Probation, Unwritten};
-use tiers::{Below, Found, Tiers};
+use tiers::{Above, Below, Found, Tiers};
 
 /// Sends questions to holders.
 pub trait Upstream: Send + Sync {
@@ -75,6 +78,9 @@ struct State {
 pub struct Resolver {
     hot: HotTier,
     probation: Probation,
+    /// How often something was withdrawn from the hot tier.
+    withdrawals: AtomicU64,
+    overrides: RwLock<Arc<Overrides>>,
     state: Mutex<State>,
     tiers: OnceLock<Tiers>,
     upstream: OnceLock<Arc<dyn Upstream>>,
@@ -108,6 +114,8 @@ impl Resolver {
         let resolver = Arc::new(Resolver {
             hot: HotTier::new(hot_bytes, &metrics),
             probation: Probation::new(settings.probation, &metrics, now),
+            withdrawals: AtomicU64::new(0),
+            overrides: RwLock::new(Arc::clone(&below.overrides)),
             state: Mutex::new(State {
                 flights: Flights::new(settings, links, Arc::clone(&metrics), now),
                 armed: None,
@@ -118,15 +126,13 @@ impl Resolver {
             metrics: Arc::clone(&metrics),
             rearm: Notify::new(),
         });
-        let back = Arc::downgrade(&resolver);
-        let report_clock = clock.clone();
-        let report = Box::new(move |found: Vec<Found>| {
-            if let Some(resolver) = back.upgrade() {
-                resolver.loaded(report_clock(), found);
-            }
+        resolver.lock().flights.deny(now, &below.overrides);
+        let above = Box::new(Back {
+            resolver: Arc::downgrade(&resolver),
+            clock: clock.clone(),
         });
         let high_water = settings.probation.high_water_percent;
-        let tiers = Tiers::start(below, high_water, metrics, clock, report)?;
+        let tiers = Tiers::start(below, high_water, metrics, clock, above)?;
         // Nothing else sets it.
         let _ = resolver.tiers.set(tiers);
         Ok(resolver)
@@ -140,6 +146,60 @@ impl Resolver {
     /// The prepared answer, if it is hot. This is the path of almost every query.
     pub fn hot(&self, key: &CapsKey) -> Option<Arc<Entry>> {
         self.hot.get(key)
+    }
+
+    /// Grows whenever something is withdrawn from the hot tier: what was taken from it before may no longer be true.
+    pub fn withdrawals(&self) -> u64 {
+        self.withdrawals.load(Ordering::Acquire)
+    }
+
+    fn overrides(&self) -> Arc<Overrides> {
+        let overrides = self.overrides.read();
+        Arc::clone(&overrides.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why the operator denies a key; `None` where he does not.
+    pub fn denial(&self, key: &CapsKey) -> Option<String> {
+        self.overrides().denial(key).map(str::to_owned)
+    }
+
+    /// Puts another trusted tier and other overrides in force, both at once, without waiting for it. Nothing that they contradict is
+    /// served from then on; everything else stays where it is.
+    pub fn trust(&self, trusted: Trusted, overrides: Arc<Overrides>) {
+        if let Some(tiers) = self.tiers.get() {
+            tiers.trust(trusted, overrides);
+        }
+    }
+
+    /// The other half of [`Resolver::trust`]: the tiers' thread has the new ones, and has reported all that it found in the old ones.
+    fn trusted(&self, now: Instant, trusted: &Trusted, overrides: &Arc<Overrides>) {
+        // First this: whoever makes something hot looks here afterwards.
+        *self
+            .overrides
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(overrides);
+        self.step(now, |flights| flights.deny(now, overrides));
+        let contradicted = |key: &CapsKey, entry: &Entry| {
+            entry.is_trusted() || overrides.concerns(key) || trusted.contains(key)
+        };
+        let withdrawn = self.hot.withdraw(contradicted);
+        self.withdrawals.fetch_add(1, Ordering::Release);
+        // What was being asked for may be trusted, or pinned, by now.
+        self.step(now, |flights| flights.look_again());
+        tracing::info!(
+            contents = trusted.entries(),
+            denied = overrides.denials(),
+            pinned = overrides.pins(),
+            looked_up_again = withdrawn,
+            "trusted content and overrides are in force"
+        );
+    }
+
+    /// Takes keys out of the hot tier.
+    fn withdraw(&self, keys: &[CapsKey]) {
+        keys.iter().for_each(|key| self.hot.remove(key));
+        keys.iter().for_each(|key| self.probation.remove(key));
+        self.withdrawals.fetch_add(1, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,7 +232,7 @@ impl Resolver {
         let mut effects = VecDeque::from(effects);
         let mut said = false;
         while let Some(effect) = effects.pop_front() {
-            said |= !matches!(effect, Effect::Load(..));
+            said |= !matches!(effect, Effect::Load(..) | Effect::Common(_));
             match effect {
                 Effect::Load(flight, keys) => {
                     if let Some(tiers) = self.tiers.get() {
@@ -198,6 +258,11 @@ impl Resolver {
                     }
                     (waiting.tell)(now, outcome);
                 }
+                Effect::Common(common) => {
+                    if let Some(tiers) = self.tiers.get() {
+                        tiers.common(common);
+                    }
+                }
             }
         }
         if said && let Some(upstream) = self.upstream.get() {
@@ -208,6 +273,9 @@ impl Resolver {
     /// The prepared answer, if it is on probation. An address of another account than proved it asks or announces here: that is its
     /// second use, with which it is made hot and stored.
     pub fn on_probation(&self, now: Instant, key: &CapsKey, address: &str) -> Option<Arc<Entry>> {
+        if self.probation.is_empty() || self.overrides().concerns(key) {
+            return None;
+        }
         let used = self.probation.used(now, key, jid::bare(address))?;
         if let Some(unwritten) = used.second {
             self.write(&unwritten);
@@ -223,8 +291,12 @@ impl Resolver {
             .zip(unwritten.keys.first())
             .map(|(info, key)| verify_canonical(key, info, &self.policy));
         if let Some(Verdict::Verified(info)) = verified {
-            self.heat(&unwritten.keys, &unwritten.entry);
-            self.store(info, unwritten.keys.clone(), &unwritten.node_url);
+            let overrides = self.overrides();
+            let mut keys = unwritten.keys.clone();
+            keys.retain(|key| !overrides.concerns(key));
+            self.heat(&keys, &unwritten.entry);
+            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
+            self.store(info, keys, &unwritten.node_url);
         }
     }
 
@@ -235,10 +307,16 @@ impl Resolver {
     }
 
     fn store(&self, info: VerifiedInfo, keys: Vec<CapsKey>, node_url: &str) {
-        if let Some(tiers) = self.tiers.get() {
-            let nodes = Some(node_url).filter(|node| !node.is_empty());
-            let nodes = nodes.into_iter().map(str::to_owned).collect();
-            tiers.learn(Learned { info, keys, nodes });
+        let Some(tiers) = self.tiers.get() else {
+            return;
+        };
+        let common = self.common_among(&keys, node_url);
+        let nodes = Some(node_url).filter(|node| !node.is_empty());
+        let nodes = nodes.into_iter().map(str::to_owned).collect();
+        tiers.learn(Learned { info, keys, nodes });
+        // After what was learned, so that it is found; what becomes common from now on comes later still.
+        for common in common {
+            tiers.common(common);
         }
     }
 
@@ -348,6 +426,7 @@ impl Resolver {
     /// Tries the answer against every key that it may prove; what is proven is made hot and stored before anybody is told, so that
     /// whoever comes later finds it.
     fn verdicts(&self, question: &Question, provable: &[CapsKey], answer: &Answer) -> Verdicts {
+        let overrides = self.overrides();
         let mut proven = Vec::new();
         let mut refused = Vec::new();
         let mut contents: Vec<(VerifiedInfo, Vec<CapsKey>)> = Vec::new();
@@ -375,14 +454,16 @@ impl Resolver {
         let deferral = self.deferral(question);
         for (info, mut keys) in contents {
             let entry = Arc::new(Entry::new(&info, false));
+            keys.retain(|key| !overrides.concerns(key));
             for key in &keys {
                 tracing::debug!(%key, "verified");
             }
             if deferral.is_none() {
                 self.heat(&keys, &entry);
             }
-            let more = standard_keys(&info, &self.policy);
-            keys.extend(more.into_iter().filter(|key| !provable.contains(key)));
+            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
+            let more = standard_keys(&info, &self.policy).into_iter();
+            keys.extend(more.filter(|key| !provable.contains(key) && !overrides.concerns(key)));
             proven.extend(keys.iter().map(|key| (*key, Arc::clone(&entry))));
             let node_url = &question.announcement.node_url;
             let Some(reason) = deferral else {
@@ -393,11 +474,12 @@ impl Resolver {
             let unwritten = Unwritten {
                 entry,
                 content: info.info().encode(),
-                keys,
+                keys: keys.clone(),
                 node_url: node_url.clone(),
             };
             self.probation
                 .begin(unwritten, jid::bare(&question.address));
+            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
         }
         Verdicts::Content {
             proven,
@@ -413,6 +495,29 @@ impl Resolver {
             Some(Spent::Account) => Some(Deferral::Account),
             Some(Spent::Domain) => Some(Deferral::Domain),
             None => above.then_some(Deferral::HighWater),
+        }
+    }
+
+    /// Those of the keys that several accounts announced, the node with them where it is common too.
+    fn common_among(&self, keys: &[CapsKey], node_url: &str) -> Vec<Common> {
+        let state = self.lock();
+        let holders = state.flights.holders();
+        let common = keys.iter().filter(|key| holders.is_common(key, None));
+        let common = common.map(|key| Common {
+            key: *key,
+            node_url: Some(node_url)
+                .filter(|node_url| holders.is_common(key, Some(node_url)))
+                .map(str::to_owned),
+        });
+        common.collect()
+    }
+
+    /// The overrides may have changed since `before` was looked at; what was made hot after that has not been withdrawn by the change.
+    fn withdraw_what_was_overridden_meanwhile(&self, before: &Arc<Overrides>, keys: &[CapsKey]) {
+        let overrides = self.overrides();
+        if !Arc::ptr_eq(before, &overrides) {
+            let keys = keys.iter().filter(|key| overrides.concerns(key));
+            self.withdraw(&keys.copied().collect::<Vec<_>>());
         }
     }
 
@@ -449,10 +554,44 @@ impl Resolver {
         self.step(now, Flights::stop);
     }
 
+    /// Has something done on the thread of the tiers, in its turn; see [`Tiers::work`].
+    pub async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Below) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.tiers.get()?.work(work).await
+    }
+
     /// Flushes and closes the learned tier.
     pub async fn close(&self) {
         if let Some(tiers) = self.tiers.get() {
             tiers.close().await;
+        }
+    }
+}
+
+/// The resolver, as the tiers' thread sees it.
+struct Back<C> {
+    resolver: Weak<Resolver>,
+    clock: C,
+}
+
+impl<C: Fn() -> Instant + Send> Above for Back<C> {
+    fn found(&self, found: Vec<Found>) {
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.loaded((self.clock)(), found);
+        }
+    }
+
+    fn trust(&self, trusted: &Trusted, overrides: &Arc<Overrides>) {
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.trusted((self.clock)(), trusted, overrides);
+        }
+    }
+
+    fn outdone(&self, keys: &[CapsKey]) {
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.withdraw(keys);
         }
     }
 }

@@ -122,11 +122,18 @@ impl Probation {
         }
     }
 
+    /// Whether there is nothing; cheap.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Forgets a key, whatever it is known by besides.
+    pub fn remove(&self, key: &CapsKey) {
+        self.places.invalidate(key);
+    }
+
     /// An account announces the key or asks for it: what is on probation under it, if anything is.
     pub fn used(&self, now: Instant, key: &CapsKey, account: &str) -> Option<Used> {
-        if self.count.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
         let Place { unwritten, prover } = self.places.get(key)?;
         let entry = Arc::clone(&unwritten.entry);
         let second = prover != self.hasher.hash_one(account) && self.counts(now, account);

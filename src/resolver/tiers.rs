@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::flights::FlightId;
 use crate::cache::Entry;
 use crate::caps::CapsKey;
+use crate::holders::accounts::Common;
 use crate::metrics::Metrics;
 use crate::store::{Learned, Store, StoreState};
-use crate::trusted::Trusted;
+use crate::trusted::{Overrides, Trusted};
 
 /// How many learned contents may wait to be written, in all; more are dropped and learned again later.
 pub const MAX_WAITING: usize = 16_384;
@@ -28,15 +29,30 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The result of one look-up: the flight that wanted it and what was found.
 pub type Found = (FlightId, Vec<(CapsKey, Arc<Entry>)>);
 
-/// How a batch of results is given back.
-pub type Report = Box<dyn Fn(Vec<Found>) + Send>;
+/// Who is told what the thread found. Called on the thread.
+pub trait Above: Send {
+    /// Look-ups ended.
+    fn found(&self, found: Vec<Found>);
+
+    /// Another trusted tier is in force: what it knows must no longer be served from elsewhere.
+    fn trust(&self, trusted: &Trusted, overrides: &Arc<Overrides>);
+
+    /// What was learned last for these keys does not count: the trusted tier has them.
+    fn outdone(&self, keys: &[CapsKey]);
+}
 
 /// Is told the state of the learned tier whenever it was looked at; cheap to call.
 pub type StateWatcher = Box<dyn Fn(&StoreState) + Send>;
 
+/// Work on both tiers; see [`Tiers::work`].
+type Work = Box<dyn FnOnce(&mut Below) + Send>;
+
 enum Job {
     Load(FlightId, Vec<CapsKey>),
     Learn(Learned),
+    Common(Common),
+    Work(Work),
+    Trust(Box<Trusted>, Arc<Overrides>),
     Close(tokio::sync::oneshot::Sender<()>),
 }
 
@@ -49,12 +65,15 @@ pub struct Tiers {
     metrics: Arc<Metrics>,
 }
 
-/// Both tiers, before their thread runs.
+/// What the thread begins with.
 pub struct Below {
     /// The learned tier.
     pub store: Store,
-    /// The trusted tier.
-    pub trusted: Trusted,
+    /// The trusted tier; `None` where it is still being read. Look-ups wait then until [`Tiers::trust`] brings it: before it is known
+    /// what the operator trusts, nothing can be said.
+    pub trusted: Option<Trusted>,
+    /// What the operator says about single keys.
+    pub overrides: Arc<Overrides>,
     /// Is told how the learned tier is.
     pub watcher: StateWatcher,
 }
@@ -66,8 +85,8 @@ impl std::fmt::Debug for Below {
 }
 
 impl Tiers {
-    /// Starts the thread; results go to `report`, which is called on it. `clock` gives the time to the store's own intervals. Above
-    /// `high_water` hundredths of its bounds the store is said to be above its high-water mark.
+    /// Starts the thread; results go to `above`. `clock` gives the time to the store's own intervals. Above `high_water` hundredths
+    /// of its bounds the store is said to be above its high-water mark.
     ///
     /// # Errors
     /// Where the operating system refuses a thread.
@@ -76,19 +95,18 @@ impl Tiers {
         high_water: u64,
         metrics: Arc<Metrics>,
         clock: impl Fn() -> Instant + Send + 'static,
-        report: Report,
+        above: Box<dyn Above>,
     ) -> std::io::Result<Tiers> {
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let above = below.store.is_above(high_water);
-        let above_high_water = Arc::new(AtomicBool::new(above));
+        let above_high_water = Arc::new(AtomicBool::new(below.store.is_above(high_water)));
         let worker = Worker {
             below,
             waiting: Arc::clone(&waiting),
             high_water,
             above_high_water: Arc::clone(&above_high_water),
-            report,
-            overridden: 0,
+            above,
+            parked: Vec::new(),
         };
         std::thread::Builder::new()
             .name("tiers".to_owned())
@@ -117,9 +135,39 @@ impl Tiers {
         let _ = self.jobs.send(Job::Learn(learned));
     }
 
-    /// Whether the learned tier was above its high-water mark when it was last written to.
+    /// Whether the learned tier was above its high-water mark when it was last looked at.
     pub fn is_above_high_water(&self) -> bool {
         self.above_high_water.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a key is common, if its content is stored.
+    pub fn common(&self, common: Common) {
+        // It is said again when the process has forgotten that it was.
+        if self.waiting.load(Ordering::Relaxed) < MAX_WAITING {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            let _ = self.jobs.send(Job::Common(common));
+        }
+    }
+
+    /// Has something done on the thread, in its turn, and returns what came of it; `None` once the thread has ended.
+    ///
+    /// Look-ups wait as long as it takes: what is long is done in several steps.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Below) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        let work = Box::new(move |below: &mut Below| {
+            // Whoever wanted to know may be gone.
+            let _ = done.send(work(below));
+        });
+        self.jobs.send(Job::Work(work)).ok()?;
+        outcome.await.ok()
+    }
+
+    /// Puts another trusted tier and other overrides in force, both at once.
+    pub fn trust(&self, trusted: Trusted, overrides: Arc<Overrides>) {
+        let _ = self.jobs.send(Job::Trust(Box::new(trusted), overrides));
     }
 
     /// Flushes and closes the store; returns when that is done.
@@ -134,12 +182,12 @@ impl Tiers {
 struct Worker {
     below: Below,
     waiting: Arc<AtomicUsize>,
-    report: Report,
     /// In hundredths of the store's bounds.
     high_water: u64,
     above_high_water: Arc<AtomicBool>,
-    /// How many of the trusted keys were taken out of the learned tier so far.
-    overridden: usize,
+    above: Box<dyn Above>,
+    /// Look-ups that wait for the trusted tier. Their flights end by their own deadlines; what is beyond the bound is dropped.
+    parked: Vec<(FlightId, Vec<CapsKey>)>,
 }
 
 impl Worker {
@@ -156,15 +204,23 @@ impl Worker {
             let jobs = first.into_iter().chain(queue.try_iter()).take(BATCH);
             for job in jobs {
                 match job {
-                    Job::Load(flight, keys) => found.push((flight, self.load(keys))),
+                    Job::Load(flight, keys) => found.extend(self.load_or_park(flight, keys)),
                     Job::Learn(learned) => {
                         // Writing may take its time; what was found before need not wait for it.
-                        if !found.is_empty() {
-                            (self.report)(std::mem::take(&mut found));
-                        }
+                        self.report(std::mem::take(&mut found));
                         self.waiting.fetch_sub(1, Ordering::Relaxed);
-                        self.below.store.put(learned);
+                        self.learn(learned);
                     }
+                    Job::Trust(trusted, overrides) => {
+                        // What was found before must arrive before it is withdrawn.
+                        self.report(std::mem::take(&mut found));
+                        found = self.trust(*trusted, overrides);
+                    }
+                    Job::Common(common) => {
+                        self.waiting.fetch_sub(1, Ordering::Relaxed);
+                        note_common(&mut self.below.store, common);
+                    }
+                    Job::Work(work) => work(&mut self.below),
                     Job::Close(done) => {
                         self.below.store.close();
                         let _ = done.send(());
@@ -173,9 +229,7 @@ impl Worker {
                 }
             }
             self.look_at_high_water();
-            if !found.is_empty() {
-                (self.report)(found);
-            }
+            self.report(found);
             let now = clock();
             if now >= next {
                 self.override_learned();
@@ -191,30 +245,95 @@ impl Worker {
         self.above_high_water.store(above, Ordering::Relaxed);
     }
 
+    fn report(&self, found: Vec<Found>) {
+        if !found.is_empty() {
+            self.above.found(found);
+        }
+    }
+
+    fn load_or_park(&mut self, flight: FlightId, keys: Vec<CapsKey>) -> Option<Found> {
+        if self.below.trusted.is_some() {
+            return Some((flight, self.load(keys)));
+        }
+        if self.parked.len() < MAX_WAITING {
+            self.parked.push((flight, keys));
+        }
+        None
+    }
+
     fn load(&mut self, keys: Vec<CapsKey>) -> Vec<(CapsKey, Arc<Entry>)> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            let entry = match self.below.trusted.get(&key) {
-                Some(trusted) => Some(Entry::new(&trusted.info, true)),
-                None => self
-                    .below
-                    .store
-                    .get(&key)
-                    .map(|stored| Entry::new(&stored.info, false)),
-            };
+            let entry = self.find(&key);
             found.extend(entry.map(|entry| (key, Arc::new(entry))));
         }
         found
     }
 
+    /// What is served under a key: what is pinned, else what is trusted, else what was learned; nothing where it is denied.
+    fn find(&mut self, key: &CapsKey) -> Option<Entry> {
+        if self.below.overrides.denial(key).is_some() {
+            return None;
+        }
+        if let Some(pinned) = self.below.overrides.pinned(key) {
+            return Some(Entry::new(pinned, true));
+        }
+        let trusted = self.below.trusted.as_mut();
+        match trusted.and_then(|trusted| trusted.get(key)) {
+            Some(trusted) => Some(Entry::new(&trusted.info, true)),
+            None => {
+                let stored = self.below.store.get(key)?;
+                Some(Entry::new(&stored.info, false))
+            }
+        }
+    }
+
+    /// Stores what was learned, but under no key that the operator speaks for.
+    fn learn(&mut self, mut learned: Learned) {
+        let below = &mut self.below;
+        let outdone = |key: &CapsKey| {
+            below.overrides.concerns(key) || below.trusted.as_ref().is_some_and(|t| t.contains(key))
+        };
+        let (outdone, keys): (Vec<_>, Vec<_>) = learned.keys.into_iter().partition(outdone);
+        if !outdone.is_empty() {
+            self.above.outdone(&outdone);
+        }
+        if !keys.is_empty() {
+            learned.keys = keys;
+            below.store.put(learned);
+        }
+    }
+
+    /// Puts another trusted tier in force; what the look-ups that waited for one found.
+    fn trust(&mut self, trusted: Trusted, overrides: Arc<Overrides>) -> Vec<Found> {
+        self.below.overrides = overrides;
+        let trusted = self.below.trusted.insert(trusted);
+        self.above.trust(trusted, &self.below.overrides);
+        let parked = std::mem::take(&mut self.parked).into_iter();
+        parked
+            .map(|(flight, keys)| (flight, self.load(keys)))
+            .collect()
+    }
+
     /// Takes some more of the trusted keys out of the learned tier: they are served from the trusted one.
     fn override_learned(&mut self) {
         const STEP: usize = 256;
-        let keys = self.below.trusted.keys().skip(self.overridden).take(STEP);
-        let keys: Vec<CapsKey> = keys.collect();
-        for key in &keys {
-            self.below.store.remove_key(key);
+        if let Some(trusted) = &mut self.below.trusted {
+            for key in trusted.next_keys(STEP) {
+                self.below.store.remove_key(&key);
+            }
         }
-        self.overridden += keys.len();
+    }
+}
+
+/// Notes with a stored content that one of its keys is common.
+fn note_common(store: &mut Store, common: Common) {
+    let Common { key, node_url } = common;
+    if let Some(stored) = store.get(&key) {
+        store.put_seen(Learned {
+            info: stored.info,
+            keys: vec![key],
+            nodes: node_url.into_iter().collect(),
+        });
     }
 }

@@ -114,7 +114,7 @@ impl Request<'_> {
     }
 
     fn refuse(&self, error: ErrorReply) {
-        self.reply(|out, route| write::error(out, route, error));
+        self.reply(|out, route| write::error(out, route, error, ""));
     }
 }
 
@@ -218,6 +218,9 @@ impl Service {
             .fronts
             .get(usize::from(request.link.id.0))
             .map(|front| front.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(front) = &mut front {
+            front.keep_up(self.resolver.withdrawals());
+        }
         let shown = |key: &CapsKey| drop(self.resolver.hot(key));
         if let Some(entry) = front.as_mut().and_then(|front| front.get(node, shown)) {
             self.hit(request, node, &entry);
@@ -239,6 +242,11 @@ impl Service {
             return;
         }
         drop(front);
+        if self.resolver.denial(&key).is_some() {
+            self.metrics.lookups.get(LookupResult::Rejected).inc();
+            self.fail(request, &key, Reason::Denied);
+            return;
+        }
         let own = self.own_history().of_key(&key).map(Arc::clone);
         if let Some(own) = own {
             request.reply(|out, route| {
@@ -255,9 +263,7 @@ impl Service {
 
     fn key_of(&self, node: &str) -> Result<CapsKey, Reason> {
         match CapsKey::from_node(node) {
-            Ok(key) if key.algorithm() == Algorithm::Md5 && !self.settings.allow_md5 => {
-                Err(Reason::UnsupportedAlgorithm)
-            }
+            // By md5, only what the operator installed is found, unless it is allowed.
             Ok(key) => Ok(key),
             Err(NodeError::TooLarge) => Err(Reason::TooLarge),
             Err(error) => {
@@ -308,14 +314,33 @@ impl Service {
                 Err(_) if service.stopping.load(Ordering::Relaxed) => {
                     request.refuse(ErrorReply::plain("wait", "service-unavailable"));
                 }
-                Err(reason) => {
-                    metrics.lookup_failures.get(reason).inc();
-                    request.refuse(ErrorReply::for_reason(reason));
-                }
+                Err(reason) => service.fail(&request, &key, reason),
             }
         };
         self.resolver
             .resolve(asked, key, request.from, Box::new(waiter));
+    }
+
+    /// Tells an asker why there is no answer; of a denied key also what the operator says.
+    fn fail(&self, request: &Request<'_>, key: &CapsKey, reason: Reason) {
+        let reason = match reason {
+            // Nobody is asked for such a key, so that nobody answers says nothing.
+            Reason::Unknown if !self.permits(key) => Reason::UnsupportedAlgorithm,
+            reason => reason,
+        };
+        self.metrics.lookup_failures.get(reason).inc();
+        let text = match reason {
+            Reason::Denied => self.resolver.denial(key).unwrap_or_default(),
+            _ => String::new(),
+        };
+        request.reply(|out, route| {
+            write::error(out, route, ErrorReply::for_reason(reason), &text);
+        });
+    }
+
+    /// Whether a key counts if strangers prove it.
+    fn permits(&self, key: &CapsKey) -> bool {
+        key.algorithm() != Algorithm::Md5 || self.settings.allow_md5
     }
 
     /// An answer or a refusal; only those to questions of ours mean anything (invariant 5).

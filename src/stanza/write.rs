@@ -157,14 +157,19 @@ impl ErrorReply {
     }
 }
 
-/// An error reply to an `<iq/>`.
-pub fn error(out: &mut Vec<u8>, route: Route<'_>, reply: ErrorReply) {
+/// An error reply to an `<iq/>`; `text` is for people, and left out where it is empty.
+pub fn error(out: &mut Vec<u8>, route: Route<'_>, reply: ErrorReply, text: &str) {
     open_iq(out, "error", route);
     out.extend_from_slice(b"<error type='");
     out.extend_from_slice(reply.kind.as_bytes());
     out.extend_from_slice(b"'><");
     out.extend_from_slice(reply.condition.as_bytes());
     out.extend_from_slice(b" xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>");
+    if !text.is_empty() {
+        out.extend_from_slice(b"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>");
+        escape(out, text);
+        out.extend_from_slice(b"</text>");
+    }
     if let Some(reason) = reply.reason {
         out.extend_from_slice(b"<reason xmlns='urn:capsd:0'>");
         out.extend_from_slice(reason.as_str().as_bytes());

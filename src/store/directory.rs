@@ -4,28 +4,36 @@
 //! format        a text file: which format the store has, read before anything else is touched
 //! lock          held (flock) by the process that has the store open; its process id is in it
 //! db/           the files of the storage engine
+//! db.new/       what of db/ was written anew so far, while its files are compacted
+//! db.old/       what db/ was before that, for the moment between two renames
 //! damaged-DATE  a damaged db/ that was set aside; at most three
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
-use super::engine::Fault;
+use super::refusal::{Obstacle, StoreRefusal};
 
 /// The format of stores that this version writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The oldest format of stores that this version reads and brings to its own.
+pub const OLDEST_FORMAT: u32 = 1;
 
 /// How many damaged stores are kept; the oldest are removed.
 pub const DAMAGED_KEPT: usize = 3;
 
 const FORMAT_FILE: &str = "format";
+const UNFINISHED_FORMAT_FILE: &str = "format.new";
 const LOCK_FILE: &str = "lock";
 const ENGINE_DIRECTORY: &str = "db";
+const NEW_DIRECTORY: &str = "db.new";
+const OLD_DIRECTORY: &str = "db.old";
 const DAMAGED_PREFIX: &str = "damaged-";
 const PROBE_FILE: &str = "probe";
 /// The first line of the format file.
@@ -36,101 +44,12 @@ pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// More than a format file of any version has, in bytes.
 const FORMAT_FILE_MAX: u64 = 4096;
 
-/// Why the store cannot be opened at start, in a way that only an operator can change. Nothing was touched.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreRefusal {
-    /// Another process has it open.
-    #[error(
-        "the store {} is in use{}: stop that one first, or give this one another store.path",
-        path.display(), holder.map(|pid| format!(" by process {pid}")).unwrap_or_default()
-    )]
-    InUse {
-        /// `store.path`.
-        path: PathBuf,
-        /// The process that holds it, as far as it is known.
-        holder: Option<u32>,
-    },
-    /// It was written by a newer version.
-    #[error(
-        "the store {} has format {found}, this version of capsd knows formats up to {FORMAT}: \
-         run the newer version again, or give this one another store.path",
-        path.display()
-    )]
-    Newer {
-        /// `store.path`.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-    },
-    /// The user that capsd runs as may not use it.
-    #[error(
-        "the store {} cannot be used: {text}: give the directory and all in it to the user that capsd runs as \
-         (chown -R), or change store.path",
-        path.display()
-    )]
-    Permission {
-        /// `store.path`.
-        path: PathBuf,
-        /// What the operating system said.
-        text: String,
-    },
-    /// It lies on a file system that is mounted read-only.
-    #[error(
-        "the store {} is on a read-only file system: mount it writable (under systemd: StateDirectory= or \
-         ReadWritePaths=), or change store.path",
-        path.display()
-    )]
-    ReadOnly {
-        /// `store.path`.
-        path: PathBuf,
-    },
-    /// The directory that it is to be made in does not exist.
-    #[error(
-        "the store {} cannot be made: the directory above it does not exist: make that one (mkdir -p {}), or \
-         change store.path",
-        path.display(), path.parent().unwrap_or(path).display()
-    )]
-    ParentMissing {
-        /// `store.path`.
-        path: PathBuf,
-    },
-    /// It, or something above it, is a file.
-    #[error(
-        "the store {} cannot be made: it, or a part of its path, is not a directory: remove what is there, or \
-         change store.path",
-        path.display()
-    )]
-    NotADirectory {
-        /// `store.path`.
-        path: PathBuf,
-    },
-}
-
-impl StoreRefusal {
-    /// The exit code of a command that ends because of this: 3 where the store is in use or newer, else 2.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            StoreRefusal::InUse { .. } | StoreRefusal::Newer { .. } => 3,
-            _ => 2,
-        }
-    }
-}
-
-/// Why the store could not be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Obstacle {
-    /// Only an operator can change it.
-    Refusal(StoreRefusal),
-    /// It may pass by itself.
-    Fault(Fault),
-}
-
 /// The directory, with its lock held as long as this lives.
 #[derive(Debug)]
 pub(super) struct StoreDirectory {
     path: PathBuf,
-    /// Whether there was a readable format file.
-    has_format: bool,
+    /// What the format file says, if it is there and legible.
+    format: Option<u32>,
     _lock: File,
 }
 
@@ -148,7 +67,7 @@ impl StoreDirectory {
         }
         Ok(StoreDirectory {
             path: path.to_owned(),
-            has_format: found.is_some(),
+            format: found,
             _lock: take_lock(path)?,
         })
     }
@@ -156,6 +75,48 @@ impl StoreDirectory {
     /// Where the storage engine keeps its files.
     pub(super) fn engine(&self) -> PathBuf {
         self.path.join(ENGINE_DIRECTORY)
+    }
+
+    /// Where the engine's files are written anew.
+    pub(super) fn engine_anew(&self) -> PathBuf {
+        self.path.join(NEW_DIRECTORY)
+    }
+
+    /// How many bytes of disk the engine's files take.
+    pub(super) fn engine_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(self.engine())? {
+            // In blocks of 512, whatever the file system has.
+            bytes += entry?.metadata()?.blocks() * 512;
+        }
+        Ok(bytes)
+    }
+
+    /// Removes what was written anew.
+    pub(super) fn remove_anew(&self) -> io::Result<()> {
+        remove_directory(&self.engine_anew())
+    }
+
+    /// Puts what was written anew, which must be whole and on the disk, in the place of the engine's files.
+    ///
+    /// A process that is killed in between finds one of the two in [`StoreDirectory::settle`].
+    pub(super) fn replace_engine(&self) -> io::Result<()> {
+        fs::rename(self.engine(), self.path.join(OLD_DIRECTORY))?;
+        fs::rename(self.engine_anew(), self.engine())?;
+        sync_directory(Some(&self.path))
+    }
+
+    /// Removes what a replacement left, and ends or undoes one that was cut short.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        let (engine, old) = (self.engine(), self.path.join(OLD_DIRECTORY));
+        if !engine.exists() && old.exists() {
+            // The engine's files are moved away only when the new ones are whole.
+            let whole = Some(self.engine_anew()).filter(|anew| anew.exists());
+            fs::rename(whole.as_ref().unwrap_or(&old), &engine)?;
+            sync_directory(Some(&self.path))?;
+        }
+        self.remove_anew()?;
+        remove_directory(&old)
     }
 
     /// Removes snapshots that the engine had not finished when the disk was full or the process ended.
@@ -179,25 +140,57 @@ impl StoreDirectory {
 
     /// Whether the engine's files are there but the format file is not: then only the store itself knows its format.
     pub(super) fn lost_its_format(&self) -> bool {
-        !self.has_format && self.engine().exists()
+        self.format.is_none() && self.engine().exists()
     }
 
-    /// Writes the format file, unless there is one.
+    /// Whether the format file is there but the engine's files are not.
+    pub(super) fn lost_its_engine(&self) -> bool {
+        self.format.is_some() && !self.engine().exists()
+    }
+
+    /// What lies among the store's files that is not the store's; a few at most.
+    pub(super) fn foreign(&self) -> Vec<PathBuf> {
+        const OWN: [&str; 7] = [
+            FORMAT_FILE,
+            UNFINISHED_FORMAT_FILE,
+            LOCK_FILE,
+            PROBE_FILE,
+            ENGINE_DIRECTORY,
+            NEW_DIRECTORY,
+            OLD_DIRECTORY,
+        ];
+        const OF_ENGINE: [&str; 4] = ["db", "conf", "blobs", "confirmed"];
+        let is_own = |name: &str| OWN.contains(&name) || name.starts_with(DAMAGED_PREFIX);
+        let is_of_engine = |name: &str| OF_ENGINE.contains(&name) || name.starts_with("snap.");
+        let mut foreign = others(&self.path, is_own);
+        foreign.extend(others(&self.engine(), is_of_engine));
+        foreign
+    }
+
+    /// Writes the format file anew, where it names an older format.
+    pub(super) fn raise_format(&mut self) -> io::Result<()> {
+        match self.format {
+            Some(older) if older < FORMAT => self.write_format(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the format file, unless there is one of this format.
     pub(super) fn write_format(&mut self) -> io::Result<()> {
-        if self.has_format {
+        if self.format == Some(FORMAT) {
             return Ok(());
         }
         let text = format!(
             "{FORMAT_TITLE}\nformat {FORMAT}\nwritten by capsd {}\n",
             env!("CARGO_PKG_VERSION")
         );
-        let unfinished = self.path.join("format.new");
+        let unfinished = self.path.join(UNFINISHED_FORMAT_FILE);
         let mut file = File::create(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, self.path.join(FORMAT_FILE))?;
         sync_directory(Some(&self.path))?;
-        self.has_format = true;
+        self.format = Some(FORMAT);
         Ok(())
     }
 
@@ -277,47 +270,6 @@ impl StoreDirectory {
     }
 }
 
-impl Obstacle {
-    /// What a format that is newer means.
-    pub(super) fn newer(path: &Path, found: u32) -> Obstacle {
-        Obstacle::Refusal(StoreRefusal::Newer {
-            path: path.to_owned(),
-            found,
-        })
-    }
-
-    /// What an error while the store was opened means.
-    pub(super) fn at(path: &Path, error: &io::Error) -> Obstacle {
-        use io::ErrorKind::*;
-        let text = error.to_string();
-        let path = path.to_owned();
-        Obstacle::Refusal(match error.kind() {
-            PermissionDenied => StoreRefusal::Permission { path, text },
-            ReadOnlyFilesystem => StoreRefusal::ReadOnly { path },
-            NotFound => StoreRefusal::ParentMissing { path },
-            NotADirectory | AlreadyExists => StoreRefusal::NotADirectory { path },
-            _ => return Obstacle::Fault(Fault::from_io(error)),
-        })
-    }
-
-    /// What a fault of the engine while it was opened means.
-    pub(super) fn of_engine(path: &Path, fault: Fault) -> Obstacle {
-        let path = path.to_owned();
-        match fault {
-            Fault::Locked => Obstacle::Refusal(StoreRefusal::InUse { path, holder: None }),
-            Fault::Io {
-                kind: io::ErrorKind::PermissionDenied,
-                text,
-            } => Obstacle::Refusal(StoreRefusal::Permission { path, text }),
-            Fault::Io {
-                kind: io::ErrorKind::ReadOnlyFilesystem,
-                ..
-            } => Obstacle::Refusal(StoreRefusal::ReadOnly { path }),
-            fault => Obstacle::Fault(fault),
-        }
-    }
-}
-
 /// The format that the format file names; `None` where there is none, or it is not legible.
 fn read_format(path: &Path) -> Result<Option<u32>, Obstacle> {
     let mut text = Vec::new();
@@ -369,6 +321,29 @@ fn take_lock(path: &Path) -> Result<File, Obstacle> {
         .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// What a directory holds under names that are not known; a few at most.
+fn others(directory: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    const MOST: usize = 4;
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let unknown = |entry: &fs::DirEntry| !entry.file_name().to_str().is_some_and(&is_known);
+    let unknown = entries.flatten().filter(unknown);
+    unknown.map(|entry| entry.path()).take(MOST).collect()
+}
+
+/// Removes a directory, or whatever has its name; nothing may be there.
+fn remove_directory(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => fs::remove_file(path),
+        _ => fs::remove_dir_all(path),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes what was created or renamed in a directory durable.
@@ -423,13 +398,13 @@ mod tests {
     fn a_newer_format_is_refused_before_anything_is_touched() {
         let (_root, path) = fresh();
         fs::create_dir(&path).unwrap();
-        fs::write(path.join("format"), "capsd learned store\nformat 2\n").unwrap();
+        fs::write(path.join("format"), "capsd learned store\nformat 3\n").unwrap();
         let refused = refusal(StoreDirectory::claim(&path));
         assert_eq!(
             refused,
             StoreRefusal::Newer {
                 path: path.clone(),
-                found: 2
+                found: 3
             }
         );
         assert_eq!(refused.exit_code(), 3);
@@ -508,19 +483,27 @@ mod tests {
         }
     }
 
+    /// The states that a process may be killed in while the files are replaced, in their order.
     #[test]
-    fn a_full_disk_is_no_refusal() {
-        let error = io::Error::from_raw_os_error(28);
-        assert!(matches!(
-            Obstacle::at(Path::new("/store"), &error),
-            Obstacle::Fault(_)
-        ));
-        let error = io::Error::from_raw_os_error(30);
-        let Obstacle::Refusal(refused) = Obstacle::at(Path::new("/store"), &error) else {
-            panic!("a read-only file system is a refusal");
-        };
-        assert_eq!(refused.exit_code(), 2);
-        assert!(refused.to_string().contains("/store"));
+    fn a_replacement_that_was_cut_short_is_ended_or_undone() {
+        let cases = [
+            (vec!["db", "db.new"], "db"),
+            (vec!["db.old", "db.new"], "db.new"),
+            (vec!["db.old", "db"], "db"),
+            (vec!["db.old"], "db.old"),
+        ];
+        for (present, expected) in cases {
+            let (_root, path) = fresh();
+            let directory = StoreDirectory::claim(&path).unwrap();
+            for name in &present {
+                fs::create_dir(path.join(name)).unwrap();
+                fs::write(path.join(name).join("was"), name).unwrap();
+            }
+            directory.settle().unwrap();
+            let left = fs::read_to_string(directory.engine().join("was")).unwrap();
+            assert_eq!(left, expected, "{present:?}");
+            assert!(!path.join("db.new").exists() && !path.join("db.old").exists());
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! | `infos` | content id | a [`Record`]: keys, nodes, place in the order of use, content |
 //! | `keys` | the beginning of a caps key | the id of its content |
 //! | `uses` | a number, growing | content id and size of the entry that has this place in the order of use |
-//! | `meta` | a name | the format; the counters of entries and bytes |
+//! | `meta` | a name | the format; the oldest one of any value; the counters of entries and bytes |
 //!
 //! **Order instead of transactions.** One thread writes, and what a crash leaves of sled's log is a prefix of what was
 //! written. So the order of writes decides what can be found after a crash. An entry is begun with its row in `uses`,
@@ -31,16 +31,14 @@ use crate::caps::{CapsKey, DiscoInfo, Policy, Verdict, verify::verify_canonical}
 
 use super::confirmed::Confirmed;
 use super::counters::{Counters, Totals};
-use super::directory::FORMAT;
+use super::directory::{FORMAT, OLDEST_FORMAT};
 use super::engine::{Fault, Flusher, guarded};
 use super::marks::Marks;
-use super::record::{ContentId, ID_LEN, Names, Record, key_row};
-
-/// How many rows one step of counting again looks at.
-const RECOUNT_STEP: usize = 2048;
+use super::record::{ContentId, ID_LEN, Names, Record, is_present, key_row};
+use super::uses::Recount;
 
 /// The length of a value in `uses`: a content id and the size of the entry in four bytes.
-const USE_LEN: usize = ID_LEN + 4;
+pub(super) const USE_LEN: usize = ID_LEN + 4;
 
 /// What was found under a key.
 #[derive(Debug)]
@@ -62,24 +60,23 @@ pub(super) struct Legible {
     pub(super) next: Option<[u8; ID_LEN]>,
 }
 
-/// What an attempt to evict did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Evicted {
-    /// There is nothing to evict.
-    Nothing,
-    /// A row was tidied away, or an entry got its second chance.
-    Moved,
-    /// One entry is gone.
-    Entry,
+/// Values that were brought to the present format.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Migrated {
+    /// How many were.
+    pub(super) written: u64,
+    /// The content id to go on with, if there is one.
+    pub(super) next: Option<[u8; ID_LEN]>,
 }
+
+/// Where the database notes the oldest format that its values may have; nothing is noted in the first format.
+const VALUES_FORMAT: &str = "values";
 
 /// How the database is opened.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DiskSettings<'a> {
     /// The page cache of sled, in bytes.
     pub(super) cache_bytes: u64,
-    /// How many entries there may be; decides how many marks of use are kept.
-    pub(super) max_entries: u64,
     /// The rules that stored content must meet.
     pub(super) policy: &'a Policy,
 }
@@ -96,22 +93,24 @@ pub(super) enum OpenFault {
 /// The open database. After any [`Fault`] it must not be written to again.
 pub(super) struct Disk {
     db: sled::Db,
-    infos: sled::Tree,
-    keys: sled::Tree,
-    uses: sled::Tree,
+    pub(super) infos: sled::Tree,
+    pub(super) keys: sled::Tree,
+    pub(super) uses: sled::Tree,
     meta: sled::Tree,
     policy: Policy,
     flusher: Flusher,
     /// The data file, and which one it was when it was opened.
     file: (PathBuf, FileIdentity),
-    next_use: u64,
-    totals: Totals,
-    recount: Option<Recount>,
-    marks: Marks,
+    pub(super) next_use: u64,
+    pub(super) totals: Totals,
+    pub(super) recount: Option<Recount>,
+    pub(super) marks: Marks,
     /// Whether less was found than a flush had confirmed.
     shortened: bool,
+    /// The oldest format that values may have.
+    values_format: u32,
     /// How many rows were written or removed since it was opened.
-    writes: u64,
+    pub(super) writes: u64,
 }
 
 /// Which file a name stands for.
@@ -128,14 +127,6 @@ impl FileIdentity {
             inode: metadata.ino(),
         })
     }
-}
-
-/// Counting again, from the oldest place on.
-#[derive(Clone, Copy, Debug, Default)]
-struct Recount {
-    /// The first place that was not looked at.
-    reached: u64,
-    totals: Totals,
 }
 
 impl Disk {
@@ -165,10 +156,15 @@ impl Disk {
             let format = match meta.get("format")? {
                 Some(found) => number32(&found),
                 None => {
+                    meta.insert(VALUES_FORMAT, &FORMAT.to_be_bytes())?;
                     meta.insert("format", &FORMAT.to_be_bytes())?;
                     Some(FORMAT)
                 }
             };
+            if format.is_some_and(|format| (OLDEST_FORMAT..FORMAT).contains(&format)) {
+                meta.insert("format", &FORMAT.to_be_bytes())?;
+            }
+            let values = meta.get(VALUES_FORMAT)?.and_then(|found| number32(&found));
             let newest = uses.last()?.and_then(|(place, _)| number64(&place));
             let counters = meta.get("counters")?;
             let mut counters = counters
@@ -181,12 +177,12 @@ impl Disk {
                 meta.insert("counters", counters.to_bytes())?;
             }
             let counters = Counters { clean, ..counters };
-            Ok((infos, keys, uses, meta, format, newest, counters))
+            Ok((infos, keys, uses, meta, format, values, newest, counters))
         });
-        let (infos, keys, uses, meta, format, newest, counters) =
+        let (infos, keys, uses, meta, format, values, newest, counters) =
             opened.map_err(OpenFault::Fault)?;
         match format {
-            Some(FORMAT) => {}
+            Some(OLDEST_FORMAT..=FORMAT) => {}
             Some(newer) if newer > FORMAT => return Err(OpenFault::Newer(newer)),
             _ => {
                 let text = "its record of its format cannot be read".to_owned();
@@ -214,8 +210,9 @@ impl Disk {
             next_use: after_newest.max(counters.next_use).max(reached),
             totals: counters.totals,
             recount: (!counters.clean).then(Recount::default),
-            marks: Marks::new(settings.max_entries),
+            marks: Marks::new(),
             shortened: counters.next_use < reached,
+            values_format: values.unwrap_or(OLDEST_FORMAT),
             writes: 0,
         })
     }
@@ -228,6 +225,43 @@ impl Disk {
     /// How many rows were written or removed since it was opened.
     pub(super) fn writes(&self) -> u64 {
         self.writes
+    }
+
+    /// The oldest format that values may have, if it is not the present one.
+    pub(super) fn older_format(&self) -> Option<u32> {
+        Some(self.values_format).filter(|format| *format < FORMAT)
+    }
+
+    /// Writes some values again that are of older formats, from that content id on, and leaves everything else as it is.
+    pub(super) fn migrate(&mut self, from: &[u8; ID_LEN], most: usize) -> Result<Migrated, Fault> {
+        guarded(|| {
+            let mut written = 0;
+            let mut rows = self.infos.range(from.as_slice()..);
+            let found: Vec<_> = rows.by_ref().take(most).collect::<Result<_, _>>()?;
+            let next = rows.next().transpose()?;
+            drop(rows);
+            for (id, value) in found {
+                let Some(id) = ContentId::from_bytes(&id) else {
+                    continue;
+                };
+                // What is damaged is found to be so by whoever reads it.
+                let older = Some(&value).filter(|value| !is_present(value));
+                if let Some(record) = older.and_then(|value| Record::decode(&id, value)) {
+                    self.replace(&id, &record)?;
+                    written += 1;
+                }
+            }
+            let next = next.and_then(|(id, _)| id.as_ref().try_into().ok());
+            Ok(Migrated { written, next })
+        })
+    }
+
+    /// Notes that every value has the present format.
+    pub(super) fn note_present_format(&self) -> Result<(), Fault> {
+        guarded(|| {
+            let noted = self.meta.insert(VALUES_FORMAT, &FORMAT.to_be_bytes());
+            noted.map(drop)
+        })
     }
 
     /// How many entries there are, and what they take; after a crash an estimate until they were counted again.
@@ -252,7 +286,7 @@ impl Disk {
             let Some(value) = self.infos.get(id.0)? else {
                 return Ok(Found::Damaged);
             };
-            self.marks.set(&id);
+            self.mark(&id);
             Ok(match decode(&id, &value) {
                 Some((record, info)) => Found::Entry(record.names, info),
                 None => Found::Damaged,
@@ -306,6 +340,9 @@ impl Disk {
             for node in &names.nodes {
                 changed |= merged.add_node(node);
             }
+            if names.seen.is_some() {
+                changed |= merged.mark_seen(names.seen_nodes());
+            }
             if merged.keys.is_empty() {
                 return Ok(());
             }
@@ -314,7 +351,7 @@ impl Disk {
                 self.index(&rows, &id)?;
                 self.unplace(old_place)
             } else {
-                self.marks.set(&id);
+                self.mark(&id);
                 self.index(&rows, &id)
             }
         })
@@ -353,69 +390,6 @@ impl Disk {
         })
     }
 
-    /// Evicts the entry with the oldest place, or gives it its second chance if it was used and `spare` says so.
-    pub(super) fn evict(&mut self, spare: bool) -> Result<Evicted, Fault> {
-        guarded(|| {
-            let Some((place, row)) = self.uses.first()? else {
-                return Ok(Evicted::Nothing);
-            };
-            let (Some(place), Some((id, _))) = (number64(&place), read_use(&row)) else {
-                self.uses.remove(place)?;
-                return Ok(Evicted::Moved);
-            };
-            let value = self.infos.get(id.0)?;
-            let record = value.as_deref().and_then(|v| Record::decode(&id, v));
-            let mut evicted = Evicted::Moved;
-            match record {
-                Some(record) if record.used != place => {}
-                Some(record) if self.marks.take(&id) && spare => {
-                    self.place(&id, record.names, record.content)?;
-                }
-                Some(record) => {
-                    for key in &record.names.keys {
-                        let row = key_row(key);
-                        if self.keys.get(&row)?.is_some_and(|found| *found == id.0) {
-                            self.keys.remove(row)?;
-                        }
-                    }
-                    self.infos.remove(id.0)?;
-                    evicted = Evicted::Entry;
-                }
-                None if value.is_some() => {
-                    self.infos.remove(id.0)?;
-                }
-                None => {}
-            }
-            self.unplace(Some(place))?;
-            Ok(evicted)
-        })
-    }
-
-    /// Counts some more rows.
-    pub(super) fn count_on(&mut self) -> Result<(), Fault> {
-        let Some(mut recount) = self.recount else {
-            return Ok(());
-        };
-        guarded(|| {
-            let mut looked_at = 0;
-            for row in self.uses.range(recount.reached.to_be_bytes()..) {
-                let (place, row) = row?;
-                if let (Some(place), Some((_, size))) = (number64(&place), read_use(&row)) {
-                    recount.reached = place.saturating_add(1);
-                    recount.totals.add(size);
-                }
-                looked_at += 1;
-                if looked_at == RECOUNT_STEP {
-                    self.recount = Some(recount);
-                    return Ok(());
-                }
-            }
-            self.totals = recount.totals;
-            self.recount = None;
-            Ok(())
-        })
-    }
-
     /// Begins to make durable what was written. `clean` says that nothing will be written after it.
     ///
     /// The file is looked for under its name first: what goes into one that was removed or replaced would be lost, and
@@ -442,11 +416,17 @@ impl Disk {
     }
 
     /// Closes the database to open it anew, and gives the marks of use, which go on with it.
-    pub(super) fn close_for_now(mut self) -> Result<Marks, Fault> {
+    pub(super) fn close_for_now(self) -> Result<Marks, Fault> {
         let saved = self.save_counters(true);
-        let marks = std::mem::replace(&mut self.marks, Marks::new(0));
-        self.close();
+        let marks = self.close_for_good();
         saved.map(|()| marks)
+    }
+
+    /// Closes the database and gives the marks of use.
+    pub(super) fn close_for_good(mut self) -> Marks {
+        let marks = std::mem::replace(&mut self.marks, Marks::new());
+        self.close();
+        marks
     }
 
     /// Goes on with the marks of use that the database had when it was open before.
@@ -464,50 +444,10 @@ impl Disk {
         close(self);
     }
 
-    /// Writes an entry with the newest place in the order of use.
-    fn place(&mut self, id: &ContentId, names: Names, content: Vec<u8>) -> sled::Result<()> {
-        let used = self.next_use;
-        let indexed = names.keys.len() * (2 + ID_LEN + ID_LEN);
-        let value = Record {
-            used,
-            names,
-            content,
-        }
-        .encode(id);
-        let size = 8 + USE_LEN + ID_LEN + value.len() + indexed;
-        let mut row = [0; USE_LEN];
-        row[..ID_LEN].copy_from_slice(&id.0);
-        row[ID_LEN..].copy_from_slice(&(size as u32).to_be_bytes());
-
-        self.uses.insert(used.to_be_bytes(), row.as_slice())?;
-        self.next_use += 1;
-        self.totals.add(size as u64);
-        self.infos.insert(id.0, value)?;
-        self.writes += 2;
-        Ok(())
-    }
-
-    fn index(&mut self, keys: &[CapsKey], id: &ContentId) -> sled::Result<()> {
+    pub(super) fn index(&mut self, keys: &[CapsKey], id: &ContentId) -> sled::Result<()> {
         for key in keys {
             self.keys.insert(key_row(key), &id.0)?;
             self.writes += 1;
-        }
-        Ok(())
-    }
-
-    /// Removes a row of the order of use.
-    fn unplace(&mut self, place: Option<u64>) -> sled::Result<()> {
-        let Some(place) = place else {
-            return Ok(());
-        };
-        self.writes += 1;
-        let Some(row) = self.uses.remove(place.to_be_bytes())? else {
-            return Ok(());
-        };
-        let size = read_use(&row).map_or(0, |(_, size)| size);
-        self.totals.take(size);
-        if let Some(recount) = self.recount.as_mut().filter(|r| place < r.reached) {
-            recount.totals.take(size);
         }
         Ok(())
     }
@@ -553,21 +493,16 @@ pub(super) fn is_verified(key: &CapsKey, info: DiscoInfo, policy: &Policy) -> bo
     matches!(verify_canonical(key, info, policy), Verdict::Verified(_))
 }
 
-fn decode(id: &ContentId, value: &[u8]) -> Option<(Record, DiscoInfo)> {
+pub(super) fn decode(id: &ContentId, value: &[u8]) -> Option<(Record, DiscoInfo)> {
     let record = Record::decode(id, value)?;
     let info = DiscoInfo::decode(&record.content).ok()?;
     Some((record, info))
 }
 
-fn number32(bytes: &[u8]) -> Option<u32> {
+pub(super) fn number32(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_be_bytes)
 }
 
-fn number64(bytes: &[u8]) -> Option<u64> {
+pub(super) fn number64(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
-}
-
-fn read_use(row: &[u8]) -> Option<(ContentId, u64)> {
-    let (id, size) = row.split_at_checked(ID_LEN)?;
-    Some((ContentId::from_bytes(id)?, number32(size)?.into()))
 }

@@ -38,6 +38,8 @@ pub(super) enum Fault {
     },
     /// A flush has not ended for [`FLUSH_PATIENCE`].
     Stalled,
+    /// The engine has been opening its files for longer than the store waits for it.
+    SlowOpen,
     /// The directory was found in a state, while trying again, that would have been refused at start.
     Refused {
         /// The refusal, remedy included.
@@ -113,6 +115,9 @@ impl Fault {
             Fault::Locked => "Stop whatever else has the store open.",
             Fault::Engine { .. } => "Restart capsd, and report this as a bug.",
             Fault::Stalled => "See whether that disk answers; look in the kernel's log.",
+            Fault::SlowOpen => {
+                "If it does not end by itself, the files are set aside after five minutes; see whether that disk answers."
+            }
             Fault::Refused { .. } => "capsd need not be restarted for it.",
         }
     }
@@ -125,6 +130,7 @@ impl std::fmt::Display for Fault {
             Fault::Damage { text } => write!(f, "damaged: {text}"),
             Fault::Locked => f.write_str("held by another process"),
             Fault::Engine { text } => write!(f, "the storage engine failed: {text}"),
+            Fault::SlowOpen => f.write_str("the storage engine has not finished opening its files"),
             Fault::Stalled => write!(
                 f,
                 "the disk has not taken what was written for {} seconds",

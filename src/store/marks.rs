@@ -15,14 +15,18 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// None is set; there are enough for that many entries.
-    pub(super) fn new(max_entries: u64) -> Marks {
-        let bits = max_entries
-            .saturating_mul(MARKS_PER_ENTRY)
-            .clamp(MARKS.0, MARKS.1)
-            .next_power_of_two();
+    /// None is set; there are enough for a small store.
+    pub(super) fn new() -> Marks {
         Marks {
-            bits: vec![0; (bits / 64) as usize],
+            bits: vec![0; (MARKS.0 / 64) as usize],
+        }
+    }
+
+    /// Makes them enough for that many entries. Marks that are set stay set, for entries too that shared one before.
+    pub(super) fn fit(&mut self, entries: u64) {
+        let wanted = entries.saturating_mul(MARKS_PER_ENTRY).min(MARKS.1);
+        while (self.bits.len() as u64) * 64 < wanted {
+            self.bits.extend_from_within(..);
         }
     }
 
@@ -57,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_taken_once() {
-        let mut marks = Marks::new(100);
+        let mut marks = Marks::new();
         assert!(!marks.take(&id(1)));
         marks.set(&id(1));
         marks.set(&id(1));
@@ -67,7 +71,8 @@ mod tests {
 
     #[test]
     fn few_entries_share_a_mark() {
-        let mut marks = Marks::new(100_000);
+        let mut marks = Marks::new();
+        marks.fit(100_000);
         for number in 0..100_000 {
             marks.set(&id(number));
         }
@@ -78,8 +83,24 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded() {
-        assert_eq!(Marks::new(u64::MAX).bits.len() * 8, 2 << 20);
-        assert_eq!(Marks::new(0).bits.len() * 8, 8 << 10);
+    fn marks_outlive_growth() {
+        let mut marks = Marks::new();
+        for number in 0..1_000 {
+            marks.set(&id(number));
+        }
+        marks.fit(1_000_000);
+        assert!((0..1_000).all(|number| marks.take(&id(number))));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_grows_with_the_entries() {
+        let mut marks = Marks::new();
+        let mut bytes = |entries| {
+            marks.fit(entries);
+            marks.bits.len() * 8
+        };
+        assert_eq!(bytes(0), 8 << 10);
+        assert_eq!(bytes(10_000), 16 << 10);
+        assert_eq!(bytes(u64::MAX), 2 << 20);
     }
 }

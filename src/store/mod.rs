@@ -2,14 +2,18 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`directory`] | the directory, its format file and lock, damaged stores that were set aside; [`StoreRefusal`] |
+//! | [`directory`] | the directory, its format file and lock, damaged stores that were set aside |
+//! | `refusal` | what only an operator can change: [`StoreRefusal`] |
 //! | `engine` | guarded calls to sled, faults, the flush thread |
-//! | `disk`, `counters`, `marks` | the trees, the order of writes, eviction |
+//! | `disk`, `uses`, `counters`, `marks` | the trees, the order of writes, the order of use, eviction |
 //! | `record`, `packing` | the bytes of one value |
 //! | `confirmed` | the note of how far the last flush reached |
 //! | `salvage` | taking over what is legible from a damaged store |
 //! | `backlog` | what is not confirmed on disk yet |
 //! | `upkeep` | writing, flushing, evicting |
+//! | `compaction` | giving disk space back |
+//! | `migration` | values of older formats |
+//! | `opening` | waiting with patience until the engine has opened its files |
 //! | `recovery` | opening, failing, coming back, checkpoints |
 //!
 //! # How it is used
@@ -26,6 +30,7 @@
 //! |---|---|
 //! | one value is damaged, or does not have its hash | it is removed, counted, and was never there |
 //! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (in tests nine entries of ten); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
+//! | the engine does not end opening its files | memory only; after five minutes, on a disk that answers, as below |
 //! | the engine gives up on its files | memory only; opened anew at once |
 //! | it cannot open them, gives up again, or has less than a flush confirmed | set aside and a fresh one begun; what is legible is taken over |
 //!
@@ -37,60 +42,54 @@
 //! No JID (a node URL that could be one is not kept), no time, nothing about who announced what.
 
 mod backlog;
+mod compaction;
 mod confirmed;
 mod counters;
 pub mod directory;
 mod disk;
 mod engine;
 mod marks;
+mod migration;
+mod opening;
 mod packing;
 mod record;
 mod recovery;
+mod refusal;
 mod salvage;
+mod settings;
 mod upkeep;
+mod uses;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use directory::StoreRefusal;
-pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES};
+pub use record::{MAX_CONTENT_LEN, MAX_KEYS, MAX_NODES, may_be_kept};
+pub use recovery::CHECKPOINT_WRITES;
+pub use refusal::StoreRefusal;
+pub use settings::StoreSettings;
 
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Algorithm, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo};
 use crate::metrics::{Eviction, LoadResult, Metrics, StoreOperation};
 
 use backlog::Backlog;
-use directory::{Obstacle, StoreDirectory};
+use compaction::{Compaction, Measured};
+use directory::StoreDirectory;
 use disk::{Disk, Found};
 use engine::{FLUSH_PATIENCE, Fault};
-use record::Names;
-use recovery::{CHECKPOINT_WRITES, Trouble};
+use migration::Migration;
+use opening::Opening;
+use record::{ID_LEN, Names};
+use recovery::Trouble;
+use refusal::Obstacle;
 use salvage::Salvage;
 
 /// How long the last flush may take when the store is closed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How a store is opened. The ranges are those of the configuration.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// Its directory; the one above it must exist.
-    pub path: PathBuf,
-    /// How long what was learned may wait for the disk.
-    pub flush_interval: Duration,
-    /// How many contents are kept at most.
-    pub max_entries: u64,
-    /// How many bytes they may take: keys and values as given to the engine, whose files take up to about twice as much.
-    pub max_bytes: u64,
-    /// The engine's page cache, in bytes.
-    pub cache_bytes: u64,
-    /// The rules that whatever is read must meet.
-    pub policy: Policy,
-}
 
 /// What is put: a verified content, the keys that it is known by and node URLs that were announced with it.
 #[derive(Clone, Debug)]
@@ -112,6 +111,40 @@ pub struct Stored {
     pub keys: Vec<CapsKey>,
     /// Node URLs that were announced with it.
     pub nodes: Vec<String>,
+    /// As [`PagedEntry::seen_nodes`].
+    pub seen_nodes: Option<usize>,
+}
+
+/// One entry as [`Store::page`] gives it.
+#[derive(Clone, Debug)]
+pub struct PagedEntry {
+    /// The content, with those of its keys that it was found to have; at least one.
+    pub info: VerifiedInfo,
+    /// The keys, each verified.
+    pub keys: Vec<CapsKey>,
+    /// Node URLs that were announced with it; the first [`seen_nodes`](PagedEntry::seen_nodes) of them by several accounts.
+    pub nodes: Vec<String>,
+    /// `None` where no key is known to be announced by several accounts, or imported; else how many of the nodes are.
+    pub seen_nodes: Option<usize>,
+}
+
+/// Where [`Store::page`] goes on: opaque, valid as long as the store is, whatever is put or removed meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PagePlace([u8; ID_LEN]);
+
+impl std::fmt::Display for PagePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl std::str::FromStr for PagePlace {
+    type Err = std::num::ParseIntError;
+
+    /// The place that was written with `Display`.
+    fn from_str(text: &str) -> Result<PagePlace, std::num::ParseIntError> {
+        u128::from_str_radix(text, 16).map(|place| PagePlace(place.to_be_bytes()))
+    }
 }
 
 /// Where the learned tier is.
@@ -143,6 +176,13 @@ pub fn standard_keys(info: &VerifiedInfo, policy: &Policy) -> Vec<CapsKey> {
         .collect()
 }
 
+/// The content in one value of the store, as it lies on disk under that id; `None` for whatever the store did not write so. Of the
+/// content nothing is proven.
+pub fn content_of_value(id: &[u8], value: &[u8]) -> Option<DiscoInfo> {
+    let record = record::Record::decode(&record::ContentId::from_bytes(id)?, value)?;
+    DiscoInfo::decode(&record.content).ok()
+}
+
 /// The learned tier.
 pub struct Store {
     settings: StoreSettings,
@@ -154,6 +194,8 @@ pub struct Store {
     /// Whether the database may be written to.
     writable: bool,
     trouble: Option<Trouble>,
+    /// The files that are being opened, if that takes longer than it should.
+    opening: Option<Opening>,
     /// When the last trouble ended, and how long the pause between two attempts had become in it.
     recovered: Option<(Instant, Duration)>,
     /// How often the engine gave up on the present files while they were open.
@@ -165,8 +207,11 @@ pub struct Store {
     backlog: Backlog,
     /// Keys to be forgotten as soon as the disk may be written to.
     removals: VecDeque<(CapsKey, Eviction)>,
-    /// After how many written rows the database is closed and opened.
-    checkpoint_writes: u64,
+    /// The rewriting of values of older formats that is under way.
+    migration: Option<Migration>,
+    /// The compaction that is under way.
+    compaction: Option<Compaction>,
+    measured: Measured,
     /// When the flush began that has not ended.
     flushing_since: Option<Instant>,
     dirty: bool,
@@ -199,13 +244,16 @@ impl Store {
             disk: None,
             writable: false,
             trouble: None,
+            opening: None,
             recovered: None,
             gave_up: 0,
             salvage: None,
             discarded: 0,
             backlog: Backlog::default(),
             removals: VecDeque::new(),
-            checkpoint_writes: CHECKPOINT_WRITES,
+            migration: None,
+            compaction: None,
+            measured: Measured::new(now),
             flushing_since: None,
             dirty: false,
             last_flush: now,
@@ -258,6 +306,16 @@ impl Store {
     /// Stores a content, or adds keys and nodes to it where it is stored already. A key that stands for another content
     /// is left to that one: the first that was verified wins.
     pub fn put(&mut self, learned: Learned) {
+        self.take_in(learned, false);
+    }
+
+    /// As [`Store::put`], and notes the fact that several accounts announced a key of it, with these nodes; what is
+    /// imported counts as that too. The fact stays with the content; what it rests on is not kept.
+    pub fn put_seen(&mut self, learned: Learned) {
+        self.take_in(learned, true);
+    }
+
+    fn take_in(&mut self, learned: Learned, seen: bool) {
         let Learned { info, keys, nodes } = learned;
         let policy = &self.settings.policy;
         let mut names = Names::default();
@@ -270,6 +328,9 @@ impl Store {
         for node in &nodes {
             names.add_node(node);
         }
+        if seen {
+            names.mark_seen(&nodes);
+        }
         let content = info.info().encode();
         if names.keys.is_empty() || content.len() > MAX_CONTENT_LEN {
             self.metrics.cache_admission_rejected.inc();
@@ -280,6 +341,7 @@ impl Store {
         self.make_room();
         self.backlog.push(names, content);
         self.dirty = true;
+        self.show_unconfirmed();
         self.write_some();
         if self.backlog.wants_flush() {
             self.start_flush(false);
@@ -302,6 +364,7 @@ impl Store {
 
     fn write_and_flush(&mut self, patience: Duration, last: bool) {
         self.end_flush(patience);
+        self.finish_held(patience);
         while self.is_usable() && self.flushing_since.is_none() && self.has_unwritten() {
             self.write_some();
         }
@@ -320,9 +383,43 @@ impl Store {
         self.evict_some();
         self.count_some();
         self.salvage_some();
+        self.migrate_some();
+        self.compact_some();
         self.flush_if_due();
         self.show();
         self.next_tick()
+    }
+
+    /// At most so many entries from that place on, and where to go on; the places begin with the default one.
+    ///
+    /// What is damaged, or does not meet the rules of today, is left out. What waits for the disk is not looked at:
+    /// [`Store::flush`] comes first where it matters.
+    ///
+    /// # Errors
+    /// Words for an operator where the store is in memory only, or cannot be read.
+    pub fn page(
+        &mut self,
+        from: PagePlace,
+        most: usize,
+    ) -> Result<(Vec<PagedEntry>, Option<PagePlace>), String> {
+        if let StoreState::MemoryOnly { cause, .. } = self.state() {
+            return Err(cause);
+        }
+        let Some(disk) = self.disk.as_mut() else {
+            return Err("the store is not open".to_owned());
+        };
+        let legible = match disk.entries_from(&from.0, most) {
+            Ok(legible) => legible,
+            Err(fault) => {
+                let text = fault.to_string();
+                self.fail(StoreOperation::Read, fault);
+                return Err(text);
+            }
+        };
+        let policy = &self.settings.policy;
+        let entries = legible.entries.into_iter();
+        let entries = entries.filter_map(|(names, info)| paged(names, &info, policy));
+        Ok((entries.collect(), legible.next.map(PagePlace)))
     }
 
     /// Whether the store is on disk, and if not, why.
@@ -359,6 +456,7 @@ impl Store {
 
     /// Flushes and closes the store; waits six seconds at most, for a disk that does not answer.
     pub fn close(mut self) {
+        self.drop_compaction();
         self.write_and_flush(CLOSE_PATIENCE, true);
         if self.backlog.len() > 0 {
             tracing::error!(
@@ -374,8 +472,13 @@ impl Store {
         match verify_canonical(key, info, &self.settings.policy) {
             Verdict::Verified(info) => {
                 loaded.get(LoadResult::Ok).inc();
-                let Names { keys, nodes } = names;
-                Some(Stored { info, keys, nodes })
+                let Names { keys, nodes, seen } = names;
+                Some(Stored {
+                    info,
+                    keys,
+                    nodes,
+                    seen_nodes: seen.map(usize::from),
+                })
             }
             Verdict::Rejected(Reason::Mismatch, _) => {
                 self.discard(key, LoadResult::Mismatch);
@@ -418,6 +521,24 @@ impl Store {
     }
 }
 
+/// An entry with those of its keys that it has.
+fn paged(names: Names, info: &DiscoInfo, policy: &Policy) -> Option<PagedEntry> {
+    let mut proven = None;
+    let mut keys = Vec::new();
+    for key in &names.keys {
+        if let Verdict::Verified(info) = verify_canonical(key, info.clone(), policy) {
+            keys.push(*key);
+            proven = Some(info);
+        }
+    }
+    Some(PagedEntry {
+        info: proven?,
+        keys,
+        seen_nodes: names.seen.map(usize::from),
+        nodes: names.nodes,
+    })
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         if let Some(disk) = self.disk.take() {
@@ -430,6 +551,9 @@ impl Drop for Store {
         }
         if let Some(salvage) = self.salvage.take() {
             salvage.close();
+        }
+        if let Some(compaction) = self.compaction.take() {
+            compaction.close();
         }
     }
 }

@@ -4,6 +4,7 @@
 //! version  1 byte   VALUE_VERSION
 //! checksum 4 bytes  CRC-32 (little-endian) of content id, version byte and everything below
 //! use      8 bytes  the place of the entry in the order of use (big-endian)
+//! seen     1 byte   0: not known to be common; else one more than how many of the nodes are (from version 2 on)
 //! keys     1 byte count, then each: 1 byte length, the key
 //! nodes    1 byte count, then each: 2 bytes length (big-endian), the node URL in UTF-8
 //! content  the rest: the encoded disco info, packed
@@ -31,8 +32,14 @@ pub const MAX_NODES: usize = 4;
 /// keeps a value far below what the storage engine moves to a file of its own.
 pub const MAX_CONTENT_LEN: usize = 64 * 1024;
 
-/// The version of the value's layout; any other is not readable by this program.
-const VALUE_VERSION: u8 = 1;
+/// The version of the value's layout that is written.
+const VALUE_VERSION: u8 = 2;
+
+/// The oldest version that is read.
+const OLDEST_VALUE_VERSION: u8 = 1;
+
+/// The version from which on values say whether they were seen from several accounts.
+const VALUE_VERSION_SEEN: u8 = 2;
 
 /// Where the checksum ends and what it covers begins.
 const CHECKED_FROM: usize = 5;
@@ -66,9 +73,15 @@ impl ContentId {
 
 /// The key under which the store knows a caps key: its family and algorithm, and the beginning of its digest.
 pub(super) fn key_row(key: &CapsKey) -> Vec<u8> {
-    let mut row = key.to_bytes();
-    row.truncate(2 + ID_LEN);
-    row
+    key.prefix().to_vec()
+}
+
+/// Whether a node URL may be written to disk: it is neither empty nor too long, and cannot be a JID.
+///
+/// A client may announce whatever it likes as its node; an `@` is what a user's JID cannot do without, and none of the
+/// nodes of known clients has one.
+pub fn may_be_kept(node: &str) -> bool {
+    (1..=MAX_NODE_LEN).contains(&node.len()) && !node.contains('@')
 }
 
 /// What is known of a content beside the content itself.
@@ -78,6 +91,9 @@ pub(super) struct Names {
     pub(super) keys: Vec<CapsKey>,
     /// Node URLs that were announced with it; at most [`MAX_NODES`], each at most [`MAX_NODE_LEN`] bytes.
     pub(super) nodes: Vec<String>,
+    /// `None` where no key is known to be announced by several accounts; else how many of the nodes, counted from the
+    /// first, several accounts announced a key with. The fact alone is kept, not by whom.
+    pub(super) seen: Option<u8>,
 }
 
 impl Names {
@@ -90,20 +106,48 @@ impl Names {
         fits
     }
 
-    /// Adds a node URL, unless it is there, there are too many, it is too long or empty, or it could be a JID; says
-    /// whether it was added.
-    ///
-    /// A client may announce whatever it likes as its node; an `@` is what a user's JID cannot do without, and none of
-    /// the nodes of known clients has one.
+    /// Adds a node URL, unless it is there, there are too many, or it [may not be kept](may_be_kept); says whether it was
+    /// added.
     pub(super) fn add_node(&mut self, node: &str) -> bool {
         let fits = self.nodes.len() < MAX_NODES
-            && (1..=MAX_NODE_LEN).contains(&node.len())
-            && !node.contains('@')
+            && may_be_kept(node)
             && !self.nodes.iter().any(|known| known == node);
         if fits {
             self.nodes.push(node.to_owned());
         }
         fits
+    }
+
+    /// Takes note that several accounts announced a key, and whatever nodes are given with it; says whether that is new.
+    ///
+    /// A node that is common pushes out one that is not: what one account announces cannot fill the list for good.
+    pub(super) fn mark_seen(&mut self, nodes: &[String]) -> bool {
+        let mut changed = self.seen.is_none();
+        let mut seen = usize::from(self.seen.unwrap_or_default());
+        for node in nodes {
+            let known = self.nodes.iter().position(|known| known == node);
+            if known.is_some_and(|place| place < seen) || seen >= MAX_NODES {
+                continue;
+            }
+            if known.is_none() && self.nodes.len() >= MAX_NODES {
+                self.nodes.pop();
+            }
+            self.add_node(node);
+            let Some(place) = self.nodes.iter().position(|known| known == node) else {
+                continue;
+            };
+            self.nodes[seen..=place].rotate_right(1);
+            seen += 1;
+            changed = true;
+        }
+        self.seen = Some(seen as u8);
+        changed
+    }
+
+    /// The nodes that several accounts announced a key with.
+    pub(super) fn seen_nodes(&self) -> &[String] {
+        let seen = usize::from(self.seen.unwrap_or_default());
+        self.nodes.get(..seen).unwrap_or_default()
     }
 }
 
@@ -125,6 +169,7 @@ impl Record {
         bytes.push(VALUE_VERSION);
         bytes.extend_from_slice(&[0; CHECKED_FROM - 1]);
         bytes.extend_from_slice(&self.used.to_be_bytes());
+        bytes.push(self.names.seen.map_or(0, |nodes| nodes + 1));
         bytes.push(self.names.keys.len() as u8);
         for key in &self.names.keys {
             let key = key.to_bytes();
@@ -145,12 +190,16 @@ impl Record {
     /// What [`Record::encode`] wrote under that id; `None` for anything else.
     pub(super) fn decode(id: &ContentId, bytes: &[u8]) -> Option<Record> {
         let stored = bytes.get(1..CHECKED_FROM)?.try_into().ok()?;
-        if bytes[0] != VALUE_VERSION || u32::from_le_bytes(stored) != checksum(id, bytes) {
+        let readable = (OLDEST_VALUE_VERSION..=VALUE_VERSION).contains(&bytes[0]);
+        if !readable || u32::from_le_bytes(stored) != checksum(id, bytes) {
             return None;
         }
         let mut rest = Rest(&bytes[CHECKED_FROM..]);
         let used = u64::from_be_bytes(rest.take(8)?.try_into().ok()?);
         let mut names = Names::default();
+        if bytes[0] >= VALUE_VERSION_SEEN {
+            names.seen = rest.byte()?.checked_sub(1);
+        }
         for _ in 0..rest.byte()? {
             let len = rest.byte()?;
             names
@@ -162,12 +211,20 @@ impl Record {
             let node = std::str::from_utf8(rest.take(len.into())?).ok()?;
             names.nodes.push(node.to_owned());
         }
+        if names.seen_nodes().len() < usize::from(names.seen.unwrap_or_default()) {
+            return None;
+        }
         Some(Record {
             used,
             names,
             content: unpack(rest.0)?,
         })
     }
+}
+
+/// Whether a value is written in the present version.
+pub(super) fn is_present(value: &[u8]) -> bool {
+    value.first() == Some(&VALUE_VERSION)
 }
 
 /// CRC-32 of the id and of a value without its checksum.
@@ -207,13 +264,16 @@ mod tests {
     fn names() -> impl Strategy<Value = Names> {
         let keys = prop::collection::vec(any::<u8>(), 0..MAX_KEYS);
         let nodes = prop::collection::vec("[^@]{1,40}", 0..=MAX_NODES);
-        (keys, nodes).prop_map(|(numbers, nodes)| {
+        (keys, nodes, 0..=MAX_NODES + 1).prop_map(|(numbers, nodes, seen)| {
             let mut names = Names::default();
             for number in numbers {
                 names.add_key(key(number));
             }
             for node in &nodes {
                 names.add_node(node);
+            }
+            if let Some(seen) = seen.checked_sub(1) {
+                names.mark_seen(&nodes[..seen.min(nodes.len())]);
             }
             names
         })
@@ -287,5 +347,50 @@ mod tests {
         assert!(!names.add_node("romeo@example.org"));
         assert!(!names.add_node("xmpp:romeo@example.org/orchard"));
         assert!(names.nodes.is_empty());
+    }
+
+    fn strings(nodes: &[&str]) -> Vec<String> {
+        nodes.iter().map(|node| (*node).to_owned()).collect()
+    }
+
+    #[test]
+    fn common_nodes_stand_first_and_push_out_others() {
+        let mut names = Names::default();
+        for node in ["a", "b", "c", "d"] {
+            names.add_node(node);
+        }
+        assert!(names.seen_nodes().is_empty());
+        assert!(names.mark_seen(&[]));
+        assert!(!names.mark_seen(&[]));
+        assert!(names.seen_nodes().is_empty());
+        assert!(names.mark_seen(&strings(&["c"])));
+        assert!(!names.mark_seen(&strings(&["c"])));
+        assert_eq!(names.nodes, ["c", "a", "b", "d"]);
+        assert!(names.mark_seen(&strings(&["e", "romeo@example.org", "f", "g", "h"])));
+        assert_eq!(names.seen_nodes(), ["c", "e", "f", "g"]);
+        assert_eq!(names.nodes, names.seen_nodes());
+        assert!(!names.mark_seen(&strings(&["h"])));
+    }
+
+    /// What the first version of the layout wrote, put together by hand.
+    #[test]
+    fn a_value_of_the_first_version_is_read_as_not_seen() {
+        let id = ContentId::of(b"content");
+        let mut bytes = vec![1, 0, 0, 0, 0];
+        bytes.extend_from_slice(&7u64.to_be_bytes());
+        bytes.push(1);
+        let key_bytes = key(1).to_bytes();
+        bytes.push(key_bytes.len() as u8);
+        bytes.extend_from_slice(&key_bytes);
+        bytes.extend_from_slice(&[1, 0, 1, b'n']);
+        pack(b"content", &mut bytes);
+        let sum = checksum(&id, &bytes).to_le_bytes();
+        bytes[1..CHECKED_FROM].copy_from_slice(&sum);
+        let record = Record::decode(&id, &bytes).unwrap();
+        assert_eq!(record.used, 7);
+        assert_eq!(record.names.keys, [key(1)]);
+        assert_eq!(record.names.nodes, ["n"]);
+        assert_eq!(record.names.seen, None);
+        assert_eq!(record.content, b"content");
     }
 }

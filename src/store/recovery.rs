@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::StoreOperation;
 
-use super::directory::{LOCK_ATTEMPTS, LOCK_PAUSE, Obstacle, StoreDirectory};
+use super::directory::StoreDirectory;
 use super::disk::{Disk, DiskSettings, OpenFault};
 use super::engine::Fault;
+use super::opening::{OPEN_MOST, open_within_patience};
+use super::refusal::Obstacle;
 use super::salvage::Salvage;
 use super::{Store, StoreRefusal};
 
@@ -21,7 +23,7 @@ const STEADY: Duration = Duration::from_secs(600);
 
 /// After how many rows that were written the database is closed and opened, as soon as there is nothing to write: about
 /// 35,000 new entries; and after how many times as much it is whatever there is to do.
-pub(super) const CHECKPOINT_WRITES: u64 = 200_000;
+pub const CHECKPOINT_WRITES: u64 = 200_000;
 pub(super) const CHECKPOINT_PATIENCE: u64 = 2;
 
 /// From how many times that the engine gives up on the same files on they are set aside without trying them again.
@@ -46,7 +48,12 @@ impl Store {
         let path = self.settings.path.clone();
         let mut directory = match self.directory.take() {
             Some(directory) => directory,
-            None => StoreDirectory::claim(&path)?,
+            None => {
+                let directory = StoreDirectory::claim(&path)?;
+                let settled = directory.settle();
+                settled.map_err(|error| Obstacle::at(&path, &error))?;
+                directory
+            }
         };
         let opened = self.open_engine(&mut directory);
         self.directory = Some(directory);
@@ -57,16 +64,17 @@ impl Store {
 
     fn open_engine(&mut self, directory: &mut StoreDirectory) -> Result<Disk, Obstacle> {
         let path = self.settings.path.clone();
-        if directory.lost_its_format() {
-            tracing::warn!(
-                store = %path.display(),
-                "the format file of the store is lost or not legible; its database says itself which format it has, \
-                 and the file is written again"
-            );
+        let lasts = self.opening.as_ref().map(|opening| opening.lasts(self.now));
+        match lasts {
+            None => self.prepare_to_open(directory)?,
+            // The disk answers, or this would not have been tried again.
+            Some(lasts) if lasts >= OPEN_MOST => {
+                self.opening = None;
+                self.metrics.store_errors.get(StoreOperation::Open).inc();
+                self.set_aside(directory, &Fault::SlowOpen.to_string())?;
+            }
+            Some(_) => {}
         }
-        directory
-            .remove_unfinished()
-            .map_err(|error| Obstacle::at(&path, &error))?;
         let disk = match self.open_files(directory) {
             Err(OpenFault::Fault(fault)) if fault.is_damage() => {
                 self.metrics.store_errors.get(StoreOperation::Open).inc();
@@ -88,27 +96,47 @@ impl Store {
             OpenFault::Newer(found) => Obstacle::newer(&path, found),
             OpenFault::Fault(fault) => Obstacle::of_engine(&path, fault),
         })?;
-        directory
-            .write_format()
-            .map_err(|error| Obstacle::at(&path, &error))?;
+        let written = directory.write_format();
+        written.map_err(|error| Obstacle::at(&path, &error))?;
+        self.look_for_older_values(&disk);
         Ok(disk)
     }
 
-    fn open_files(&self, directory: &StoreDirectory) -> Result<Disk, OpenFault> {
+    /// Does what must be done before the engine's files are opened, and not while they are.
+    fn prepare_to_open(&self, directory: &mut StoreDirectory) -> Result<(), Obstacle> {
+        let path = &self.settings.path;
+        if directory.lost_its_format() {
+            tracing::warn!(
+                store = %path.display(),
+                "the format file of the store is lost or not legible; its database says itself which format it has, \
+                 and the file is written again"
+            );
+        }
+        if directory.lost_its_engine() {
+            tracing::error!(
+                store = %path.display(),
+                "the files of the store are gone, although it was in use before: a fresh one is begun, and what was known is learned \
+                 again. If they were not removed on purpose, put them back from a backup while capsd is stopped"
+            );
+        }
+        for foreign in directory.foreign() {
+            tracing::warn!(
+                file = %foreign.display(),
+                "this lies among the files of the store but is not capsd's: it is left alone. Keep it elsewhere"
+            );
+        }
+        let removed = directory.remove_unfinished();
+        // Before anything is written by which an older version could be misled.
+        let raised = removed.and_then(|()| directory.raise_format());
+        raised.map_err(|error| Obstacle::at(path, &error))
+    }
+
+    fn open_files(&mut self, directory: &StoreDirectory) -> Result<Disk, OpenFault> {
         let settings = DiskSettings {
             cache_bytes: self.settings.cache_bytes,
-            max_entries: self.settings.max_entries,
             policy: &self.settings.policy,
         };
-        // Nobody else can have it, for the lock of the directory is held. But the engine lets go of its files a moment after
-        // it was closed, when the last of its threads is done.
-        for _ in 0..LOCK_ATTEMPTS {
-            match Disk::open(&directory.engine(), settings) {
-                Err(OpenFault::Fault(Fault::Locked)) => std::thread::sleep(LOCK_PAUSE),
-                opened => return opened,
-            }
-        }
-        Disk::open(&directory.engine(), settings)
+        open_within_patience(&mut self.opening, &directory.engine(), settings, self.now)
     }
 
     /// Sets aside a database that opens but is not sound, and opens a fresh one that takes over what is legible.
@@ -126,6 +154,8 @@ impl Store {
     }
 
     fn set_aside(&mut self, directory: &StoreDirectory, cause: &str) -> Result<(), Obstacle> {
+        // What was copied of it may lack what cannot be read.
+        self.drop_compaction();
         let date = self.opened_date + self.now.saturating_duration_since(self.opened);
         let (aside, removed) = directory
             .set_aside(date)
@@ -149,6 +179,7 @@ impl Store {
     /// Takes note of a fault: from now on memory only, and another attempt later.
     pub(super) fn fail(&mut self, operation: StoreOperation, fault: Fault) {
         self.metrics.store_errors.get(operation).inc();
+        self.drop_compaction();
         self.writable = false;
         self.dirty = true;
         self.backlog.rewind();
@@ -225,7 +256,7 @@ impl Store {
     }
 
     /// Opens the database, which was open before; that only an operator can help is a fault like any other now.
-    fn open_again(&mut self) {
+    pub(super) fn open_again(&mut self) {
         match self.open_disk() {
             Ok(()) => {}
             Err(Obstacle::Refusal(StoreRefusal::InUse { .. })) => {
@@ -243,12 +274,12 @@ impl Store {
     /// that was written since it has to read again at the next start. Doing it now and then keeps each start short; it
     /// takes as long as a start does.
     pub(super) fn checkpoint_if_due(&mut self) {
-        if !self.is_usable() || self.flushing_since.is_some() {
+        if !self.is_usable() || self.flushing_since.is_some() || self.is_held() {
             return;
         }
         let idle = !self.dirty && !self.has_unwritten();
         let patience = if idle { 1 } else { CHECKPOINT_PATIENCE };
-        let due = |disk: &mut Disk| disk.writes() >= self.checkpoint_writes * patience;
+        let due = |disk: &mut Disk| disk.writes() >= self.settings.checkpoint_writes * patience;
         let Some(disk) = self.disk.take_if(due) else {
             return;
         };

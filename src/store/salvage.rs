@@ -18,6 +18,8 @@ pub(super) struct Salvage {
     /// Content ids below this one were looked at.
     reached: Option<[u8; ID_LEN]>,
     taken: u64,
+    /// How many steps in a row could not be read.
+    illegible: u32,
 }
 
 impl Salvage {
@@ -26,16 +28,26 @@ impl Salvage {
             disk,
             reached: Some([0; ID_LEN]),
             taken: 0,
+            illegible: 0,
         }
     }
 
     /// The next entries, with those of their keys that they verify under; `None` when all was looked at.
     pub(super) fn next(&mut self, policy: &Policy) -> Option<Vec<(Names, DiscoInfo)>> {
         let from = self.reached?;
-        let legible = self.disk.entries_from(&from, STEP).unwrap_or(Legible {
-            entries: Vec::new(),
-            next: next_page(&from),
-        });
+        let legible = match self.disk.entries_from(&from, STEP) {
+            Ok(legible) => {
+                self.illegible = 0;
+                legible
+            }
+            Err(_) => {
+                self.illegible += 1;
+                Legible {
+                    entries: Vec::new(),
+                    next: next_page(&from, self.illegible),
+                }
+            }
+        };
         self.reached = legible.next;
         let mut found = legible.entries;
         for (names, info) in &mut found {
@@ -59,10 +71,18 @@ impl Salvage {
     }
 }
 
+/// How many steps in a row are passed over page by page; then ever more is.
+const PATIENT_STEPS: u32 = 16;
+
 /// Where to go on after content ids from that one on could not be read: ids are evenly spread, so a step of 1/65,536 of
 /// them is about a page of a million entries, and less than a page of fewer.
-fn next_page(from: &[u8; ID_LEN]) -> Option<[u8; ID_LEN]> {
-    let page = u16::from_be_bytes([from[0], from[1]]).checked_add(1)?;
+///
+/// The engine may look for a page that is lost for a second before it gives up; where nothing can be read at all, the end is
+/// reached in some thirty steps.
+fn next_page(from: &[u8; ID_LEN], illegible: u32) -> Option<[u8; ID_LEN]> {
+    let stride = 1u32 << illegible.saturating_sub(PATIENT_STEPS).min(16);
+    let page = u32::from(u16::from_be_bytes([from[0], from[1]])) + stride;
+    let page = u16::try_from(page).ok()?;
     let mut next = [0; ID_LEN];
     next[..2].copy_from_slice(&page.to_be_bytes());
     Some(next)
@@ -79,7 +99,17 @@ mod tests {
         from[15] = 7;
         let mut expected = [0; ID_LEN];
         expected[0] = 1;
-        assert_eq!(next_page(&from), Some(expected));
-        assert_eq!(next_page(&[0xff; ID_LEN]), None);
+        assert_eq!(next_page(&from, 1), Some(expected));
+        assert_eq!(next_page(&[0xff; ID_LEN], 1), None);
+    }
+    #[test]
+    fn where_nothing_can_be_read_the_end_is_near() {
+        let mut from = Some([0; ID_LEN]);
+        let mut steps = 0;
+        while let Some(place) = from {
+            steps += 1;
+            from = next_page(&place, steps);
+        }
+        assert!((20..=40).contains(&steps), "{steps}");
     }
 }

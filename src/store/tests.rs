@@ -3,6 +3,7 @@
 use sha1::{Digest as _, Sha1};
 
 use super::engine::{FLUSH_PATIENCE, Fault};
+use super::opening::OPEN_MOST;
 use super::recovery::{CHECKPOINT_PATIENCE, RETRY_MOST};
 use super::*;
 use crate::caps::{Algorithm, Answer, Family, Identity, Policy, Verdict, verify};
@@ -10,12 +11,10 @@ use crate::metrics::Metrics;
 
 fn open(path: &std::path::Path, now: Instant) -> Store {
     let settings = StoreSettings {
-        path: path.join("store"),
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path.join("store"))
     };
     let metrics = Arc::new(Metrics::new().unwrap());
     Store::open(settings, metrics, now, SystemTime::UNIX_EPOCH).unwrap()
@@ -52,7 +51,7 @@ fn a_checkpoint_is_made_when_much_was_written_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut now = Instant::now();
     let mut store = open(directory.path(), now);
-    store.checkpoint_writes = 30;
+    store.settings.checkpoint_writes = 30;
     let mut checkpoints = 0;
     let mut writes = 0;
     for number in 0..40 {
@@ -80,7 +79,7 @@ fn while_there_is_always_something_to_write_a_checkpoint_waits_but_not_for_ever(
     let directory = tempfile::tempdir().unwrap();
     let now = Instant::now();
     let mut store = open(directory.path(), now);
-    store.checkpoint_writes = 30;
+    store.settings.checkpoint_writes = 30;
     // Time stands still, so no flush is due.
     let mut most = 0;
     for number in 0..100 {
@@ -138,6 +137,67 @@ fn a_disk_that_does_not_answer_is_a_fault_until_it_does() {
     store.flush();
     assert_eq!(store.state(), StoreState::Disk);
     assert_eq!(store.entries(), 3);
+}
+
+/// An engine that goes round in circles in damaged files: the service goes on, and so does the store in the end.
+#[test]
+fn files_that_are_never_opened_are_set_aside_in_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut now = Instant::now();
+    let mut store = open(directory.path(), now);
+    store.put(learned(1));
+    store.flush();
+    let damage = "a page is missing".to_owned();
+    store.fail(StoreOperation::Read, Fault::Damage { text: damage });
+    store.opening = Some(Opening::endless(now));
+    store.tick(now);
+    store.put(learned(2));
+    let mut ticks = 0;
+    while store.metrics.store_set_aside.get() == 0 {
+        let StoreState::MemoryOnly { cause, .. } = store.state() else {
+            panic!("it was opened");
+        };
+        assert_eq!(
+            cause,
+            "the storage engine has not finished opening its files"
+        );
+        assert!(store.get(&key(2)).is_some());
+        now = store.tick(now);
+        ticks += 1;
+        assert!(ticks < 100);
+    }
+    assert!(now >= store.opened + OPEN_MOST && now < store.opened + OPEN_MOST + RETRY_MOST * 2);
+    store.flush();
+    assert_eq!(store.state(), StoreState::Disk);
+    assert!(store.get(&key(2)).is_some());
+    assert!(store.get(&key(1)).is_none());
+}
+
+/// What only needs longer than the store waits is taken when it is there.
+#[test]
+fn files_that_are_opened_late_are_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = Instant::now();
+    let mut store = open(directory.path(), now);
+    store.put(learned(1));
+    store.flush();
+    let damage = "a page is missing".to_owned();
+    store.fail(StoreOperation::Read, Fault::Damage { text: damage });
+    let path = store.settings.path.join("db");
+    store.opening = Some(Opening::late(path, now));
+    store.tick(now);
+    let late = store.state();
+    assert!(matches!(late, StoreState::MemoryOnly { .. }), "{late:?}");
+    let mut later = now;
+    while !store.is_usable() {
+        std::thread::sleep(Duration::from_millis(10));
+        later = store.tick(later);
+        assert!(later < now + OPEN_MOST);
+    }
+    store.flush();
+    assert_eq!(store.state(), StoreState::Disk);
+    assert!(store.get(&key(1)).is_some());
+    assert_eq!(store.metrics.store_set_aside.get(), 0);
 }
 
 #[test]

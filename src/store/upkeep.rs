@@ -6,8 +6,9 @@ use crate::caps::CapsKey;
 use crate::metrics::{Eviction, StoreOperation, Tier};
 
 use super::Store;
-use super::disk::{Disk, Evicted};
+use super::disk::Disk;
 use super::engine::{FLUSH_PATIENCE, Fault};
+use super::uses::Evicted;
 
 /// How many entries are written, evicted or removed in one step at most.
 const STEP: usize = 64;
@@ -94,7 +95,7 @@ impl Store {
     /// at a time, except for reads beside a flush.
     pub(super) fn write_some(&mut self) {
         for _ in 0..STEP {
-            if !self.writable || self.flushing_since.is_some() {
+            if !self.writable || self.flushing_since.is_some() || self.is_held() {
                 return;
             }
             let Some(disk) = self.disk.as_mut() else {
@@ -106,6 +107,7 @@ impl Store {
                         self.metrics.cache_evictions.get(reason).inc();
                     }
                     self.removals.pop_front();
+                    self.remove_copied_key(&key);
                 })
             } else if let Some(waiting) = self.backlog.unwritten() {
                 disk.write(&waiting.names, &waiting.content)
@@ -124,7 +126,8 @@ impl Store {
     /// Evicts while there is too much, in one bounded step.
     pub(super) fn evict_some(&mut self) {
         for spared in 0..SPARED_IN_A_ROW + STEP {
-            if !self.is_over() || !self.writable || self.flushing_since.is_some() {
+            let waits = self.flushing_since.is_some() || self.is_held();
+            if !self.is_over() || !self.writable || waits {
                 return;
             }
             let Some(disk) = self.disk.as_mut() else {
@@ -133,8 +136,9 @@ impl Store {
             match disk.evict(spared < SPARED_IN_A_ROW) {
                 Ok(Evicted::Nothing) => return,
                 Ok(Evicted::Moved) => self.dirty = true,
-                Ok(Evicted::Entry) => {
+                Ok(Evicted::Entry(id)) => {
                     self.dirty = true;
+                    self.forget_copied(&id);
                     self.metrics
                         .cache_evictions
                         .get(Eviction::LearnedSize)
@@ -197,14 +201,22 @@ impl Store {
     pub(super) fn next_tick(&self) -> std::time::Instant {
         let counting = self.disk.as_ref().is_some_and(Disk::is_counting);
         let busy = counting || self.salvage.is_some() || self.has_unwritten() || self.is_over();
+        let busy = busy || self.compaction.is_some() || self.migration.is_some();
         let flush_due = self.last_flush + self.settings.flush_interval;
         match &self.trouble {
             Some(trouble) if !self.writable => trouble.retry_at.max(self.now + STEP_PAUSE),
             _ if self.flushing_since.is_some() => self.now + FLUSH_POLL,
+            _ if self.is_held() => self.now + FLUSH_POLL,
             _ if busy => self.now + STEP_PAUSE,
             _ if self.dirty => flush_due.max(self.now + STEP_PAUSE),
             _ => self.now + self.settings.flush_interval,
         }
+    }
+
+    /// Brings the gauge of what a crash would lose up to date.
+    pub(super) fn show_unconfirmed(&self) {
+        let unconfirmed = i64::try_from(self.backlog.len()).unwrap_or(i64::MAX);
+        self.metrics.store_unconfirmed.set(unconfirmed);
     }
 
     /// Brings the gauges up to date.
@@ -224,5 +236,7 @@ impl Store {
             .cache_limit_bytes
             .get(Tier::Learned)
             .set(gauge(self.settings.max_bytes));
+        metrics.store_file_bytes.set(gauge(self.measured.bytes));
+        self.show_unconfirmed();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use capsd::caps::digest::key_of;
 use capsd::caps::{
@@ -61,12 +61,8 @@ fn verified(number: usize) -> VerifiedInfo {
 /// Makes a store of so many contents.
 pub(crate) fn fill(path: &Path, count: usize) {
     let settings = StoreSettings {
-        path: path.to_owned(),
-        flush_interval: Duration::from_secs(1),
-        max_entries: 1_000_000,
-        max_bytes: 2 << 30,
         cache_bytes: 256 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path.to_owned())
     };
     let metrics = Arc::new(Metrics::new().unwrap());
     let mut store = Store::open(settings, metrics, Instant::now(), SystemTime::now()).unwrap();

@@ -7,8 +7,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Limits that no benchmark reaches.
-pub(crate) const NO_LIMITS: &str =
-    "queries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'";
+const NO_LIMITS: &str = "queries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'";
 
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
@@ -17,9 +16,47 @@ pub(crate) struct Daemon {
     _directory: tempfile::TempDir,
 }
 
+/// A daemon that is not started yet.
+pub(crate) struct Prepared {
+    /// What starts it.
+    pub(crate) command: Command,
+    http: String,
+    directory: tempfile::TempDir,
+}
+
+impl Prepared {
+    /// Starts it.
+    pub(crate) fn start(mut self) -> Daemon {
+        Daemon {
+            child: self.command.spawn().unwrap(),
+            http: self.http,
+            _directory: self.directory,
+        }
+    }
+}
+
 impl Daemon {
-    /// Starts the daemon over a store, as a component of the server at that address, with other limits than the defaults.
-    pub(crate) fn start(store: &Path, server: &str, cache: &str, limits: &str) -> Daemon {
+    /// Starts the daemon over a store, as a component of the server at that address.
+    pub(crate) fn start(store: &Path, server: &str, cache: &str) -> Daemon {
+        Daemon::start_with(store, server, &format!("cache = '{cache}'"))
+    }
+
+    /// Starts it with these lines of `[limits]`, and sections after it, instead of limits that no benchmark reaches.
+    pub(crate) fn start_limited(store: &Path, server: &str, limits: &str) -> Daemon {
+        Daemon::prepare_limited(store, server, "", limits).start()
+    }
+
+    /// Starts the daemon over a store that has these further settings.
+    pub(crate) fn start_with(store: &Path, server: &str, settings: &str) -> Daemon {
+        Daemon::prepare(store, server, settings).start()
+    }
+
+    /// Writes the configuration of a daemon that is to be started.
+    pub(crate) fn prepare(store: &Path, server: &str, settings: &str) -> Prepared {
+        Daemon::prepare_limited(store, server, settings, NO_LIMITS)
+    }
+
+    fn prepare_limited(store: &Path, server: &str, settings: &str, limits: &str) -> Prepared {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("secret");
         std::fs::write(&secret, "secret").unwrap();
@@ -33,7 +70,7 @@ impl Daemon {
         let config = directory.path().join("capsd.toml");
         let text = format!(
             "[[component]]\njid = 'caps.example.org'\nserver = '{server}'\nsecret-file = '{}'\n\
-             [store]\npath = '{}'\ncache = '{cache}'\n[hot]\nmax-bytes = '32MiB'\n\
+             [store]\npath = '{}'\n{settings}\n[hot]\nmax-bytes = '32MiB'\n\
              [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n{}\
              [limits]\n{limits}\n[log]\nlevel = 'warn'\n",
             secret.display(),
@@ -41,19 +78,17 @@ impl Daemon {
             std::env::var("BENCH_EXTRA").unwrap_or_default()
         );
         std::fs::write(&config, text).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_capsd"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .spawn()
-            .unwrap();
-        Daemon {
-            child,
+        let mut command = Command::new(env!("CARGO_BIN_EXE_capsd"));
+        command.args(["run", "--config"]).arg(&config);
+        Prepared {
+            command,
             http,
-            _directory: directory,
+            directory,
         }
     }
 
-    fn get(&self, path: &str) -> Option<String> {
+    /// Asks over HTTP; the whole answer.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(&self.http).ok()?;
         write!(
             stream,
@@ -121,6 +156,12 @@ impl Daemon {
             .find_map(|line| line.strip_prefix(field))
             .unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// The id of its process.
+    #[allow(dead_code, reason = "the tests of the store want it")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it with -9.

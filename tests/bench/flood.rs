@@ -59,7 +59,7 @@ pub(crate) fn run(store: impl Fn() -> tempfile::TempDir, stored: usize, hashes: 
 
 fn flood(name: &str, announcer: Announcer, store: &Path, stored: usize, hashes: usize) -> bool {
     let server = Server::listen();
-    let daemon = Daemon::start(store, &server.address(), "16MiB", "");
+    let daemon = Daemon::start_limited(store, &server.address(), "");
     let stream = server.accept().into_stream();
     daemon.wait_until_ready();
     let disk = bytes_below(store);

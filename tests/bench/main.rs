@@ -22,7 +22,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use daemon::{Daemon, NO_LIMITS};
+use daemon::Daemon;
 use server::{Load, Server};
 
 /// How many queries are in flight at once.
@@ -140,7 +140,7 @@ fn run_component(kind: &str, load: &Load) -> Measured {
 
 fn run_daemon(store: &Path, load: &Load) -> Measured {
     let server = Server::listen();
-    let daemon = Daemon::start(store, &server.address(), "16MiB", NO_LIMITS);
+    let daemon = Daemon::start(store, &server.address(), "16MiB");
     let mut link = server.accept();
     link.query(&load.warming(HOT), WINDOW);
     let before = daemon.cpu_time();
@@ -162,7 +162,7 @@ fn memory() {
     const HOLDERS: usize = 100_000;
     let store = copy(&stored(ENTRIES));
     let server = Server::listen();
-    let daemon = Daemon::start(store.path(), &server.address(), "8MiB", NO_LIMITS);
+    let daemon = Daemon::start(store.path(), &server.address(), "8MiB");
     let mut link = server.accept();
     let empty = daemon.resident();
     link.announce(HOLDERS, ENTRIES);
@@ -195,7 +195,7 @@ fn start() {
     for (name, killed) in [("after an orderly end", false), ("after kill -9", true)] {
         if killed {
             let server = Server::listen();
-            let daemon = Daemon::start(store.path(), &server.address(), "16MiB", NO_LIMITS);
+            let daemon = Daemon::start(store.path(), &server.address(), "16MiB");
             let mut link = server.accept();
             // New contents are learned while the process is killed.
             link.teach(2_000, ENTRIES);
@@ -203,7 +203,7 @@ fn start() {
         }
         let server = Server::listen();
         let began = Instant::now();
-        let daemon = Daemon::start(store.path(), &server.address(), "16MiB", NO_LIMITS);
+        let daemon = Daemon::start(store.path(), &server.address(), "16MiB");
         let mut link = server.accept();
         daemon.wait_until_ready();
         let ready = began.elapsed();

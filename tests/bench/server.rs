@@ -197,30 +197,41 @@ impl Link {
 
     /// Announces so many unknown keys, from one account each, and answers the questions about them.
     pub(crate) fn teach(&mut self, count: usize, from: usize) {
-        let mut reader = self.stream.try_clone().unwrap();
         for number in from..from + count {
-            let ver = contents::key(number).digest_base64();
-            let presence = presence(&format!("user{number}@example.org/r"), &ver);
-            self.stream.write_all(&presence).unwrap();
-            let question = read_stanza(&mut reader);
-            let id = attribute(&question, "id");
-            let children = String::from_utf8(contents::children(number)).unwrap();
-            let answer = format!(
-                "<iq type='result' from='user{number}@example.org/r' to='{JID}' id='{id}'><query xmlns='http://jabber.org/protocol/disco#info'>{children}</query></iq>"
-            );
-            self.stream.write_all(answer.as_bytes()).unwrap();
+            self.teach_one(number).unwrap();
         }
+    }
+
+    /// Announces one unknown key, and answers the question about it.
+    pub(crate) fn teach_one(&mut self, number: usize) -> std::io::Result<()> {
+        let ver = contents::key(number).digest_base64();
+        let presence = presence(&format!("user{number}@example.org/r"), &ver);
+        self.stream.write_all(&presence)?;
+        let question = read_stanza(&mut self.stream)?;
+        let id = attribute(&question, "id");
+        let children = String::from_utf8(contents::children(number)).unwrap();
+        let answer = format!(
+            "<iq type='result' from='user{number}@example.org/r' to='{JID}' id='{id}'><query xmlns='http://jabber.org/protocol/disco#info'>{children}</query></iq>"
+        );
+        self.stream.write_all(answer.as_bytes())
+    }
+
+    /// Asks for one key, and gives the reply.
+    #[allow(dead_code, reason = "the tests of the store ask so")]
+    pub(crate) fn ask(&mut self, number: usize) -> String {
+        self.stream.write_all(&query(number)).unwrap();
+        read_stanza(&mut self.stream).unwrap()
     }
 }
 
-fn read_stanza(reader: &mut TcpStream) -> String {
+fn read_stanza(reader: &mut TcpStream) -> std::io::Result<String> {
     let mut stanza = Vec::new();
     let mut byte = [0];
     while !stanza.ends_with(b"</iq>") {
-        reader.read_exact(&mut byte).unwrap();
+        reader.read_exact(&mut byte)?;
         stanza.push(byte[0]);
     }
-    String::from_utf8(stanza).unwrap()
+    Ok(String::from_utf8(stanza).unwrap())
 }
 
 /// The value of the first attribute of that name.

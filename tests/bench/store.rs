@@ -9,12 +9,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use capsd::caps::{
-    Algorithm, Answer, CapsKey, Family, Identity, Policy, Verdict, VerifiedInfo, verify,
-};
+use capsd::caps::{CapsKey, Policy};
 use capsd::metrics::Metrics;
 use capsd::store::{Learned, Store, StoreSettings, standard_keys};
-use sha1::{Digest as _, Sha1};
+
+#[path = "../fixture/content.rs"]
+mod content;
 
 const ENTRIES: u32 = 200_000;
 
@@ -155,12 +155,8 @@ fn open_and_read(path: &Path, entries: u32) {
 
 fn open(path: &Path) -> Store {
     let settings = StoreSettings {
-        path: path.to_owned(),
-        flush_interval: Duration::from_secs(1),
-        max_entries: 1_000_000,
-        max_bytes: 2 << 30,
         cache_bytes: 8 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path.to_owned())
     };
     let metrics = Arc::new(Metrics::new().unwrap());
     Store::open(settings, metrics, Instant::now(), SystemTime::now()).unwrap()
@@ -182,13 +178,9 @@ fn features(number: u32) -> Vec<String> {
         "urn:xmpp:message-correct:0",
         "urn:xmpp:receipts",
     ];
-    let own = (0..16).map(|feature: u32| {
-        let digest = Sha1::digest([number.to_be_bytes(), feature.to_be_bytes()].concat());
-        let hex: String = digest[..12]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("urn:example:extension:{hex}:{feature}")
+    let own = (0..16).map(|part| {
+        let own = content::like_random(number, part, 24);
+        format!("urn:example:extension:{own}:{part}")
     });
     let mut features: Vec<_> = COMMON.into_iter().map(str::to_owned).chain(own).collect();
     features.sort();
@@ -196,30 +188,12 @@ fn features(number: u32) -> Vec<String> {
 }
 
 fn key(number: u32) -> CapsKey {
-    let string = format!("client/pc//bench<{}<", features(number).join("<"));
-    CapsKey::new(Family::Xep0115, Algorithm::Sha1, &Sha1::digest(string)).unwrap()
-}
-
-fn info(number: u32) -> VerifiedInfo {
-    let answer = Answer {
-        identities: vec![Identity {
-            category: "client".to_owned(),
-            type_: "pc".to_owned(),
-            lang: String::new(),
-            name: "bench".to_owned(),
-        }],
-        own_lang: vec![false],
-        features: features(number),
-        ..Answer::default()
-    };
-    match verify(&key(number), &answer, &Policy::default()) {
-        Verdict::Verified(info) => info,
-        other => panic!("{other:?}"),
-    }
+    let features = features(number).join("<");
+    content::key_of(&format!("client/pc//bench<{features}<"))
 }
 
 fn learned(number: u32) -> Learned {
-    let info = info(number);
+    let (_, info) = content::client("bench", features(number));
     Learned {
         keys: standard_keys(&info, &Policy::default()),
         info,

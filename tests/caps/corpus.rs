@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use capsd::caps::{CapsKey, Family, Policy, Reason, Verdict, verify};
+use capsd::caps::{CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, verify, xep0115};
 use capsd::stanza::answer::{AnswerLimits, parse_query, parse_query_unwrapped};
 
 /// The entries, other than md5, where the project's rules are stricter than section 5.4, and the rule that each breaks.
-const STRICTER: [(&str, &str); 2] = [
+pub(crate) const STRICTER: [(&str, &str); 2] = [
     (
         "sha-1_http%3A%2F%2Fstrophe.im%2Fstrophejs%2F%23kR9jljQwQFoklIvoOmy%2FGAli0gA%3D.xml",
         "there is no identity",
@@ -25,7 +25,7 @@ const STRICTER: [(&str, &str); 2] = [
 const MD5_ENTRIES: usize = 5;
 
 /// One line of `verdicts.tsv`.
-struct Entry {
+pub(crate) struct Entry {
     file: String,
     path: PathBuf,
     algorithm: String,
@@ -66,6 +66,30 @@ fn entry(root: &Path, line: &str) -> Entry {
         accepted: verdict == "accept",
         reason: reason.to_owned(),
     }
+}
+
+impl Entry {
+    /// The file.
+    pub(crate) fn name(&self) -> &str {
+        &self.file
+    }
+
+    /// What the hash covers, the inner query of those that are wrapped.
+    pub(crate) fn content(&self) -> DiscoInfo {
+        let bytes = std::fs::read(&self.path).unwrap();
+        let answer = parse_query_unwrapped(&bytes, AnswerLimits::default()).unwrap();
+        xep0115::canonical(&answer).0
+    }
+
+    /// Why the other implementation accepts or refuses it.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// Every entry; none where there is no corpus, which is said.
+pub(crate) fn entries() -> Vec<Entry> {
+    corpus().unwrap_or_default()
 }
 
 fn key(entry: &Entry) -> CapsKey {

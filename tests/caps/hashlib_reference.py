@@ -96,8 +96,15 @@ def input_0390(query, inherit):
     return b"".join(b"".join(sorted(items)) + b"\x1c" for items in (features, identities, forms))
 
 
+def digest(algorithm, data, family="0115"):
+    return base64.b64encode(ALGORITHMS[family][algorithm](data).digest()).decode()
+
+
 def hashes(path):
-    query = ET.parse(path).getroot()
+    return hashes_of(ET.parse(path).getroot())
+
+
+def hashes_of(query):
     inputs = {
         ("0115", None): string_0115(query, joined=False),
         ("0115", "joined-order"): string_0115(query, joined=True),
@@ -108,10 +115,10 @@ def hashes(path):
     for (family, variant), data in inputs.items():
         if variant and data == inputs[family, None]:
             continue
-        for algorithm, function in ALGORITHMS[family].items():
-            digest = base64.b64encode(function(data).digest()).decode()
-            found.append({"family": family, "variant": variant, "algorithm": algorithm, "hash": digest})
+        for algorithm in ALGORITHMS[family]:
+            found.append({"family": family, "variant": variant, "algorithm": algorithm, "hash": digest(algorithm, data, family)})
     return found
 
 
-print(json.dumps({path: hashes(path) for path in sys.argv[1:]}))
+if __name__ == "__main__":
+    print(json.dumps({path: hashes(path) for path in sys.argv[1:]}))

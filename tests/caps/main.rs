@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod answers;
+mod collisions;
 mod commands;
+mod contents;
 mod corpus;
 mod hashlib;
 mod pairs;
 mod properties;
+mod readings;
 mod rules;
 mod vectors;

@@ -62,6 +62,10 @@ fn one_component_is_enough_and_all_else_has_its_default() {
     assert_eq!(config.limits.max_features, 256);
     assert!(!config.limits.allow_md5);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9116");
+    assert_eq!(
+        config.control.socket.to_str(),
+        Some("/run/capsd/control.sock")
+    );
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.log.level, LogLevel::Info);
 }
@@ -78,6 +82,7 @@ fn sections_that_are_left_out_are_the_public_defaults() {
         holders: Default::default(),
         limits: Default::default(),
         http: Default::default(),
+        control: Default::default(),
         contact: Default::default(),
         log: Default::default(),
     };

@@ -6,7 +6,9 @@ mod check;
 mod components;
 mod example;
 mod faults;
+mod overrides;
 mod secrets;
+mod trusted;
 mod values;
 
 use std::ffi::OsString;

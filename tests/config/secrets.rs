@@ -137,16 +137,6 @@ fn two_places_for_the_secret() {
         message,
         "remove one",
     );
-    let text = format!("{LEAST}secret = 'hunter2'\n");
-    let message = "does not stand in the configuration";
-    one(
-        &machine,
-        &text,
-        5,
-        Some("component.secret"),
-        message,
-        "secret-file = ",
-    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Played {
         let store = directory.path().join("store");
         contents::fill(&store, STORED);
         let server = Server::listen();
-        let daemon = Daemon::start(&store, &server.address(), "16MiB", settings);
+        let daemon = Daemon::start_limited(&store, &server.address(), settings);
         let writer = server.accept().into_stream();
         daemon.wait_until_ready();
         let reader = writer.try_clone().unwrap();

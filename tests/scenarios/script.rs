@@ -9,6 +9,7 @@
 //! | `stored CONTENT…`, `trusted CONTENT…` | what is in those tiers at the beginning |
 //! | `JID announces KEY+KEY… [over LINK] [unaskable]` | a presence |
 //! | `JID is heard`, `JID departs` | a presence without `<c/>`, an unavailable one |
+//! | `trust [CONTENT…] [deny KEY…] [pin KEY CONTENT…]` | the operator's files are these from now on |
 //! | `NAME asks KEY` | somebody waits |
 //! | `JID answers CONTENT [over LINK] [as JID] [under another id]` | to the latest question that JID was asked |
 //! | `JID refuses` | with an error |
@@ -198,6 +199,7 @@ impl Play {
             }
             [at, "up"] if words[0] == "link" => resolver.link_up(link(at)),
             [at, "down"] if words[0] == "link" => resolver.link_down(now, link(at)),
+            ref rest if words[0] == "trust" => self.stage.trust(rest),
             [] if words[0] == "stop" => resolver.stop(now),
             [] if words[0] == "restart" => self.stage.restart(),
             _ => panic!("no such step: {words:?}"),

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use capsd::caps::Policy;
 use capsd::holders;
 use capsd::metrics::Metrics;
 use capsd::resolver::flights::Settings;
@@ -53,21 +52,25 @@ pub(crate) fn rate(count: u32, per: Duration) -> Rate {
 /// A store of at most a thousand entries.
 pub(crate) fn open_store(path: PathBuf, metrics: &Arc<Metrics>, now: Instant) -> Store {
     let settings = StoreSettings {
-        path,
-        flush_interval: Duration::from_secs(1),
         max_entries: 1000,
         max_bytes: 1 << 20,
         cache_bytes: 1 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path)
     };
     Store::open(settings, Arc::clone(metrics), now, SystemTime::now()).unwrap()
 }
 
-/// Both tiers in that directory: what is learned in `store`, what is trusted in `trusted`.
-pub(crate) fn tiers_in(directory: &Path, metrics: &Arc<Metrics>, now: Instant) -> Below {
+/// Both tiers; what is learned is kept in that directory, in `store`.
+pub(crate) fn tiers_in(
+    directory: &Path,
+    trusted: Option<Trusted>,
+    metrics: &Arc<Metrics>,
+    now: Instant,
+) -> Below {
     Below {
         store: open_store(directory.join("store"), metrics, now),
-        trusted: Trusted::open(&[directory.join("trusted")], Arc::clone(metrics)),
+        trusted,
+        overrides: Arc::default(),
         watcher: Box::new(|_| {}),
     }
 }

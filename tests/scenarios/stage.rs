@@ -1,6 +1,7 @@
 //! A resolver with a real store, a clock that is moved by hand, and everybody around it played by the test.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use capsd::metrics::{Metrics, UpstreamResult};
 use capsd::resolver::flights::{QuestionId, Served, Settings};
 use capsd::resolver::{Reply, Resolver, Upstream};
 use capsd::store::Learned;
+use capsd::trusted::{Overrides, Sources, Trusted};
 
 use crate::contents::{self, announcement, key};
 use crate::setup::{open_store, tiers_in};
@@ -84,14 +86,7 @@ impl Stage {
         let directory = tempfile::tempdir().unwrap();
         let began = Instant::now();
         let metrics = Arc::new(Metrics::new().unwrap());
-        std::fs::create_dir(directory.path().join("trusted")).unwrap();
-        for content in trusted {
-            let node = key(&format!("K{content}")).to_node(contents::NODE_URL);
-            let name =
-                percent_encoding::utf8_percent_encode(&node, percent_encoding::NON_ALPHANUMERIC);
-            let path = directory.path().join(format!("trusted/sha-1_{name}.xml"));
-            std::fs::write(path, contents::query(content)).unwrap();
-        }
+        write_trusted(&directory.path().join("trusted"), trusted);
         if !stored.is_empty() {
             let mut store = open_store(directory.path().join("store"), &metrics, began);
             for content in stored {
@@ -150,6 +145,45 @@ impl Stage {
         let now = self.now();
         self.resolver
             .announce(now, link, address, &announcement, askable);
+        self.settle();
+    }
+
+    /// Puts other files of an operator in force: trusted contents, then `deny` and keys, then `pin` and pairs of key and content.
+    pub(crate) fn trust(&mut self, words: &[&str]) {
+        let directory = self.directory.path().join("trusted");
+        std::fs::remove_dir_all(&directory).unwrap();
+        let section = |begin: &'static str| {
+            let words = words.iter().skip_while(move |word| **word != begin);
+            words
+                .skip(1)
+                .take_while(|word| !["deny", "pin"].contains(word))
+        };
+        let trusted = words
+            .iter()
+            .take_while(|word| !["deny", "pin"].contains(word));
+        write_trusted(
+            &directory,
+            &trusted.map(|w| (*w).to_owned()).collect::<Vec<_>>(),
+        );
+        let mut rules = String::new();
+        for name in section("deny") {
+            rules += &format!("[[deny]]\nkey = '{}'\nreason = 'a test'\n", key(name));
+        }
+        for pair in section("pin").collect::<Vec<_>>().chunks(2) {
+            let (name, content) = (pair[0], pair[1]);
+            let file = self.directory.path().join(format!("pinned-{content}"));
+            std::fs::write(&file, contents::query(content)).unwrap();
+            rules += &format!(
+                "[[pin]]\nkey = '{}'\nfile = {file:?}\nreason = 'a test'\n",
+                key(name)
+            );
+        }
+        let file = self.directory.path().join("overrides.toml");
+        std::fs::write(&file, rules).unwrap();
+        let overrides = Arc::new(Overrides::load(&file).unwrap());
+        let trusted = Trusted::open(&sources(&self.directory), &self.metrics);
+        self.resolver.trust(trusted, overrides);
+        // What is being asked for is looked up again after that.
         self.settle();
     }
 
@@ -226,6 +260,24 @@ impl Stage {
     }
 }
 
+fn sources(directory: &tempfile::TempDir) -> Sources {
+    Sources {
+        directories: vec![directory.path().join("trusted")],
+        ..Sources::default()
+    }
+}
+
+/// A directory with those contents under their 0115 keys.
+fn write_trusted(directory: &Path, contents: &[String]) {
+    std::fs::create_dir(directory).unwrap();
+    for content in contents {
+        let node = key(&format!("K{content}")).to_node(contents::NODE_URL);
+        let name = percent_encoding::utf8_percent_encode(&node, percent_encoding::NON_ALPHANUMERIC);
+        let path = directory.join(format!("sha-1_{name}.xml"));
+        std::fs::write(path, contents::query(content)).unwrap();
+    }
+}
+
 fn start(
     settings: &Settings,
     directory: &tempfile::TempDir,
@@ -234,7 +286,8 @@ fn start(
     metrics: &Arc<Metrics>,
     outgoing: &Arc<Outgoing>,
 ) -> Arc<Resolver> {
-    let below = tiers_in(directory.path(), metrics, began);
+    let trusted = Trusted::open(&sources(directory), metrics);
+    let below = tiers_in(directory.path(), Some(trusted), metrics, began);
     let clock = Arc::clone(clock);
     let resolver = Resolver::start(
         *settings,

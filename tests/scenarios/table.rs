@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use capsd::cache::Entry;
 use capsd::caps::{CapsKey, Reason};
 use capsd::holders::LinkId;
+use capsd::holders::accounts::Common;
 use capsd::metrics::{LookupResult, Metrics, RateScope, UpstreamResult, WaiterScope};
 use capsd::resolver::flights::{Effect, FlightId, Flights, QuestionId, Settings, Verdicts};
 
-use crate::contents::{announcement, key, verified};
+use crate::contents::{NODE_URL, announcement, key, verified};
 use crate::setup::{rate, settings};
 
 const LINK: LinkId = LinkId(0);
@@ -23,6 +24,7 @@ struct Table {
     loads: Vec<FlightId>,
     asked: Vec<(QuestionId, String)>,
     told: Vec<(String, Option<Reason>)>,
+    common: Vec<Common>,
 }
 
 impl Table {
@@ -38,6 +40,7 @@ impl Table {
             loads: Vec::new(),
             asked: Vec::new(),
             told: Vec::new(),
+            common: Vec::new(),
         }
     }
 
@@ -47,6 +50,7 @@ impl Table {
                 Effect::Load(flight, _) => self.loads.push(flight),
                 Effect::Ask { id, address, .. } => self.asked.push((id, address.into())),
                 Effect::Tell(who, outcome) => self.told.push((who, outcome.err())),
+                Effect::Common(common) => self.common.push(common),
             }
         }
     }
@@ -523,6 +527,11 @@ fn ids_of_questions_differ() {
 fn memory_does_not_grow_with_logins() {
     let mut table = Table::new(Settings {
         new_keys_per_domain: rate(1_000_000, Duration::from_secs(1)),
+        // So few that the counts of accounts, which outlive a login, are as many as they may be before it is measured.
+        holders: capsd::holders::Settings {
+            max: 1000,
+            ..settings().holders
+        },
         ..settings()
     });
     let round = |table: &mut Table, n: usize| {
@@ -542,4 +551,51 @@ fn memory_does_not_grow_with_logins() {
     let after = table.size();
     assert!(after < before + before / 4, "from {before} to {after}");
     assert_eq!(table.flights.holders().len(), 0);
+}
+
+/// Three accounts make a key common, and the node with it; one account with many devices does not.
+#[test]
+fn a_key_becomes_common_by_the_third_account() {
+    let mut table = Table::new(settings());
+    for address in ["a@x/1", "a@x/2", "a@x/3", "b@x/1", "b@x/2"] {
+        table.announce(address, "K1+N1");
+    }
+    assert_eq!(table.common, []);
+    table.announce("c@x/1", "K1+N1");
+    let common = |name, node_url: Option<&str>| Common {
+        key: key(name),
+        node_url: node_url.map(str::to_owned),
+    };
+    let all = [
+        common("K1", None),
+        common("K1", Some(NODE_URL)),
+        common("N1", None),
+    ];
+    assert_eq!(std::mem::take(&mut table.common), all);
+    // Once is enough, even if everybody left meanwhile.
+    for address in ["a@x/1", "a@x/2", "a@x/3", "b@x/1", "b@x/2", "c@x/1"] {
+        table.depart(address);
+    }
+    for account in 0..10 {
+        table.announce(&format!("{account}@x/1"), "K1+N1");
+    }
+    assert_eq!(table.common, []);
+    assert!(
+        table
+            .flights
+            .holders()
+            .is_common(&key("K1"), Some(NODE_URL))
+    );
+}
+
+/// Accounts that come one after the other count together, whether or not those before are still there.
+#[test]
+fn accounts_need_not_be_there_at_the_same_time() {
+    let mut table = Table::new(settings());
+    for account in ["a@x/1", "b@x/1", "c@x/1"] {
+        assert_eq!(table.common, []);
+        table.announce(account, "N1");
+        table.depart(account);
+    }
+    assert_eq!(table.common.len(), 1);
 }

@@ -9,6 +9,7 @@ use capsd::holders::{self, LinkId};
 use capsd::metrics::Metrics;
 use capsd::resolver::flights::{QuestionId, Settings};
 use capsd::resolver::{Resolver, Upstream};
+use capsd::trusted::{Sources, Trusted};
 
 use crate::contents::{announcement, key};
 use crate::setup::{rate, settings, tiers_in};
@@ -45,7 +46,8 @@ fn questions_that_cannot_be_sent_go_to_the_next_holder() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let now = Instant::now();
-    let below = tiers_in(directory.path(), &metrics, now);
+    let trusted = Trusted::open(&Sources::default(), &metrics);
+    let below = tiers_in(directory.path(), Some(trusted), &metrics, now);
     let metrics = Arc::clone(&metrics);
     let policy = Policy::default();
     let resolver =

@@ -10,9 +10,9 @@ use capsd::metrics::{LoadResult, StoreOperation};
 use capsd::store::{Store, StoreState};
 
 use crate::fixture::{
-    Log, Setup, copy_directory, has, is_on_disk, key_row, learned, learned_fully, open_engine,
-    rounds,
+    Setup, copy_directory, has, is_on_disk, key_row, learned, learned_fully, open_engine, rounds,
 };
+use crate::log;
 
 const ENTRIES: u32 = 150;
 
@@ -38,7 +38,7 @@ fn assert_said(log: &[String], words: &str) {
 /// Opens a store after something was done to its files, checks that it works, and gives how many of its entries are left
 /// and what was logged.
 fn open_and_check(setup: &Setup) -> (usize, Vec<String>) {
-    let (left, log) = Log::of(|| {
+    let (left, log) = log::of(|| {
         let mut store = setup.open();
         // Damage that only shows when a page is read makes the store open its files anew, or set them aside.
         let mut left = 0;
@@ -56,7 +56,7 @@ fn open_and_check(setup: &Setup) -> (usize, Vec<String>) {
     });
     // Where the header is damaged of the very part of the file that is being written, the engine notices only at the next
     // start; then it is said, and from then on nothing is lost any more.
-    let (mut store, second) = Log::of(|| setup.open());
+    let (mut store, second) = log::of(|| setup.open());
     assert!(is_on_disk(&store));
     if !has(&mut store, ENTRIES) {
         assert_said(&second, "entries are missing that the disk had confirmed");
@@ -64,7 +64,7 @@ fn open_and_check(setup: &Setup) -> (usize, Vec<String>) {
         store.put(learned_fully(ENTRIES));
     }
     store.close();
-    let (mut store, third) = Log::of(|| setup.open());
+    let (mut store, third) = log::of(|| setup.open());
     assert!(
         has(&mut store, ENTRIES),
         "what was learned after the damage is lost: {log:#?} {second:#?} {third:#?}"
@@ -170,8 +170,15 @@ fn a_byte_is_flipped_anywhere() {
             _ => round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % len,
         };
         flip(&data(&setup), place);
-        let (left, _) = open_and_check(&setup);
-        noticed += usize::from(left < ENTRIES as usize);
+        let (left, log) = open_and_check(&setup);
+        if left < ENTRIES as usize {
+            noticed += 1;
+            let said = |line: &String| {
+                let known = line.contains("was damaged") || line.contains("were damaged");
+                known && (line.contains("heck the disk"))
+            };
+            assert!(log.iter().any(said), "byte {place}, {left} left: {log:#?}");
+        }
     }
     assert!(noticed > 0, "no flip was in anything that is used");
 }
@@ -180,17 +187,31 @@ fn a_byte_is_flipped_anywhere() {
 fn the_data_file_is_lost() {
     let setup = filled();
     fs::remove_file(data(&setup)).unwrap();
-    let (left, _) = open_and_check(&setup);
+    let (left, log) = open_and_check(&setup);
     assert_eq!(left, 0);
+    assert_set_aside(&setup, &log);
 }
 
 #[test]
 fn all_of_the_engine_is_lost() {
     let setup = filled();
     fs::remove_dir_all(setup.path().join("db")).unwrap();
-    let (left, _) = open_and_check(&setup);
+    let (left, log) = open_and_check(&setup);
     assert_eq!(left, 0);
     assert!(setup.names("damaged").is_empty());
+    assert_said(&log, "the files of the store are gone");
+    assert_said(&log, "put them back from a backup");
+}
+
+#[test]
+fn a_foreign_file_stands_in_the_place_of_the_data_file() {
+    for foreign in [&b"SQLite format 3\0"[..], b"", &[0; 1 << 20], &[0xff; 5000]] {
+        let setup = filled();
+        fs::write(data(&setup), foreign).unwrap();
+        let (left, log) = open_and_check(&setup);
+        assert_eq!(left, 0);
+        assert_set_aside(&setup, &log);
+    }
 }
 
 #[test]
@@ -253,9 +274,14 @@ fn a_foreign_file_among_the_engines_does_no_harm() {
     let setup = filled();
     fs::write(setup.path().join("db/notes.txt"), "foreign").unwrap();
     fs::write(setup.path().join("notes.txt"), "foreign").unwrap();
-    let (left, _) = open_and_check(&setup);
+    let (left, log) = open_and_check(&setup);
     assert_eq!(left, ENTRIES as usize);
     assert!(setup.names("damaged").is_empty());
+    for name in ["store/notes.txt", "db/notes.txt"] {
+        let said = |line: &&String| line.contains(name) && line.contains("left alone");
+        assert_eq!(log.iter().filter(said).count(), 1, "{name}: {log:#?}");
+    }
+    assert!(setup.path().join("notes.txt").exists());
 }
 
 #[test]
@@ -264,7 +290,7 @@ fn three_damaged_stores_are_kept() {
     for time in 1..=5 {
         let mut file = OpenOptions::new().write(true).open(data(&setup)).unwrap();
         file.write_all(&[0xff; 4096]).unwrap();
-        let (mut store, log) = Log::of(|| setup.open());
+        let (mut store, log) = log::of(|| setup.open());
         assert!(is_on_disk(&store));
         assert_eq!(setup.metrics.store_set_aside.get(), time);
         assert_eq!(setup.names("damaged-").len() as u64, time.min(3));
@@ -287,7 +313,7 @@ fn the_file_is_damaged_while_the_store_is_open() {
     let len = fs::metadata(data(&setup)).unwrap().len();
     let file = OpenOptions::new().write(true).open(data(&setup)).unwrap();
     file.write_all_at(&vec![0xa5; len as usize], 0).unwrap();
-    let (_, log) = Log::of(|| {
+    let (_, log) = log::of(|| {
         store.put(learned_fully(ENTRIES));
         let left = (0..ENTRIES)
             .filter(|number| has(&mut store, *number))
@@ -323,7 +349,9 @@ fn the_data_file_is_removed_while_the_store_is_open() {
     let mut store = setup.open();
     store.put(learned(ENTRIES));
     fs::remove_file(data(&setup)).unwrap();
-    settle(&mut store, &setup, 1);
+    let (_, log) = log::of(|| settle(&mut store, &setup, 1));
+    assert_said(&log, "its data file was removed or replaced");
+    assert_said(&log, "the store works again");
     store.close();
     assert!(has(&mut setup.open(), ENTRIES));
 }
@@ -334,7 +362,9 @@ fn the_whole_directory_is_removed_while_the_store_is_open() {
     let mut store = setup.open();
     store.put(learned(ENTRIES));
     fs::remove_dir_all(setup.path()).unwrap();
-    settle(&mut store, &setup, 1);
+    let (_, log) = log::of(|| settle(&mut store, &setup, 1));
+    assert_said(&log, "its data file was removed or replaced");
+    assert_said(&log, "the store works again");
     assert_eq!(
         setup.try_open().unwrap_err().exit_code(),
         3,
@@ -361,7 +391,7 @@ fn a_value_that_is_not_what_was_written_is_removed_and_not_served() {
     infos.insert(&id, value).unwrap();
     drop((infos, db));
     let mut store = setup.open();
-    let (found, log) = Log::of(|| has(&mut store, 1));
+    let (found, log) = log::of(|| has(&mut store, 1));
     assert!(!found);
     assert!(
         log.iter()

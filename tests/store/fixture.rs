@@ -1,19 +1,19 @@
-//! Stores in private directories, and contents whose hashes are computed here, from strings written by hand.
+//! Stores in private directories, contents by number, processes, and time.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use capsd::caps::{
-    Algorithm, Answer, CapsKey, Family, Identity, Policy, Verdict, VerifiedInfo, verify,
-};
+use capsd::caps::{CapsKey, Policy, VerifiedInfo};
 use capsd::metrics::Metrics;
 use capsd::store::{
     Learned, Store, StoreRefusal, StoreSettings, StoreState, Stored, standard_keys,
 };
-use sha1::{Digest as _, Sha1};
+
+use crate::{content, log};
 
 /// A directory for one store, and how it is opened.
 pub(crate) struct Setup {
@@ -25,6 +25,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new() -> Setup {
+        log::begin();
         let root = tempfile::tempdir().unwrap();
         Setup {
             settings: settings(&root.path().join("store")),
@@ -70,63 +71,79 @@ impl Setup {
 /// What the tests open stores with, unless they say otherwise.
 pub(crate) fn settings(path: &Path) -> StoreSettings {
     StoreSettings {
-        path: path.to_owned(),
-        flush_interval: Duration::from_secs(1),
-        max_entries: 1_000_000,
-        max_bytes: 2 << 30,
         cache_bytes: 8 << 20,
-        policy: Policy::default(),
+        ..StoreSettings::new(path.to_owned())
     }
 }
 
+/// Opens a store while no process is being begun: see [`SPAWNING`].
 pub(crate) fn open(
     settings: StoreSettings,
     metrics: &Arc<Metrics>,
     now: Instant,
 ) -> Result<Store, StoreRefusal> {
+    let _spawning = spawning();
+    log::begin();
     // 2021-03-04 05:06:07 UTC.
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_614_834_367);
     Store::open(settings, metrics.clone(), now, date)
 }
 
-/// The features of content `number`, in order of octets; half of each is like random, so that it cannot be packed.
+/// Held while a process is begun, and while a store is opened.
+///
+/// Between fork and exec a child has a copy of every descriptor, locks of other tests' stores included: one that was just
+/// closed would still be held, by this very process.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+pub(crate) fn spawning() -> MutexGuard<'static, ()> {
+    // A test that fails to begin a process fails alone.
+    SPAWNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins a process; every test does it by this.
+pub(crate) fn spawn(command: &mut Command) -> Child {
+    let _spawning = spawning();
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Runs a process to its end; what it writes to its standard error is shown.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let pipes = command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+    spawn(pipes).wait_with_output().unwrap()
+}
+
+/// The features of content `number`; half of each cannot be packed.
 fn features(number: u32) -> Vec<String> {
-    let digest =
-        |feature: u32| Sha1::digest([number.to_be_bytes(), feature.to_be_bytes()].concat());
-    let hex = |feature| {
-        digest(feature)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
     (0..22)
-        .map(|feature| format!("urn:capsd:test:{feature:02}:{}", hex(feature)))
+        .map(|part| {
+            let own = content::like_random(number, part, 40);
+            format!("urn:capsd:test:{part:02}:{own}")
+        })
         .collect()
 }
 
+/// Keys and contents, by number; they are made once, for the tests look at them very often.
+static CONTENTS: LazyLock<Mutex<HashMap<u32, (CapsKey, VerifiedInfo)>>> =
+    LazyLock::new(Mutex::default);
+
 /// The 0115 sha-1 key of content `number`, from its verification string.
 pub(crate) fn key(number: u32) -> CapsKey {
-    let string = format!("client/pc//test<{}<", features(number).join("<"));
-    CapsKey::new(Family::Xep0115, Algorithm::Sha1, &Sha1::digest(string)).unwrap()
+    content(number).0
 }
 
 /// Content `number`: about 1.3 kB.
 pub(crate) fn info(number: u32) -> VerifiedInfo {
-    let answer = Answer {
-        identities: vec![Identity {
-            category: "client".to_owned(),
-            type_: "pc".to_owned(),
-            lang: String::new(),
-            name: "test".to_owned(),
-        }],
-        own_lang: vec![false],
-        features: features(number),
-        ..Answer::default()
-    };
-    match verify(&key(number), &answer, &Policy::default()) {
-        Verdict::Verified(info) => info,
-        other => panic!("content {number}: {other:?}"),
-    }
+    content(number).1
+}
+
+fn content(number: u32) -> (CapsKey, VerifiedInfo) {
+    let mut contents = CONTENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let content = contents
+        .entry(number)
+        .or_insert_with(|| content::client("test", features(number)));
+    content.clone()
 }
 
 /// Content `number` under its sha-1 key alone.
@@ -202,7 +219,7 @@ pub(crate) fn reported(line: &str) -> Option<&str> {
 
 /// Runs to the end and gives what was reported.
 pub(crate) fn reports_of(command: &mut Command) -> Vec<String> {
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    let output = output(command);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{:?}: {text}", output.status);
     text.lines()
@@ -221,33 +238,36 @@ impl Drop for Killed {
     }
 }
 
-/// What was logged by this thread.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+/// The store's time in a test: it passes as fast as the test likes, except while the store waits for the real disk.
+pub(crate) struct Clock(pub(crate) Instant);
 
-impl Log {
-    /// Runs something and gives its result and what it logged, one string for each line.
-    pub(crate) fn of<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .finish();
-        let result = tracing::subscriber::with_default(subscriber, work);
-        let bytes = std::mem::take(&mut *log.0.lock().unwrap());
-        let text = String::from_utf8(bytes).unwrap();
-        (result, text.lines().map(str::to_owned).collect())
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+impl Clock {
+    /// Lets the store do what is due, and time pass until it wants to be called again, but at most that long.
+    pub(crate) fn step(&mut self, store: &mut Store, most: Duration) {
+        let next = store.tick(self.0);
+        if next < self.0 + Duration::from_millis(10) {
+            std::thread::sleep(next - self.0);
+        }
+        self.0 = next.min(self.0 + most);
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    /// Lets time pass until the store is as it should be.
+    pub(crate) fn run(&mut self, store: &mut Store, until: impl Fn(&Store) -> bool) {
+        for _ in 0..100_000 {
+            if until(store) {
+                return;
+            }
+            self.step(store, Duration::from_secs(60));
+        }
+        panic!("it never gets there: {:?}", store.state());
+    }
+
+    /// Lets that much time pass.
+    pub(crate) fn pass(&mut self, store: &mut Store, time: Duration) {
+        let end = self.0 + time;
+        while self.0 < end {
+            self.step(store, Duration::from_secs(60));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,48 +10,20 @@ use std::time::{Duration, Instant};
 use capsd::metrics::Metrics;
 use capsd::store::{Store, StoreState};
 
+use crate::failing_disk::Means;
 use crate::fixture::{
-    Killed, Log, Setup, has, is_on_disk, learned, open, report, reported, reports_of, role,
-    run_again, settings,
+    Clock, Killed, Setup, has, is_on_disk, learned, open, output, report, reported, reports_of,
+    role, run_again, settings, spawn,
 };
+use crate::log;
 
-/// The store's time in these tests: it passes as fast as they like, except while the store waits for the real disk.
-struct Clock(Instant);
-
-impl Clock {
-    /// Lets the store do what is due, and time pass until it wants to be called again, but at most that long.
-    fn step(&mut self, store: &mut Store, most: Duration) {
-        let next = store.tick(self.0);
-        if next < self.0 + Duration::from_millis(10) {
-            std::thread::sleep(next - self.0);
-        }
-        self.0 = next.min(self.0 + most);
-    }
-
-    /// Lets time pass until the store is as it should be.
-    fn run(&mut self, store: &mut Store, until: impl Fn(&Store) -> bool) {
-        for _ in 0..100_000 {
-            if until(store) {
-                return;
-            }
-            self.step(store, Duration::from_secs(60));
-        }
-        panic!("it never gets there: {:?}", store.state());
-    }
-
-    /// Lets that much time pass.
-    fn pass(&mut self, store: &mut Store, time: Duration) {
-        let end = self.0 + time;
-        while self.0 < end {
-            self.step(store, Duration::from_secs(60));
-        }
-    }
-}
-
-/// Puts entries until the disk takes no more, then some more; gives how many.
-fn fill(store: &mut Store, clock: &mut Clock) -> u32 {
+/// Puts entries until the disk takes no more, then some more; gives how many. After 1500 `end` is called.
+fn fill(store: &mut Store, clock: &mut Clock, end: impl Fn()) -> u32 {
     let mut number = 0;
     while is_on_disk(store) {
+        if number == 1500 {
+            end();
+        }
         store.put(learned(number));
         clock.step(store, Duration::from_millis(20));
         number += 1;
@@ -87,9 +59,9 @@ fn lines_with(log: &[String], words: &str) -> usize {
 fn fill_and_recover(path: &Path) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let mut clock = Clock(Instant::now());
-    let (entries, log) = Log::of(|| {
+    let (entries, log) = log::of(|| {
         let mut store = open(settings(path), &metrics, clock.0).unwrap();
-        let entries = fill(&mut store, &mut clock);
+        let entries = fill(&mut store, &mut clock, || {});
         let StoreState::MemoryOnly { cause, .. } = store.state() else {
             panic!("it works");
         };
@@ -138,17 +110,15 @@ fn files_may_not_grow_and_then_may_again() {
     let limited = "trap '' XFSZ; ulimit -S -f 12288; exec \"$@\"";
     let mut command = run_again(&["sh", "-c", limited, "sh"], TEST, "fill", setup.path());
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = Killed(pipes.spawn().unwrap());
+    let mut child = Killed(spawn(pipes));
     let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let mut reports = lines.filter_map(|line| reported(&line.unwrap()).map(str::to_owned));
     assert_eq!(reports.next().unwrap(), "File too large (os error 27)");
     assert_eq!(reports.next().unwrap(), "full");
 
     let pid = child.0.id().to_string();
-    let raised = Command::new("prlimit")
-        .args(["--pid", &pid, "--fsize=unlimited"])
-        .status();
-    assert!(raised.unwrap().success());
+    let raised = output(Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]));
+    assert!(raised.status.success());
     child.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let end = reports.next().unwrap();
     let (entries, line) = end.split_once(" entries; ").unwrap();
@@ -160,22 +130,65 @@ fn files_may_not_grow_and_then_may_again() {
     assert_all_there(&mut store, entries.parse().unwrap());
 }
 
-/// With 8 MiB of disk, of which a file takes 4: fills the rest, and more, and removes the file.
-fn fill_small_disk(path: &Path) {
-    let ballast = path.parent().unwrap().join("ballast");
-    fs::write(&ballast, vec![0; 4 << 20]).unwrap();
+/// A disk of 8 MiB, of which a file takes 4; or one that is full when a file says so.
+enum Room {
+    Mounted { ballast: PathBuf },
+    Library { full: PathBuf },
+}
+
+impl Room {
+    /// There is some left.
+    fn some(role: &str, path: &Path) -> Room {
+        let beside = path.parent().unwrap();
+        match role {
+            "mounted" => {
+                let ballast = beside.join("ballast");
+                fs::write(&ballast, vec![0; 4 << 20]).unwrap();
+                Room::Mounted { ballast }
+            }
+            _ => Room::Library {
+                full: beside.join("full"),
+            },
+        }
+    }
+
+    /// There is none left at all.
+    fn none(&self) {
+        match self {
+            Room::Mounted { ballast } => assert!(fill_up(ballast) > 0),
+            Room::Library { full } => fs::write(full, "").unwrap(),
+        }
+    }
+
+    /// It comes to its end, by what was put or because it is said so.
+    fn ends(&self) {
+        if let Room::Library { .. } = self {
+            self.none();
+        }
+    }
+
+    /// There is plenty again.
+    fn plenty(&self) {
+        let (Room::Mounted { ballast: file } | Room::Library { full: file }) = self;
+        fs::remove_file(file).unwrap();
+    }
+}
+
+/// Fills a disk, and more, and makes room; and again with no room from the start.
+fn fill_small_disk(role: &str, path: &Path) {
+    let room = Room::some(role, path);
     let metrics = Arc::new(Metrics::new().unwrap());
     let mut clock = Clock(Instant::now());
-    let (entries, log) = Log::of(|| {
+    let (entries, log) = log::of(|| {
         let mut store = open(settings(path), &metrics, clock.0).unwrap();
-        let entries = fill(&mut store, &mut clock);
+        let entries = fill(&mut store, &mut clock, || room.ends());
         clock.pass(&mut store, Duration::from_secs(300));
         assert!(!is_on_disk(&store));
         assert_useful(&mut store, entries);
         for number in entries - 200..entries {
             assert!(has(&mut store, number), "{number} was learned meanwhile");
         }
-        fs::remove_file(&ballast).unwrap();
+        room.plenty();
         clock.run(&mut store, is_on_disk);
         clock.run(&mut store, |store| store.entries() >= u64::from(entries));
         store.close();
@@ -183,25 +196,26 @@ fn fill_small_disk(path: &Path) {
     });
     report(&log[0]);
     assert_eq!(lines_with(&log, "ERROR"), 1, "{log:#?}");
+    assert_eq!(lines_with(&log, "the store works again"), 1, "{log:#?}");
     let mut store = open(settings(path), &metrics, clock.0).unwrap();
     assert_all_there(&mut store, entries);
     store.close();
 
     // Full from the start: it begins in memory, touches nothing, and comes back with all that it had.
-    let free = fill_up(&ballast);
-    let (_, log) = Log::of(|| {
+    room.none();
+    let (_, log) = log::of(|| {
         let mut store = open(settings(path), &metrics, clock.0).unwrap();
         store.put(learned(entries));
         store.flush();
         assert!(!is_on_disk(&store));
         assert!(has(&mut store, entries));
-        fs::remove_file(&ballast).unwrap();
+        room.plenty();
         clock.run(&mut store, is_on_disk);
         assert_all_there(&mut store, entries + 1);
         store.close();
     });
-    assert!(free > 0);
     assert_eq!(lines_with(&log, "ERROR"), 1, "{log:#?}");
+    assert_eq!(lines_with(&log, "the store works again"), 1, "{log:#?}");
     let mut store = open(settings(path), &metrics, clock.0).unwrap();
     assert_all_there(&mut store, entries + 1);
     report(&log[0]);
@@ -222,20 +236,71 @@ fn fill_up(path: &Path) -> u64 {
 #[test]
 fn the_disk_is_full_and_then_has_room_again() {
     const TEST: &str = "full_disk::the_disk_is_full_and_then_has_room_again";
+    if let Some((role, path)) = role() {
+        return fill_small_disk(&role, &path);
+    }
+    for means in Means::all() {
+        let setup = Setup::new();
+        let mount = format!("mount -t tmpfs -o size=8m none {}", setup.root().display());
+        let mut command = means.run_again(&mount, TEST, setup.path(), &setup);
+        let reports = reports_of(&mut command);
+        assert_eq!(reports.len(), 2);
+        for line in reports {
+            assert!(line.contains("No space left on device"), "{line}");
+            assert!(line.contains("Free space on that file system."), "{line}");
+            assert!(line.contains(setup.path().to_str().unwrap()), "{line}");
+        }
+    }
+}
+
+/// As a file system does on which the kernel found an error.
+fn turn_read_only(path: &Path) {
+    let read_only = path.parent().unwrap().join("read-only");
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let mut clock = Clock(Instant::now());
+    let (_, log) = log::of(|| {
+        let mut store = open(settings(path), &metrics, clock.0).unwrap();
+        for number in 0..300 {
+            store.put(learned(number));
+        }
+        store.flush();
+        fs::write(&read_only, "").unwrap();
+        for number in 300..600 {
+            store.put(learned(number));
+        }
+        clock.run(&mut store, |store| !is_on_disk(store));
+        clock.pass(&mut store, Duration::from_secs(300));
+        assert!(!is_on_disk(&store));
+        for number in 300..600 {
+            assert!(has(&mut store, number), "{number} was learned meanwhile");
+        }
+        assert_useful(&mut store, 600);
+        fs::remove_file(&read_only).unwrap();
+        clock.run(&mut store, is_on_disk);
+        store.close();
+    });
+    assert_eq!(lines_with(&log, "ERROR"), 1, "{log:#?}");
+    assert_eq!(lines_with(&log, "the store works again"), 1, "{log:#?}");
+    report(&log[0]);
+    assert_all_there(&mut open(settings(path), &metrics, clock.0).unwrap(), 600);
+}
+
+#[test]
+fn the_disk_becomes_read_only_and_then_writable_again() {
+    const TEST: &str = "full_disk::the_disk_becomes_read_only_and_then_writable_again";
     if let Some((_, path)) = role() {
-        return fill_small_disk(&path);
+        return turn_read_only(&path);
     }
+    // A file system cannot be mounted read-only while files are open in it for writing.
     let setup = Setup::new();
-    let mount = format!(
-        "mount -t tmpfs -o size=8m none {} && exec \"$@\"",
-        setup.root().display()
+    let reports = reports_of(&mut Means::Library.run_again("", TEST, setup.path(), &setup));
+    assert!(reports[0].contains("Read-only file system"), "{reports:?}");
+    assert!(
+        reports[0].contains("Mount the file system writable"),
+        "{reports:?}"
     );
-    let wrapper = ["unshare", "-rm", "sh", "-c", &mount, "sh"];
-    let reports = reports_of(&mut run_again(&wrapper, TEST, "fill", setup.path()));
-    assert_eq!(reports.len(), 2);
-    for line in reports {
-        assert!(line.contains("No space left on device"), "{line}");
-        assert!(line.contains("Free space on that file system."), "{line}");
-        assert!(line.contains(setup.path().to_str().unwrap()), "{line}");
-    }
+    assert!(
+        reports[0].contains(setup.path().to_str().unwrap()),
+        "{reports:?}"
+    );
 }

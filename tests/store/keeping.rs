@@ -2,9 +2,22 @@
 
 use capsd::caps::{Algorithm, Family, Policy};
 use capsd::metrics::{LoadResult, Tier};
-use capsd::store::{Learned, MAX_NODES, standard_keys};
+use capsd::store::{
+    Learned, MAX_NODES, PagePlace, PagedEntry, Store, StoreSettings, standard_keys,
+};
 
 use crate::fixture::{Setup, copy_directory, has, info, is_on_disk, key, learned, learned_fully};
+
+#[test]
+fn the_defaults_are_those_of_the_configuration() {
+    let configured = capsd::config::Store::default();
+    let settings = StoreSettings::new(configured.path.clone());
+    assert_eq!(settings.flush_interval, configured.flush_interval);
+    assert_eq!(settings.max_entries, configured.max_entries as u64);
+    assert_eq!(settings.max_bytes, configured.max_bytes);
+    assert_eq!(settings.cache_bytes, configured.cache);
+    assert_eq!(settings.max_waste, configured.max_waste);
+}
 
 #[test]
 fn what_was_put_is_there_at_once_and_after_a_restart() {
@@ -212,4 +225,56 @@ fn no_jid_gets_onto_the_disk() {
     let holds = |text: &[u8]| data.windows(text.len()).any(|window| window == text);
     assert!(holds(b"http://kept.example"));
     assert!(!holds(b"montague"));
+}
+
+/// What a store keeps of how common an entry is, read by pages.
+fn pages(store: &mut Store, most: usize) -> Vec<PagedEntry> {
+    let mut entries = Vec::new();
+    let mut place = Some(PagePlace::default());
+    while let Some(from) = place {
+        let (page, next) = store.page(from, most).unwrap();
+        assert!(page.len() <= most);
+        entries.extend(page);
+        place = next;
+    }
+    entries
+}
+
+#[test]
+fn that_an_entry_is_common_is_kept_with_it() {
+    let setup = Setup::new();
+    let mut store = setup.open();
+    let node = "http://common.example".to_owned();
+    for number in 0..10 {
+        store.put(learned_fully(number));
+    }
+    // Once while it waits for the disk, once when it is there.
+    let seen = |number, nodes: &[&String]| Learned {
+        nodes: nodes.iter().map(|node| (*node).clone()).collect(),
+        ..learned(number)
+    };
+    store.put_seen(seen(3, &[&node]));
+    store.flush();
+    store.put_seen(seen(7, &[]));
+    // What is learned again later changes nothing about it.
+    store.put(learned_fully(3));
+    assert_eq!(store.get(&key(3)).unwrap().seen_nodes, Some(1));
+    assert_eq!(store.get(&key(4)).unwrap().seen_nodes, None);
+    store.close();
+
+    let mut store = setup.open();
+    let mut entries = pages(&mut store, 3);
+    assert_eq!(entries.len(), 10);
+    entries.retain(|entry| entry.seen_nodes.is_some());
+    let mut found: Vec<_> = entries
+        .iter()
+        .map(|e| (e.info.clone(), e.seen_nodes))
+        .collect();
+    found.sort_by_key(|(_, nodes)| *nodes);
+    assert_eq!(found, [(info(7), Some(0)), (info(3), Some(1))]);
+    for entry in &entries {
+        assert_eq!(entry.keys, standard_keys(&entry.info, &Policy::default()));
+    }
+    let of_three = entries.iter().find(|e| e.info == info(3)).unwrap();
+    assert_eq!(of_three.nodes, [node.as_str(), "http://capsd.example"]);
 }

@@ -3,16 +3,19 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use capsd::metrics::Metrics;
 use capsd::store::StoreRefusal;
+use capsd::store::directory::FORMAT;
 
+use crate::failing_disk::Means;
 use crate::fixture::{
-    Setup, has, learned, open, open_engine, report, reports_of, role, run_again, settings,
+    Setup, has, learned, open, open_engine, output, report, reports_of, role, run_again, settings,
 };
+use crate::log;
 
 /// Every file below a directory, with its length and content.
 fn snapshot(path: &Path) -> Vec<(String, Vec<u8>)> {
@@ -76,15 +79,18 @@ fn written_by_a_newer_version() {
     let setup = store_with_one_entry();
     let format = setup.path().join("format");
     let text = fs::read_to_string(&format).unwrap();
-    assert!(text.contains("\nformat 1\n"), "{text}");
-    fs::write(&format, text.replace("format 1\n", "format 2\n")).unwrap();
+    let ours = format!("\nformat {FORMAT}\n");
+    let newer = format!("\nformat {}\n", FORMAT + 1);
+    assert!(text.contains(&ours), "{text}");
+    fs::write(&format, text.replace(&ours, &newer)).unwrap();
     let before = snapshot(setup.path());
     let refusal = setup.try_open().unwrap_err();
-    assert!(matches!(refusal, StoreRefusal::Newer { found: 2, .. }));
+    assert!(matches!(refusal, StoreRefusal::Newer { found, .. } if found == FORMAT + 1));
     assert_eq!(refusal.exit_code(), 3);
     let text = refusal.to_string();
     assert!(
-        text.contains(&setup.path().display().to_string()) && text.contains("format 2"),
+        text.contains(&setup.path().display().to_string())
+            && text.contains(&format!("format {}", FORMAT + 1)),
         "{text}"
     );
     assert_eq!(snapshot(setup.path()), before);
@@ -97,7 +103,7 @@ fn written_by_a_newer_version() {
             .1
             .clone(),
     );
-    fs::write(&format, text.unwrap().replace("format 2\n", "format 1\n")).unwrap();
+    fs::write(&format, text.unwrap().replace(&newer, &ours)).unwrap();
     assert!(has(&mut setup.open(), 1));
 }
 
@@ -105,14 +111,20 @@ fn written_by_a_newer_version() {
 fn without_its_format_file_the_database_says_its_format_itself() {
     let setup = store_with_one_entry();
     fs::remove_file(setup.path().join("format")).unwrap();
-    assert!(has(&mut setup.open(), 1));
+    let (found, log) = log::of(|| has(&mut setup.open(), 1));
+    assert!(found);
+    assert!(
+        log.iter()
+            .any(|line| line.contains("the format file of the store is lost")),
+        "{log:?}"
+    );
     assert!(setup.path().join("format").exists());
 
     let db = open_engine(&setup);
     let meta = db.open_tree("meta").unwrap();
     assert_eq!(
         meta.insert("format", &7u32.to_be_bytes()).unwrap().unwrap(),
-        [0, 0, 0, 1]
+        FORMAT.to_be_bytes()
     );
     db.flush().unwrap();
     drop((meta, db));
@@ -153,11 +165,7 @@ fn a_file_is_in_the_way() {
 
 /// Root passes every check of permissions, unless it gives up the capabilities that let it.
 fn without_capabilities() -> &'static [&'static str] {
-    let id = Command::new("id")
-        .arg("-u")
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
+    let id = output(Command::new("id").arg("-u"));
     match id.stdout.as_slice() {
         b"0\n" => &["setpriv", "--inh-caps=-all", "--bounding-set=-all"],
         _ => &[],
@@ -208,20 +216,23 @@ fn a_read_only_file_system() {
     if let Some((_, path)) = role() {
         return open_and_report(&path);
     }
-    let setup = store_with_one_entry();
-    let root = setup.root().to_str().unwrap();
-    let remount =
-        format!("mount --bind {root} {root} && mount -o remount,ro,bind {root} && exec \"$@\"");
-    let wrapper = ["unshare", "-rm", "sh", "-c", &remount, "sh"];
-    for path in [setup.path().to_owned(), setup.root().join("new")] {
-        let reports = reports_of(&mut run_again(&wrapper, TEST, "open", &path));
-        let expected = format!(
-            "exit 2: the store {} is on a read-only file system",
-            path.display()
-        );
-        assert!(reports[0].starts_with(&expected), "{reports:?}");
+    for means in Means::all() {
+        let setup = store_with_one_entry();
+        let root = setup.root().display();
+        fs::write(setup.root().join("read-only"), "").unwrap();
+        let mount = format!("mount --bind {root} {root} && mount -o remount,ro,bind {root}");
+        let before = snapshot(setup.path());
+        for path in [setup.path().to_owned(), setup.root().join("new")] {
+            let reports = reports_of(&mut means.run_again(&mount, TEST, &path, &setup));
+            let expected = format!(
+                "exit 2: the store {} is on a read-only file system: mount it writable",
+                path.display()
+            );
+            assert!(reports[0].starts_with(&expected), "{means:?}: {reports:?}");
+        }
+        assert_eq!(snapshot(setup.path()), before);
+        assert!(has(&mut setup.open(), 1));
     }
-    assert!(has(&mut setup.open(), 1));
 }
 
 /// Only an engine that is used without capsd holds the engine's lock without that of the directory.

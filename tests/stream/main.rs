@@ -31,4 +31,5 @@ mod session;
 #[allow(dead_code)]
 #[path = "../scenarios/setup.rs"]
 mod setup;
+mod trust;
 mod world;

@@ -14,6 +14,7 @@ use capsd::resolver::limits::Rate;
 use capsd::resolver::probation;
 use capsd::resolver::{Resolver, Upstream};
 use capsd::service::{self, LinkWatcher, Links, Service, ServiceHandler};
+use capsd::trusted::{Sources, Trusted};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +87,17 @@ impl World {
     pub(crate) async fn with(
         change: impl FnOnce(&mut flights::Settings, &mut service::Settings),
     ) -> World {
-        let world = World::without_link(change).await;
+        World::without_link(change).await.opened()
+    }
+
+    /// A world in which what is trusted is still being read.
+    pub(crate) async fn before_trusted_is_read() -> World {
+        World::build(|_, _| {}, None).await.opened()
+    }
+
+    /// Opens the link.
+    fn opened(self) -> World {
+        let world = self;
         let handler = world.handler();
         let link = Arc::clone(world.link());
         tokio::spawn(component::run(link, handler, clock, world.close.clone()));
@@ -96,6 +107,14 @@ impl World {
     /// A world whose link is not opened.
     pub(crate) async fn without_link(
         change: impl FnOnce(&mut flights::Settings, &mut service::Settings),
+    ) -> World {
+        let nothing = Trusted::open(&Sources::default(), &Metrics::new().unwrap());
+        World::build(change, Some(nothing)).await
+    }
+
+    async fn build(
+        change: impl FnOnce(&mut flights::Settings, &mut service::Settings),
+        trusted: Option<Trusted>,
     ) -> World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -120,7 +139,7 @@ impl World {
         let counted = metrics.component(COMPONENT).unwrap();
         let link = Arc::new(Link::new(LinkId(0), link, counted));
         let links = Arc::new(Links(vec![link]));
-        let resolver = start_resolver(flights, &directory, &metrics);
+        let resolver = start_resolver(flights, trusted, &directory, &metrics);
         resolver.connect(Arc::clone(&links) as Arc<dyn Upstream>);
         let downs = Arc::new(Downs::default());
         let service = Arc::new(Service::new(
@@ -200,10 +219,11 @@ impl Drop for World {
 
 fn start_resolver(
     settings: flights::Settings,
+    trusted: Option<Trusted>,
     directory: &tempfile::TempDir,
     metrics: &Arc<Metrics>,
 ) -> Arc<Resolver> {
-    let below = setup::tiers_in(directory.path(), metrics, Instant::now());
+    let below = setup::tiers_in(directory.path(), trusted, metrics, Instant::now());
     let metrics = Arc::clone(metrics);
     Resolver::start(
         settings,

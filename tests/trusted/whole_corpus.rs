@@ -1,10 +1,8 @@
 //! Real answers as a trusted directory.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use capsd::metrics::Metrics;
-use capsd::trusted::Trusted;
+use crate::fixture::{keys, open_paths};
 
 #[test]
 fn all_of_it_is_served() {
@@ -12,10 +10,9 @@ fn all_of_it_is_served() {
         println!("skipped: CAPSD_CORPUS does not name a corpus of real answers");
         return;
     };
-    let metrics = Arc::new(Metrics::new().unwrap());
-    let mut trusted = Trusted::open(&[Path::new(&corpus).join("hashes")], metrics);
+    let mut trusted = open_paths(vec![Path::new(&corpus).join("hashes")]);
     assert_eq!(trusted.entries(), 807);
-    let keys: Vec<_> = trusted.keys().collect();
+    let keys = keys(&mut trusted);
     let mut waived = 0;
     for key in &keys {
         let entry = trusted
@@ -26,9 +23,7 @@ fn all_of_it_is_served() {
     // Four keys are md5 (of five files), twelve repeat a feature, two have no identity, four have a form without a field.
     assert_eq!(waived, 4 + 12 + 2 + 4);
     // Those keys, and the standard ones of their contents.
-    for key in trusted.keys().collect::<Vec<_>>() {
-        if !keys.contains(&key) {
-            assert!(trusted.get(&key).is_some(), "{key}");
-        }
+    for key in crate::fixture::keys(&mut trusted) {
+        assert!(!keys.contains(&key) && trusted.get(&key).is_some(), "{key}");
     }
 }

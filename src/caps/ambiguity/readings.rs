@@ -1,7 +1,7 @@
 //! Finding the readings of a verification string; the grammar is in the parent's documentation.
 
 use super::super::disco_info::DiscoInfo;
-use super::tables::{self, Table};
+use super::tables::{self, Table, Var};
 use super::{Clause, Clauses, Freedom, MAX_STEPS, is_identity_shaped};
 
 /// Too much work: the answer counts as ambiguous.
@@ -12,6 +12,16 @@ struct TooMuchWork;
 enum Next<'a> {
     Form(&'a str),
     End,
+}
+
+impl Next<'_> {
+    /// Whether it may come after a form with that FORM_TYPE.
+    fn follows(self, form_type: &str) -> bool {
+        match self {
+            Next::End => true,
+            Next::Form(next) => form_type < next,
+        }
+    }
 }
 
 /// What a token is in a reading.
@@ -34,6 +44,9 @@ struct Place {
 }
 
 /// The tokens of a verification string after the identities, and how much work was spent on them.
+///
+/// Parses are counted by the whole grammar, whatever clauses are switched off: a clause that is off only lets content pass that
+/// breaks it, and no longer makes strings of such content ambiguous.
 pub(super) struct Reader<'a> {
     tokens: Vec<&'a str>,
     clauses: Clauses,
@@ -60,7 +73,7 @@ impl<'a> Reader<'a> {
     /// Whether the string of content that needs that freedom has no parse but the content itself.
     pub(super) fn has_one_parse(mut self, freedom: Freedom) -> bool {
         let count = match freedom {
-            Freedom::Plain => self.count_plain(),
+            Freedom::Plain => self.count_plain(Clauses::NONE),
             Freedom::UnknownForm | Freedom::UnknownVar => self.count_free(freedom),
         };
         // With a clause off, content may be no reading itself, and none is found.
@@ -76,28 +89,23 @@ impl<'a> Reader<'a> {
     }
 
     /// How many tokens can be features at most.
-    fn most_features(&self) -> usize {
+    fn most_features(&self, faults: Clauses) -> usize {
         let is_feature = |token: &str| {
-            !(token.is_empty() && self.clauses.contains(Clause::FeatureNotEmpty)
-                || is_identity_shaped(token) && self.clauses.contains(Clause::FeatureNotIdentity)
-                || tables::table_of(token).is_some()
-                    && self.clauses.contains(Clause::FeatureNotFormType))
+            (!token.is_empty() || faults.contains(Clause::SomeFeature))
+                && (!is_identity_shaped(token) || faults.contains(Clause::FeatureNotIdentity))
+                && (tables::table_of(token).is_none()
+                    || faults.contains(Clause::FeatureNotFormType))
         };
         let single = self.tokens.iter().take_while(|t| is_feature(t)).count();
         let increasing = self.tokens[..single]
             .windows(2)
-            .take_while(|pair| self.increases(Clause::FeaturesIncrease, pair[0], pair[1]))
+            .take_while(|pair| increases(Clause::FeaturesIncrease, faults, pair[0], pair[1]))
             .count();
         single.min(increasing + 1)
     }
 
-    /// Whether one token may follow another in a list; strictly, unless that clause is off.
-    fn increases(&self, clause: Clause, before: &str, after: &str) -> bool {
-        before < after || before == after && !self.clauses.contains(clause)
-    }
-
-    /// The number of plain readings, up to two.
-    fn count_plain(&mut self) -> Result<usize, TooMuchWork> {
+    /// The number of plain readings, up to two; `faults` are the clauses that may be broken.
+    fn count_plain(&mut self, faults: Clauses) -> Result<usize, TooMuchWork> {
         let end = self.tokens.len();
         let starts: Vec<usize> = (0..end)
             .filter(|at| tables::table_of(self.tokens[*at]).is_some())
@@ -106,61 +114,76 @@ impl<'a> Reader<'a> {
         let mut counts = vec![0; end + 1];
         counts[end] = 1;
         for (nth, &start) in starts.iter().enumerate().rev() {
-            let Some(table) = tables::table_of(self.tokens[start]) else {
+            let form_type = self.tokens[start];
+            let Some(table) = tables::table_of(form_type) else {
                 continue;
             };
             for &stop in starts[nth + 1..].iter().chain([&end]) {
                 self.spend(1)?;
                 let follows = stop == end
-                    || self.increases(Clause::FormsIncrease, self.tokens[start], self.tokens[stop]);
-                if follows && counts[stop] > 0 && self.is_read_by(table, start + 1, stop)? {
+                    || increases(Clause::FormsIncrease, faults, form_type, self.tokens[stop]);
+                if follows && counts[stop] > 0 && self.is_read_by(table, start + 1, stop, faults)? {
                     counts[start] += counts[stop];
                 }
             }
             counts[start] = counts[start].min(2);
         }
-        let readings: usize = (1..=self.most_features()).map(|at| counts[at]).sum();
+        let readings: usize = (1..=self.most_features(faults)).map(|at| counts[at]).sum();
         Ok(readings.min(2))
     }
 
-    /// Whether a table can read those tokens as the fields of its form.
-    fn is_read_by(&mut self, table: &Table, from: usize, to: usize) -> Result<bool, TooMuchWork> {
+    /// Whether a table can read those tokens as the fields of its form, with some clauses broken.
+    fn is_read_by(
+        &mut self,
+        table: &Table,
+        from: usize,
+        to: usize,
+        faults: Clauses,
+    ) -> Result<bool, TooMuchWork> {
         self.spend(to.saturating_sub(from) + 1)?;
-        let mut field: Option<(&str, bool)> = None;
+        let mut field: Option<(&str, &Var)> = None;
         let mut last: Option<&str> = None;
+        let may_end = |last: Option<&str>| last.is_some() || faults.contains(Clause::SomeValue);
         for &token in &self.tokens[from..to] {
             if let Some(var) = table.var(token) {
                 let in_order = field.is_none_or(|(before, _)| {
-                    last.is_some() && self.increases(Clause::FieldsIncrease, before, token)
+                    may_end(last) && increases(Clause::FieldsIncrease, faults, before, token)
                 });
                 if !in_order {
                     return Ok(false);
                 }
-                field = Some((token, var.many));
+                field = Some((token, var));
                 last = None;
                 continue;
             }
-            let Some((_, many)) = field else {
+            let Some((_, var)) = field else {
                 return Ok(false);
             };
-            let one_too_many =
-                last.is_some() && !many && self.clauses.contains(Clause::TableCardinality);
-            let not_uri =
-                table.uris && self.clauses.contains(Clause::TableUri) && !tables::is_uri(token);
-            if one_too_many || not_uri || last.is_some_and(|before| before > token) {
+            let one_too_many = last.is_some() && !var.many;
+            let not_uri = table.uris && !tables::is_uri(token);
+            if one_too_many && !faults.contains(Clause::TableCardinality)
+                || not_uri && !faults.contains(Clause::TableUri)
+                || last.is_some_and(|before| before > token)
+            {
                 return Ok(false);
             }
             last = Some(token);
         }
-        Ok(last.is_some())
+        match field {
+            Some(_) => Ok(may_end(last)),
+            None => Ok(faults.contains(Clause::SomeField)),
+        }
     }
 
-    /// The number of free and plain readings that count, up to two.
+    /// The number of free and plain readings that count, up to two; two where the string is nearly plain.
     fn count_free(&mut self, freedom: Freedom) -> Result<usize, TooMuchWork> {
+        if self.count_plain(self.clauses)? > 0 {
+            return Ok(2);
+        }
         let end = self.tokens.len();
         let rest = self.readable()?;
         let mut found = 0;
-        for at in 1..=self.most_features() {
+        for at in 1..=self.most_features(Clauses::NONE) {
             if at == end {
                 found += 1;
             } else if rest.form(at) {
@@ -231,14 +254,12 @@ impl<'a> Reader<'a> {
                     places.push(as_value);
                 }
                 let form_type = self.tokens[form];
-                if self.increases(Clause::FieldsIncrease, self.tokens[var], token)
-                    && rest
-                        .field(at)
-                        .is_some_and(|next| self.follows(next, form_type))
+                if self.tokens[var] < token
+                    && rest.field(at).is_some_and(|next| next.follows(form_type))
                 {
                     places.push(as_var);
                 }
-                if rest.form(at) && self.follows(Next::Form(token), form_type) {
+                if rest.form(at) && Next::Form(token).follows(form_type) {
                     places.push(Place {
                         at,
                         role: Role::FormType,
@@ -247,13 +268,6 @@ impl<'a> Reader<'a> {
                     });
                 }
             }
-        }
-    }
-
-    fn follows(&self, next: Next<'_>, form_type: &str) -> bool {
-        match next {
-            Next::End => true,
-            Next::Form(next) => self.increases(Clause::FormsIncrease, form_type, next),
         }
     }
 
@@ -269,7 +283,7 @@ impl<'a> Reader<'a> {
                 let is_outside =
                     |at: usize| roles[at] == Role::Var && table.var(self.tokens[at]).is_none();
                 let outside = (start + 1..stop).any(is_outside);
-                let counts = match self.is_read_by(table, start + 1, stop)? {
+                let counts = match self.is_read_by(table, start + 1, stop, Clauses::NONE)? {
                     true => !outside && self.agrees(table, &roles[..stop], start + 1),
                     false => outside,
                 };
@@ -308,8 +322,7 @@ impl<'a> Reader<'a> {
                 run_end = at + 2;
             }
             rest.fields[at] = self.after_field(at, run_end, &known, &rest)?;
-            rest.forms[at] =
-                rest.fields[at + 1].is_some_and(|next| self.follows(next, self.tokens[at]));
+            rest.forms[at] = rest.fields[at + 1].is_some_and(|next| next.follows(self.tokens[at]));
             if rest.fields[at].is_some() || rest.forms[at] {
                 known.push(at);
             }
@@ -326,7 +339,7 @@ impl<'a> Reader<'a> {
         rest: &Readable<'a>,
     ) -> Result<Option<Next<'a>>, TooMuchWork> {
         let var = self.tokens[at];
-        if var.is_empty() && self.clauses.contains(Clause::VarNotEmpty) {
+        if var.is_empty() {
             return Ok(None);
         }
         if run_end == self.tokens.len() {
@@ -338,7 +351,7 @@ impl<'a> Reader<'a> {
             if next < at + 2 {
                 continue;
             }
-            if self.increases(Clause::FieldsIncrease, var, self.tokens[next]) {
+            if var < self.tokens[next] {
                 best = best.max(rest.fields[next]);
             }
             if rest.forms[next] {
@@ -347,6 +360,11 @@ impl<'a> Reader<'a> {
         }
         Ok(best)
     }
+}
+
+/// Whether one token may follow another in a list that increases strictly, unless that clause may be broken.
+fn increases(clause: Clause, faults: Clauses, before: &str, after: &str) -> bool {
+    before < after || before == after && faults.contains(clause)
 }
 
 /// For each token, whether the tokens from it on can be read.

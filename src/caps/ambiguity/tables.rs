@@ -83,10 +83,17 @@ static TABLES: [Table; 3] = [
         ],
         uris: true,
     },
-    // XEP-0045: registered for muc#roominfo or muc#roomconfig, or shown for rooms there; the avatar hash is of XEP-0486.
+    // XEP-0045 1.35.5, "Field Standardization": all that is registered for muc#roominfo or muc#roomconfig ("any field
+    // defined for the muc#roomconfig FORM_TYPE can be included"). The avatar hash is of XEP-0486, slow mode of XEP-0500.
+    // `muc#roominfo_changesubject` and `muc#roominfo_pubsub` stood in examples of the XEP until it was noticed that they are not
+    // registered; servers still send them.
+    //
+    // The registrar lists this name as a feature, too ("support for the FORM_TYPE"). No answer that is known has it as one;
+    // should there be one, it is refused, and no other content is accepted in its place.
     Table {
         form_type: "http://jabber.org/protocol/muc#roominfo",
         vars: &[
+            one("muc#maxhistoryfetch"),
             one("muc#roomconfig_allowinvites"),
             one("muc#roomconfig_allowpm"),
             one("muc#roomconfig_changesubject"),
@@ -106,6 +113,7 @@ static TABLES: [Table; 3] = [
             one("muc#roomconfig_roomname"),
             many("muc#roomconfig_roomowners"),
             one("muc#roomconfig_roomsecret"),
+            one("muc#roomconfig_slow_mode_duration"),
             one("muc#roomconfig_whois"),
             many("muc#roominfo_avatarhash"),
             one("muc#roominfo_changesubject"),
@@ -116,6 +124,7 @@ static TABLES: [Table; 3] = [
             one("muc#roominfo_logs"),
             one("muc#roominfo_occupants"),
             one("muc#roominfo_pubsub"),
+            one("muc#roominfo_slow_mode_duration"),
             one("muc#roominfo_subject"),
             one("muc#roominfo_subjectmod"),
         ],

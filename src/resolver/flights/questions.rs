@@ -232,6 +232,7 @@ impl<W> Flights<W> {
             let now = view.announcement.keys.iter();
             keys.extend(now.filter(|key| !question.announcement.keys.contains(key)));
         }
+        keys.retain(|key| self.overrides.denial(key).is_none());
         keys
     }
 
@@ -273,7 +274,8 @@ impl<W> Flights<W> {
                     self.metrics.announcements_unverified.inc();
                 }
                 for (key, entry) in &proven {
-                    self.settle(*key, entry, Served::Resolved, &mut effects);
+                    let outcome = Ok((Arc::clone(entry), Served::Resolved));
+                    self.settle(*key, &outcome, &mut effects);
                 }
                 for (key, reason) in refused {
                     self.blame(now, &question, key, reason);

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -65,6 +66,7 @@ class Capsd:
         tables = {
             "store": f'path = "{self.store}"\nflush-interval = "{flush_interval}"',
             "http": f'listen = "127.0.0.1:{self.http_port}"',
+            "control": f'socket = "{self.directory}/socket"',
         } | settings
         self.config.write_text(
             f"""[[component]]
@@ -125,6 +127,13 @@ domains = ["{DOMAIN}"]
         """Stops and starts again with the same store."""
         self.stop()
         self.start(linked)
+
+    def command(self, *arguments, expect=0):
+        """Runs another command of capsd with this one's configuration; returns what it printed. Fails on any other exit code."""
+        name, *rest = map(str, arguments)
+        ended = subprocess.run([binary(), name, "--config", str(self.config), *rest], capture_output=True, text=True, timeout=60)
+        assert ended.returncode == expect, f"{ended.returncode}: {ended.stdout}{ended.stderr}"
+        return ended.stdout
 
     def log(self):
         """What capsd wrote to stderr so far, over all its starts."""

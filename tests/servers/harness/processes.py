@@ -27,27 +27,30 @@ def free_ports(count):
     return ports
 
 
-def wait_until(condition, what, timeout=15.0, interval=0.02):
-    """Calls `condition` until it returns something true, and returns that; fails after `timeout` seconds, saying `what` was awaited."""
+def attempts(condition, what, timeout):
+    """What `condition` returns, each time it is tried, up to the first true value; fails after `timeout` seconds, saying `what` was
+    awaited."""
     end = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
+    while not (value := condition()):
         if time.monotonic() > end:
             raise AssertionError(f"after {timeout:g} s still not: {describe(what)}")
+        yield value
+    yield value
+
+
+def wait_until(condition, what, timeout=15.0, interval=0.02):
+    """Calls `condition` until it returns something true, and returns that; fails after `timeout` seconds, saying `what` was awaited."""
+    for value in attempts(condition, what, timeout):
+        if value:
+            return value
         time.sleep(interval)
 
 
 async def until(condition, what, timeout=15.0, interval=0.02):
     """`wait_until` for coroutines: other tasks go on meanwhile."""
-    end = time.monotonic() + timeout
-    while True:
-        value = condition()
+    for value in attempts(condition, what, timeout):
         if value:
             return value
-        if time.monotonic() > end:
-            raise AssertionError(f"after {timeout:g} s still not: {describe(what)}")
         await asyncio.sleep(interval)
 
 

@@ -136,6 +136,11 @@ class Prosody(Server):
     """
 
     kind = "prosody"
+    modules = ("roster", "saslauth", "disco", "ping", "register_ibr", "presence", "message", "iq")
+    disabled = ("tls", "s2s", "s2s_auth_certs", "offline")
+    # Configuration before the first host, and after the last.
+    global_settings = ""
+    more_hosts = ""
 
     def read_snippet(self):
         return (REPOSITORY / "deploy/prosody/capsd.cfg.lua").read_text()
@@ -147,9 +152,7 @@ class Prosody(Server):
         )
         data = self.directory / "data"
         data.mkdir()
-        modules = ["roster", "saslauth", "disco", "ping", "register_ibr", "presence", "message", "iq"]
-        if self.own_caps:
-            modules.append("pep")
+        modules = [*self.modules, "pep"] if self.own_caps else self.modules
         config = self.directory / "prosody.cfg.lua"
         config.write_text(
             f"""
@@ -166,19 +169,26 @@ component_ports = {{ {self.component_port} }}
 s2s_ports = {{}}
 http_ports = {{}}
 https_ports = {{}}
-modules_enabled = {{ {", ".join(f'"{name}"' for name in modules)} }}
-modules_disabled = {{ "tls", "s2s", "s2s_auth_certs", "offline" }}
+modules_enabled = {{ {quoted(modules)} }}
+modules_disabled = {{ {quoted(self.disabled)} }}
 authentication = "internal_plain"
 allow_unencrypted_plain_auth = true
 c2s_require_encryption = false
 allow_registration = true
+{self.global_settings}
 VirtualHost "{DOMAIN}"
 VirtualHost "{STRANGE_DOMAIN}"
 Include "{snippet}"
+{self.more_hosts}
 """
         )
         program = shutil.which("prosody") or "/usr/bin/prosody"
         return Process("prosody", [program, "--config", str(config), "-F"], self.directory / "output.txt", directory=self.directory)
+
+
+def quoted(names):
+    """Those names as the items of a Lua table."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 class Ejabberd(Server):

@@ -1,0 +1,55 @@
+//! SIGINT and SIGTERM while a command is at work: the first is taken note of, so that the work ends in good order, a second ends
+//! the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Whether the work is to end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens from now on. Where that cannot be done, a signal ends the process at once, as ever.
+    pub(super) fn listen() -> Interrupt {
+        let interrupt = Interrupt::default();
+        let flag = interrupt.clone();
+        // The thread ends with the process.
+        let _ = std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                if let Ok(runtime) = runtime {
+                    runtime.block_on(wait(&flag));
+                }
+            });
+        interrupt
+    }
+
+    /// Whether somebody wants the work to end.
+    pub(super) fn came(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+async fn wait(flag: &Interrupt) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    for exit in [None, Some(1)] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        match exit {
+            None => flag.0.store(true, Ordering::Relaxed),
+            Some(code) => std::process::exit(code),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What a request does to the tiers. Nothing here waits for anybody, or reads a clock.
+
+use crate::caps::{
+    Algorithm, CapsKey, DiscoInfo, NodeError, Policy, Reason, Verdict, VerifiedInfo, verify,
+};
+use crate::resolver::tiers::Below;
+use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
+use crate::store::{Learned, PagePlace, PagedEntry, Store, StoreState, standard_keys};
+use crate::trusted::{Overrides, Trusted};
+
+use super::protocol::{Answer, BATCH_BYTES, Content, Item, Judged, MAX_BATCH, Tier};
+
+/// How many entries are read from the store for one answer.
+const PAGE: usize = 32;
+
+/// The most keys of one item: those of [`MAX_KEYS`](crate::store::MAX_KEYS) and some more, which are looked at for nothing.
+const MAX_ITEM_KEYS: usize = 32;
+
+/// An item that was verified, or what is wrong with it.
+pub type Checked = Result<Learned, Judged>;
+
+/// Verifies an item by that policy, and finds its [standard keys](standard_keys).
+pub fn check(item: &Item, policy: &Policy) -> Checked {
+    let mut learned = prove(item, policy)?;
+    let more = standard_keys(&learned.info, policy).into_iter();
+    let more: Vec<_> = more.filter(|key| !learned.keys.contains(key)).collect();
+    learned.keys.extend(more);
+    Ok(learned)
+}
+
+/// Verifies an item by that policy. A content is taken for the keys that it has; if it has none of them, the first one says why.
+///
+/// It costs about as much as the answer of a client, and touches no tier.
+pub fn prove(item: &Item, policy: &Policy) -> Checked {
+    let limits = AnswerLimits {
+        max_bytes: policy.max_bytes,
+        max_features: policy.max_features,
+    };
+    let answer = parse_query_unwrapped(item.query.as_bytes(), limits)
+        .map_err(|fault| rejected(Reason::IllFormed, fault.to_string()))?;
+    let mut refused = None;
+    let mut proven: Option<(VerifiedInfo, Vec<CapsKey>)> = None;
+    for node in item.keys.iter().take(MAX_ITEM_KEYS) {
+        let key = CapsKey::from_node(node)
+            .map_err(|fault| rejected(reason_of(fault), fault.to_string()))?;
+        match (verify(&key, &answer, policy), &mut proven) {
+            (Verdict::Verified(info), None) => proven = Some((info, vec![key])),
+            // Languages may be read in two ways (XEP-0390 section 6.2.1): only what is the same content goes together.
+            (Verdict::Verified(info), Some((first, keys))) if info.info() == first.info() => {
+                keys.push(key);
+            }
+            (Verdict::Quarantined(reason, detail), _) => {
+                refused.get_or_insert(Judged::Quarantined {
+                    reason: reason.to_string(),
+                    detail,
+                });
+            }
+            (Verdict::Rejected(reason, detail), _) => {
+                refused.get_or_insert(rejected(reason, detail));
+            }
+            (Verdict::Verified(_), Some(_)) => {}
+        }
+    }
+    let no_key = || {
+        rejected(
+            Reason::MalformedNode,
+            "it is given without a key".to_owned(),
+        )
+    };
+    let (info, keys) = proven.ok_or_else(|| refused.unwrap_or_else(no_key))?;
+    Ok(Learned {
+        info,
+        keys,
+        nodes: item.nodes.clone(),
+    })
+}
+
+fn rejected(reason: Reason, detail: String) -> Judged {
+    Judged::Rejected {
+        reason: reason.to_string(),
+        detail,
+    }
+}
+
+fn reason_of(fault: NodeError) -> Reason {
+    match fault {
+        NodeError::Malformed => Reason::MalformedNode,
+        NodeError::UnsupportedAlgorithm => Reason::UnsupportedAlgorithm,
+        NodeError::TooLarge => Reason::TooLarge,
+    }
+}
+
+/// Verifies the items of one request.
+///
+/// # Errors
+/// What to answer where there are too many.
+pub fn check_all(items: &[Item], policy: &Policy) -> Result<Vec<Checked>, Answer> {
+    if items.len() > MAX_BATCH {
+        let message = format!("an import has at most {MAX_BATCH} items in a request");
+        return Err(Answer::Refused { message });
+    }
+    Ok(items.iter().map(|item| check(item, policy)).collect())
+}
+
+/// Puts what was verified into the learned tier, as seen by several accounts; but under no key that the operator speaks for.
+pub fn take_in(
+    store: &mut Store,
+    overrides: &Overrides,
+    trusted: Option<&Trusted>,
+    checked: Vec<Checked>,
+) -> Answer {
+    let outdone =
+        |key: &CapsKey| overrides.concerns(key) || trusted.is_some_and(|t| t.contains(key));
+    let mut take = |learned: Learned| {
+        let first = learned.keys.first().copied();
+        if let Some(denial) = first.and_then(|key| overrides.denial(&key)) {
+            return rejected(Reason::Denied, denial.to_owned());
+        }
+        let keys = learned.keys.into_iter().filter(|key| !outdone(key));
+        take_in_one(
+            store,
+            Learned {
+                keys: keys.collect(),
+                ..learned
+            },
+        )
+    };
+    let judged = checked.into_iter();
+    let judged = judged.map(|checked| checked.map_or_else(|judged| judged, &mut take));
+    Answer::Judged {
+        judged: judged.collect(),
+    }
+}
+
+fn take_in_one(store: &mut Store, learned: Learned) -> Judged {
+    let Some(key) = learned.keys.first() else {
+        // It is served by the trusted tier, or as it is pinned.
+        return Judged::Verified { new: false };
+    };
+    let new = store.get(key).is_none();
+    store.put_seen(learned);
+    Judged::Verified { new }
+}
+
+/// Makes durable what was learned.
+pub fn flush(store: &mut Store) -> Answer {
+    store.flush();
+    match store.state() {
+        StoreState::Disk => Answer::Flushed,
+        StoreState::MemoryOnly { cause, .. } => in_memory(&cause),
+    }
+}
+
+fn in_memory(cause: &str) -> Answer {
+    Answer::Refused {
+        message: format!(
+            "the store is in memory only: {cause}. Once that is mended it comes back by itself; try again then"
+        ),
+    }
+}
+
+/// Some entries from there on, without the keys that the operator speaks for.
+pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> Answer {
+    let place = match from {
+        None => Ok(PagePlace::default()),
+        Some(text) => text.parse(),
+    };
+    let Ok(place) = place else {
+        let message = "`from` is not the `next` of an answer before".to_owned();
+        return Answer::Refused { message };
+    };
+    if from.is_none()
+        && let refused @ Answer::Refused { .. } = flush(store)
+    {
+        return refused;
+    }
+    // Contents may be large: as many as fit, and at least one step forward.
+    let mut most = PAGE;
+    loop {
+        let (page, next) = match store.page(place, most) {
+            Ok(page) => page,
+            Err(cause) => return in_memory(&cause),
+        };
+        let entries = page
+            .into_iter()
+            .filter_map(|entry| content(entry, overrides));
+        let entries: Vec<Content> = entries.collect();
+        let bytes: usize = entries.iter().map(|content| content.query.len()).sum();
+        if bytes > BATCH_BYTES && most > 1 {
+            most /= 4;
+            continue;
+        }
+        let next = next.map(|next| next.to_string());
+        return Answer::Entries { entries, next };
+    }
+}
+
+fn content(entry: PagedEntry, overrides: &Overrides) -> Option<Content> {
+    let keys = entry.keys.iter().filter(|key| !overrides.concerns(key));
+    let keys: Vec<String> = keys.map(|key| key.to_node("")).collect();
+    (!keys.is_empty()).then(|| Content {
+        tier: Tier::Learned,
+        keys,
+        nodes: entry.nodes,
+        seen_nodes: entry.seen_nodes,
+        query: query(entry.info.info()),
+    })
+}
+
+/// The `<query/>` of a content, as a document.
+pub fn query(info: &DiscoInfo) -> String {
+    let mut bytes = b"<query xmlns='http://jabber.org/protocol/disco#info'>".to_vec();
+    info.write_children(&mut bytes);
+    bytes.extend_from_slice(b"</query>");
+    // Contents are strings, and so is what is written around them.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// What is served under a node; nobody is asked.
+pub fn look_up(below: &mut Below, node: &str, policy: &Policy) -> Answer {
+    let key = match CapsKey::from_node(node) {
+        Ok(key) => key,
+        Err(fault) => {
+            let message = fault.to_string();
+            return Answer::Refused { message };
+        }
+    };
+    if let Some(denial) = below.overrides.denial(&key) {
+        let denied = Some(denial.to_owned());
+        return Answer::NotFound { denied };
+    }
+    let of = |tier, info: &VerifiedInfo, nodes| Content {
+        tier,
+        keys: vec![key.to_node("")],
+        nodes,
+        seen_nodes: None,
+        query: query(info.info()),
+    };
+    if let Some(pinned) = below.overrides.pinned(&key) {
+        return Answer::Found(of(Tier::Pinned, pinned, Vec::new()));
+    }
+    let Some(trusted) = &mut below.trusted else {
+        let message = "trusted content is still being listed; try again in a moment".to_owned();
+        return Answer::Refused { message };
+    };
+    if let Some(entry) = trusted.get(&key) {
+        return Answer::Found(of(Tier::Trusted, &entry.info, entry.nodes));
+    }
+    let permitted = key.algorithm() != Algorithm::Md5 || policy.allow_md5;
+    match below.store.get(&key).filter(|_| permitted) {
+        Some(stored) => Answer::Found(Content {
+            keys: stored.keys.iter().map(|key| key.to_node("")).collect(),
+            seen_nodes: stored.seen_nodes,
+            ..of(Tier::Learned, &stored.info, stored.nodes)
+        }),
+        None => Answer::NotFound { denied: None },
+    }
+}

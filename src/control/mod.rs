@@ -1,0 +1,24 @@
+//! The control socket: how the commands speak to a daemon that runs.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`protocol`] | [`Request`] and [`Answer`], one line of JSON each |
+//! | [`desk`] | what a request does to the tiers; the commands use the same where no daemon runs |
+//! | [`server`] | the socket, its lock, its connections |
+//! | [`client`] | the other end |
+//!
+//! A connection carries any number of requests, each a line of JSON, and each is answered by one line before the next is
+//! read. No request leaves anything behind on the server: a long work is many short requests, made by a client that goes on
+//! where it stopped, so what a client may keep the daemon busy with is bounded by the length of a line, and a client that
+//! dies has no more effect than one that stops. Files are read and written by the client, with its user's permissions;
+//! nothing that a client sends is believed, whoever may write to the socket: contents are verified by the daemon.
+//!
+//! Bounds: [`protocol::MAX_LINE`] for a request, `control.connections` at once, `control.timeout` for one line to come or to
+//! be taken.
+
+pub mod client;
+pub mod desk;
+pub mod protocol;
+pub mod server;
+
+pub use protocol::{Answer, Request};

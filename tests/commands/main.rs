@@ -1,0 +1,17 @@
+//! The commands that work on the learned tier, used as a person uses them: the program is run, and its output and exit code are looked at.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`machine`] | a directory with a configuration, a store and, if asked for, a daemon |
+//! | [`contents`] | contents as files, hashed without the code under test |
+//! | [`import`], [`export`] | the two commands, and the way there and back |
+//! | [`interrupted`] | both of them stopped, and killed, at any moment |
+//! | [`control`] | the socket, and those who misuse it |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod contents;
+mod control;
+mod export;
+mod import;
+mod interrupted;
+mod machine;
