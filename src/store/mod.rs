@@ -446,6 +446,14 @@ impl Store {
         self.disk.as_ref().map_or(0, |disk| disk.totals().bytes)
     }
 
+    /// Whether it holds more than so many hundredths of the entries or bytes that it may.
+    pub fn is_above(&self, percent: u64) -> bool {
+        let above =
+            |is: u64, bound: u64| u128::from(is) * 100 > u128::from(bound) * u128::from(percent);
+        above(self.entries(), self.settings.max_entries)
+            || above(self.bytes(), self.settings.max_bytes)
+    }
+
     /// Flushes and closes the store; waits six seconds at most, for a disk that does not answer.
     pub fn close(mut self) {
         self.drop_compaction();

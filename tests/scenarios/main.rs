@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `scripts/` | one behaviour each, as text; [`script`] runs them over a resolver with a real store |
 //! | [`stage`] | that resolver, with everybody around it played by the test |
+//! | [`setup`] | what that resolver is made of |
 //! | [`contents`] | contents and their keys, hashed without the code under test |
 //! | [`table`] | rules of the table of flights that text does not fit: limits, metrics, races |
 //! | [`common`] | what three accounts announced reaches the store |
@@ -15,6 +16,7 @@ mod common;
 mod contents;
 mod holders;
 mod script;
+mod setup;
 mod stage;
 mod table;
 mod upstream;
