@@ -12,13 +12,13 @@
 //! | [`upstream`] | a way to the holders that fails |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
 mod contents;
 mod holders;
 mod script;
 mod setup;
 mod stage;
 mod table;
+mod third_account;
 mod upstream;
 
 /// Runs every scenario; what is wrong with any of them is said for all of them.

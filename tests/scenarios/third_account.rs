@@ -4,7 +4,8 @@ use capsd::holders::LinkId;
 use capsd::resolver::Reply;
 
 use crate::contents::answer;
-use crate::stage::{Stage, settings};
+use crate::setup::settings;
+use crate::stage::Stage;
 
 const LINK: LinkId = LinkId(0);
 
