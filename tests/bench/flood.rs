@@ -175,10 +175,6 @@ fn write(
             border.store(asked, Ordering::Relaxed);
         }
         let due = ((flooding * ANNOUNCEMENTS) as usize).min(flood.presences.len());
-        for presence in &flood.presences[announced..due] {
-            out.extend_from_slice(presence);
-        }
-        announced = due;
         while announced > 0 && (accomplice as f64) < flooding * ACCOMPLICE {
             let number = flood.first + dice.roll(announced);
             out.extend_from_slice(&query_from(
@@ -189,13 +185,23 @@ fn write(
             accomplice += 1;
         }
         answers.try_iter().for_each(|answer| out.extend(answer));
-        while (asked as f64) < elapsed.as_secs_f64() * LOOKUPS {
-            let among = if dice.roll(10) < 9 { HOT } else { stored };
-            let from = format!("user{}@example.org/resource", asked % 1_000);
-            let id = format!("h{asked}");
-            out.extend_from_slice(&query_from(&from, &id, dice.roll(among)));
-            times.sent.lock().unwrap().push(times.now());
-            asked += 1;
+        // In the order in which they are due, as a server would pass them on.
+        loop {
+            let next_look_up = asked as f64 / LOOKUPS;
+            let next_presence = BEFORE.as_secs_f64() + announced as f64 / ANNOUNCEMENTS;
+            if next_look_up <= next_presence.min(elapsed.as_secs_f64()) {
+                let among = if dice.roll(10) < 9 { HOT } else { stored };
+                let from = format!("user{}@example.org/resource", asked % 1_000);
+                let id = format!("h{asked}");
+                out.extend_from_slice(&query_from(&from, &id, dice.roll(among)));
+                times.sent.lock().unwrap().push(times.now());
+                asked += 1;
+            } else if announced < due {
+                out.extend_from_slice(&flood.presences[announced]);
+                announced += 1;
+            } else {
+                break;
+            }
         }
         stream.write_all(&out).unwrap();
         out.clear();

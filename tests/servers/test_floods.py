@@ -58,8 +58,8 @@ async def test_a_flooding_client_among_honest_ones(server, capsd, make_client):
             flooder.flood(infos[first : first + 100])
             assert (await asker.ask(known.node_0115())).info.covered() == known.covered()
         newcomer.announce()
-        assert (await asker.ask(fresh.node_0115())).info.covered() == fresh.covered()
         await capsd.until_heard(before, 2001)
+        assert (await asker.ask(fresh.node_0115())).info.covered() == fresh.covered()
         await capsd.until_idle()
 
         assert len(flooder.caps_questions) <= NEW_KEYS
@@ -115,7 +115,9 @@ async def test_a_holder_that_never_comes_to_the_end(server, capsd, make_client):
     try:
         slow.announce()
         await until_asked(slow)
+        before = capsd.presences_heard()
         honest.announce()
+        await capsd.until_heard(before)
         assert (await asker.ask(info.node_0115())).info.covered() == info.covered()
         assert capsd.metrics().total("capsd_upstream_queries_total", result="timeout") == 1
     finally:
