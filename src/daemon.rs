@@ -21,7 +21,7 @@ use crate::holders::{self, LinkId};
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
 use crate::resolver::tiers::Below;
-use crate::resolver::{Resolver, flights, limits};
+use crate::resolver::{Resolver, flights, limits, probation};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
@@ -276,6 +276,13 @@ fn flight_settings(config: &Config) -> flights::Settings {
         max_waiters_per_flight: config.limits.waiters_per_flight,
         new_keys_per_account: rate(config.limits.new_keys_per_account),
         new_keys_per_domain: rate(config.limits.new_keys_per_domain),
+        questions_per_account: rate(config.limits.questions_per_account),
+        questions_per_domain: rate(config.limits.questions_per_domain),
+        probation: probation::Settings {
+            max_bytes: config.hot.probation_bytes,
+            second_uses_per_account: rate(config.limits.second_uses_per_account),
+            high_water_percent: config.store.high_water_percent as u64,
+        },
         holders: holders::Settings {
             max: config.holders.max,
             expire_after: config.holders.expire_after,

@@ -16,10 +16,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use crate::caps::{Algorithm, CapsKey, Family};
 
 /// The directory of family 0115.
-pub(crate) const HASHES: &str = "hashes";
+pub const HASHES: &str = "hashes";
 
 /// The directory of family 0390.
-pub(crate) const CAPS2: &str = "caps2";
+pub const CAPS2: &str = "caps2";
 
 /// The longest file name, in bytes: that of every common file system.
 const MAX_NAME: usize = 255;

@@ -10,9 +10,8 @@
 //!
 //! A directory holds one file for each content, named `ALGO_NODE.xml`: `ALGO` is the hash function and `NODE` the node
 //! with its `ver` (`http://example.org#QgayPKawpkPSDYmwT/WM94uAlu0=`), percent-encoded; the file is the `<query/>` of a
-//! disco#info answer. It is the layout in which capsdb is published and aioxmpp keeps its database. Bundles may lie
-//! beside them. A whole database of aioxmpp, with such files in `hashes/` and those of family 0390 in `caps2/` (see
-//! [`layout`](crate::layout)), is a directory too. Of several contents of one key the one in a file counts, then those in bundles; the earlier directory or bundle
+//! disco#info answer. It may also be a database of aioxmpp, what `capsd export` writes: files below `hashes/` and `caps2/` are
+//! found as [`layout`](crate::layout) says. Bundles may lie beside them. Of several contents of one key the one in a file counts, then those in bundles; the earlier directory or bundle
 //! before the later.
 //!
 //! # What is read when
@@ -149,7 +148,7 @@ fn read_names(sources: &Sources) -> (Files, Vec<PathBuf>) {
     let mut files = Files::default();
     let mut found = Vec::new();
     for directory in &sources.directories {
-        match files.read_directory(directory) {
+        match files.read_names(directory) {
             Ok(bundles) => found.extend(bundles),
             Err(error) => say_unreadable(directory, &error),
         }

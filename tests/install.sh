@@ -3,7 +3,7 @@
 #
 #     tests/install.sh [rust] [python] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign; PACKAGE is any Debian package. Debian packages are
+# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
 # installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
 # back unchanged. Python packages go into a private environment below target/.
@@ -104,11 +104,11 @@ for part in "$@"; do
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
-        profanity | mcabber | poezio | tmux | minisign) want "$part" "$part" ;;
+        profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux minisign, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
     esac
 done
 

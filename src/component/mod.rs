@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`outbox`] | what is to be sent |
 //! | [`session`] | one stream |
+//! | `shortening` | what is too long for the XML reader |
 //! | this file | [`Link`]: what outlives a stream, and the loop that keeps one open |
 
 pub mod outbox;
 pub mod session;
+mod shortening;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -15,6 +15,7 @@ use tokio_xmpp::xmlstream::{ReadError, StreamHeader, Timeouts, XmlStream, initia
 use xmpp_parsers::component::Handshake;
 
 use super::outbox::{Outbox, OutboxWriter};
+use super::shortening::Shortening;
 use crate::stanza::{Inbound, StreamFault, ns};
 
 /// How long a server may be silent before it is asked for a sign of life (XEP-0199).
@@ -93,7 +94,7 @@ impl Ended {
     }
 }
 
-type Stream<R> = XmlStream<tokio::io::Join<BufReader<R>, OutboxWriter>, Inbound>;
+type Stream<R> = XmlStream<tokio::io::Join<BufReader<Shortening<R>>, OutboxWriter>, Inbound>;
 
 /// Opens a stream over a connection and serves it until it ends, or until `close` is cancelled. The outbox is open while the stream is.
 /// `now` tells the time once for every batch of stanzas.
@@ -223,7 +224,7 @@ async fn open<R: AsyncRead + Send + Unpin>(
     outbox: &Arc<Outbox>,
 ) -> Result<Stream<R>, Ended> {
     let io = tokio::io::join(
-        BufReader::with_capacity(READ_BUFFER, reader),
+        BufReader::with_capacity(READ_BUFFER, Shortening::new(reader)),
         OutboxWriter(Arc::clone(outbox)),
     );
     let header = StreamHeader {

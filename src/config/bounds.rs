@@ -48,6 +48,20 @@ pub(super) const STORE_CACHE: Bound<Size> = Bound {
     max: Size(64 * GIB),
 };
 
+/// `store.high-water-percent`: of its entries and bytes; above it, what nobody uses a second time is kept out.
+pub(super) const STORE_HIGH_WATER_PERCENT: Bound<Count> = Bound {
+    default: Count(90),
+    min: Count(1),
+    max: Count(100),
+};
+
+/// `hot.probation-bytes`: about 1,000 contents of 2 KB.
+pub(super) const HOT_PROBATION_BYTES: Bound<Size> = Bound {
+    default: Size(4 * MIB),
+    min: Size(64 * KIB),
+    max: Size(64 * GIB),
+};
+
 /// `hot.max-bytes`: about 16,000 entries of 2 KB.
 pub(super) const HOT_MAX_BYTES: Bound<Size> = Bound {
     default: Size(32 * MIB),
@@ -137,13 +151,25 @@ const fn per_hour_to_million_per_second(default: Rate) -> Bound<Rate> {
 pub(super) const LIMITS_QUERIES_PER_ASKER: Bound<Rate> =
     per_hour_to_million_per_second(Rate::new(50, Per::Second));
 
-/// `limits.new-keys-per-domain`: unknown keys that one domain may have resolved.
+/// `limits.new-keys-per-domain`: unknown keys that one domain may have resolved and written at once.
 pub(super) const LIMITS_NEW_KEYS_PER_DOMAIN: Bound<Rate> =
     per_hour_to_million_per_second(Rate::new(200, Per::Second));
 
-/// `limits.new-keys-per-account`: unknown keys that one account may have resolved.
+/// `limits.new-keys-per-account`: unknown keys that one account may have resolved and written at once.
 pub(super) const LIMITS_NEW_KEYS_PER_ACCOUNT: Bound<Rate> =
     per_hour_to_million_per_second(Rate::new(20, Per::Hour));
+
+/// `limits.questions-per-domain`: to accounts of one domain, once its quota or theirs of new keys is spent.
+pub(super) const LIMITS_QUESTIONS_PER_DOMAIN: Bound<Rate> =
+    per_hour_to_million_per_second(Rate::new(400, Per::Second));
+
+/// `limits.questions-per-account`: to one account, once its quota of new keys is spent.
+pub(super) const LIMITS_QUESTIONS_PER_ACCOUNT: Bound<Rate> =
+    per_hour_to_million_per_second(Rate::new(600, Per::Hour));
+
+/// `limits.second-uses-per-account`: a room of a hundred unknown clients is a large one.
+pub(super) const LIMITS_SECOND_USES_PER_ACCOUNT: Bound<Rate> =
+    per_hour_to_million_per_second(Rate::new(100, Per::Hour));
 
 /// `limits.max-disco-bytes`: of one answer; real ones are under 8 KB.
 pub(super) const LIMITS_MAX_DISCO_BYTES: Bound<Size> = Bound {

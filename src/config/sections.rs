@@ -26,6 +26,8 @@ pub struct Store {
     /// The most bytes of values.
     #[serde(serialize_with = "as_size")]
     pub max_bytes: u64,
+    /// In hundredths of entries and bytes: above it, a new content is written with its second use only.
+    pub high_water_percent: usize,
     /// Bytes of its files that may lie idle.
     #[serde(serialize_with = "as_size")]
     pub max_waste: u64,
@@ -43,6 +45,9 @@ impl Store {
                 .0,
             max_entries: table.bounded("max-entries", &bounds::STORE_MAX_ENTRIES).0,
             max_bytes: table.bounded("max-bytes", &bounds::STORE_MAX_BYTES).0,
+            high_water_percent: table
+                .bounded("high-water-percent", &bounds::STORE_HIGH_WATER_PERCENT)
+                .0,
             max_waste: table.bounded("max-waste", &bounds::STORE_MAX_WASTE).0,
             cache: table.bounded("cache", &bounds::STORE_CACHE).0,
         }
@@ -56,12 +61,18 @@ pub struct Hot {
     /// The most bytes of entries.
     #[serde(serialize_with = "as_size")]
     pub max_bytes: u64,
+    /// The most bytes of what is not written before its second use.
+    #[serde(serialize_with = "as_size")]
+    pub probation_bytes: u64,
 }
 
 impl Hot {
     pub(super) fn read(table: &mut Table<'_>) -> Hot {
         Hot {
             max_bytes: table.bounded("max-bytes", &bounds::HOT_MAX_BYTES).0,
+            probation_bytes: table
+                .bounded("probation-bytes", &bounds::HOT_PROBATION_BYTES)
+                .0,
         }
     }
 }
@@ -232,12 +243,21 @@ pub struct Limits {
     /// How fast one asker may ask.
     #[serde(serialize_with = "as_text")]
     pub queries_per_asker: Rate,
-    /// How fast one domain may bring unknown keys.
+    /// How fast one domain may bring unknown keys that are resolved and written at once.
     #[serde(serialize_with = "as_text")]
     pub new_keys_per_domain: Rate,
-    /// How fast one account may bring unknown keys.
+    /// How fast one account may bring unknown keys that are resolved and written at once.
     #[serde(serialize_with = "as_text")]
     pub new_keys_per_account: Rate,
+    /// How fast the accounts of one domain are asked for those who want to know, once that is spent.
+    #[serde(serialize_with = "as_text")]
+    pub questions_per_domain: Rate,
+    /// How fast one account is asked for those who want to know, once that is spent.
+    #[serde(serialize_with = "as_text")]
+    pub questions_per_account: Rate,
+    /// How many second uses by one account lead to the disk.
+    #[serde(serialize_with = "as_text")]
+    pub second_uses_per_account: Rate,
     /// The most bytes of one disco#info answer.
     #[serde(serialize_with = "as_size")]
     pub max_disco_bytes: u64,
@@ -265,6 +285,16 @@ impl Limits {
                 .bounded("new-keys-per-domain", &bounds::LIMITS_NEW_KEYS_PER_DOMAIN),
             new_keys_per_account: table
                 .bounded("new-keys-per-account", &bounds::LIMITS_NEW_KEYS_PER_ACCOUNT),
+            questions_per_domain: table
+                .bounded("questions-per-domain", &bounds::LIMITS_QUESTIONS_PER_DOMAIN),
+            questions_per_account: table.bounded(
+                "questions-per-account",
+                &bounds::LIMITS_QUESTIONS_PER_ACCOUNT,
+            ),
+            second_uses_per_account: table.bounded(
+                "second-uses-per-account",
+                &bounds::LIMITS_SECOND_USES_PER_ACCOUNT,
+            ),
             max_disco_bytes: table
                 .bounded("max-disco-bytes", &bounds::LIMITS_MAX_DISCO_BYTES)
                 .0,

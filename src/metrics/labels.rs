@@ -183,6 +183,24 @@ closed_set! {
         Account => ["account"],
         /// `limits.new-keys-per-domain`.
         Domain => ["domain"],
+        /// `limits.questions-per-account`.
+        AccountQuestions => ["account-questions"],
+        /// `limits.questions-per-domain`.
+        DomainQuestions => ["domain-questions"],
+        /// `limits.second-uses-per-account`.
+        SecondUse => ["second-use"],
+    }
+}
+
+closed_set! {
+    /// Why a verified content is not written before its second use (label `reason`).
+    Deferral {
+        /// The account that proved it had spent `limits.new-keys-per-account`.
+        Account => ["account"],
+        /// Its domain had spent `limits.new-keys-per-domain`.
+        Domain => ["domain"],
+        /// The learned tier was above `store.high-water-percent`.
+        HighWater => ["high-water"],
     }
 }
 
@@ -223,6 +241,8 @@ closed_set! {
     Tier {
         /// In memory, in front of the others.
         Hot => ["hot"],
+        /// In memory until its second use, of a source that spent its quota.
+        Probation => ["probation"],
         /// On disk, proven by capsd itself.
         Learned => ["learned"],
         /// Read-only, installed by the operator.
@@ -235,6 +255,10 @@ closed_set! {
     Eviction {
         /// The hot tier was full.
         HotSize => ["hot", "size"],
+        /// Too much was on probation.
+        ProbationSize => ["probation", "size"],
+        /// It was used a second time, and went to the hot and the learned tier.
+        ProbationUsed => ["probation", "second-use"],
         /// The learned tier was full.
         LearnedSize => ["learned", "size"],
         /// A trusted entry took the place of a learned one.

@@ -15,9 +15,9 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 pub use component::ComponentMetrics;
 pub use labels::{
-    AnnouncementKind, ConnectResult, Direction, Eviction, HolderEviction, HttpAnswer, Labels,
-    LoadResult, LookupOutcome, LookupResult, RateScope, Route, StanzaKind, StoreOperation, Tier,
-    UpstreamResult, VerificationResult, WaiterScope,
+    AnnouncementKind, ConnectResult, Deferral, Direction, Eviction, HolderEviction, HttpAnswer,
+    Labels, LoadResult, LookupOutcome, LookupResult, RateScope, Route, StanzaKind, StoreOperation,
+    Tier, UpstreamResult, VerificationResult, WaiterScope,
 };
 pub use make::Each;
 
@@ -98,6 +98,8 @@ pub struct Metrics {
     pub cache_limit_bytes: Each<Tier, IntGauge>,
     /// Entries that left a tier.
     pub cache_evictions: Each<Eviction, IntCounter>,
+    /// Verified infos that are not written before their second use, by why.
+    pub cache_admission_deferred: Each<Deferral, IntCounter>,
     /// Verified infos that were served but not stored, because the learned tier does not take them.
     pub cache_admission_rejected: IntCounter,
     /// Stored values that were read.
@@ -238,6 +240,11 @@ impl Metrics {
                 "cache_evictions_total",
                 "Entries that left a tier, by tier and reason.",
                 &["tier", "reason"],
+            )?,
+            cache_admission_deferred: make.counters(
+                "cache_admission_deferred_total",
+                "Verified infos kept in memory only until their second use, by why.",
+                &["reason"],
             )?,
             cache_admission_rejected: make.counter(
                 "cache_admission_rejected_total",

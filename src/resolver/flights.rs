@@ -23,7 +23,7 @@ use ahash::{HashMap, HashSet, RandomState};
 
 pub use questions::{Question, QuestionId, Verdicts};
 
-use super::limits::{Quotas, Rate};
+use super::limits::{Rate, SourceQuotas};
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::holders::accounts::Common;
@@ -48,10 +48,16 @@ pub struct Settings {
     pub max_waiters: usize,
     /// How many waiters one flight may have.
     pub max_waiters_per_flight: usize,
-    /// How many questions an account may cause by what it announces.
+    /// How many new keys an account may have resolved as soon as it announces them, and written at once.
     pub new_keys_per_account: Rate,
-    /// How many questions a domain may cause by what its accounts announce.
+    /// How many new keys the accounts of a domain may have so, together.
     pub new_keys_per_domain: Rate,
+    /// How many questions an account that has spent that quota is asked for those who want to know.
+    pub questions_per_account: Rate,
+    /// How many questions the accounts of a domain are asked so, together.
+    pub questions_per_domain: Rate,
+    /// The bounds of what is not written before its second use.
+    pub probation: super::probation::Settings,
     /// The bounds of the table of holders.
     pub holders: crate::holders::Settings,
 }
@@ -123,8 +129,9 @@ enum Timer {
 /// microseconds.
 const LOOKUPS_PER_FLIGHT: usize = 16;
 
-/// How many look-ups announcements alone may have under way; further announcements wait their turn.
-const ANNOUNCED_AT_ONCE: usize = 256;
+/// How many look-ups announcements alone may have under way; further announcements wait their turn. A query that has to be looked
+/// up waits for these at the most, some hundred microseconds.
+const ANNOUNCED_AT_ONCE: usize = 32;
 
 /// How many silent holders are forgotten in one go.
 const EXPIRE_STEP: usize = 4096;
@@ -146,8 +153,8 @@ pub struct Flights<W> {
     next: u64,
     looking: usize,
     waiters: usize,
-    accounts: Quotas,
-    domains: Quotas,
+    new_keys: SourceQuotas,
+    more_questions: SourceQuotas,
     dice: RandomState,
     metrics: Arc<Metrics>,
 }
@@ -173,8 +180,16 @@ impl<W> Flights<W> {
             next: 0,
             looking: 0,
             waiters: 0,
-            accounts: Quotas::new(settings.new_keys_per_account, now),
-            domains: Quotas::new(settings.new_keys_per_domain, now),
+            new_keys: SourceQuotas::new(
+                settings.new_keys_per_account,
+                settings.new_keys_per_domain,
+                now,
+            ),
+            more_questions: SourceQuotas::new(
+                settings.questions_per_account,
+                settings.questions_per_domain,
+                now,
+            ),
             dice: RandomState::new(),
             metrics,
             settings,
@@ -191,7 +206,7 @@ impl<W> Flights<W> {
         self.flights.len() - self.looking
     }
 
-    /// Takes note of an announcement, and resolves its keys if that is the setting.
+    /// Takes note of an announcement, and resolves its keys if that is the setting and they are not `in_memory` already.
     pub fn announce(
         &mut self,
         now: Instant,
@@ -199,6 +214,7 @@ impl<W> Flights<W> {
         address: &str,
         announcement: &Announcement,
         askable: bool,
+        in_memory: bool,
     ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         let Some(noted) = self
@@ -216,7 +232,11 @@ impl<W> Flights<W> {
                 self.join(now, id, noted.holder, &mut effects);
             }
         }
-        if self.settings.on_announce && askable && !noted.known {
+        let wanted = self.settings.on_announce && askable && !noted.known && !in_memory;
+        if wanted && let Some(spent) = self.new_keys.spent(address, now) {
+            // Nobody waits, so it would not be asked: a flood is not worth a look-up for each hash.
+            self.metrics.rate_limited.get(spent.into()).inc();
+        } else if wanted {
             if self.queued.len() < self.settings.holders.max {
                 self.queued.push_back(noted.holder);
             } else {
@@ -320,6 +340,8 @@ impl<W> Flights<W> {
         flight.waiters.push((key, waiter));
         self.waiters += 1;
         self.metrics.waiters.set(self.waiters as i64);
+        // Somebody waits now: that may be what it takes for the next holder to be asked.
+        self.advance(now, id, &mut effects);
         effects
     }
 
@@ -536,8 +558,8 @@ impl<W> Flights<W> {
         }
         self.begin_queued(now, &mut effects);
         self.holders.expire(now, EXPIRE_STEP);
-        self.accounts.sweep();
-        self.domains.sweep();
+        self.new_keys.sweep();
+        self.more_questions.sweep();
         self.shrink();
         self.measure();
         effects

@@ -1,22 +1,32 @@
 //! Quotas: how many questions an asker, an account and a domain may cause.
 //!
-//! The buckets are governor's; their clock is the `now` of the caller, so that tests need no real time. Keys are kept as keyed
-//! hashes, so no address is stored, and a table is swept when it grows past [`SWEEP_AT`].
+//! The buckets are governor's; their clock is the `now` of the caller, so that tests need no real time. Whose a bucket is, is kept
+//! as a keyed hash, so no address is stored. There are at most [`MAX_BUCKETS`] in a table, however many come: with more, some share
+//! one, and nobody can choose with whom.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ahash::RandomState;
+use ahash::{HashMap, RandomState};
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::metrics::RateScope;
+use crate::stanza::jid;
+
+/// How many buckets a table holds at the most; each takes some 30 bytes.
+pub const MAX_BUCKETS: u64 = 1 << 18;
+
 /// How many buckets a table may hold before the full ones are dropped.
-pub const SWEEP_AT: usize = 100_000;
+const SWEEP_AT: usize = 100_000;
+
+/// How often a table is swept: it takes milliseconds where there are many buckets.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// A rate: how long it takes until one more may come, and how many may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +54,10 @@ pub struct Quotas {
     epoch: Instant,
     clock: ToldClock,
     hasher: RandomState,
+    /// Buckets that were found empty, with the time at which they are no more.
+    empty: Mutex<HashMap<u64, u64>>,
+    /// When it was swept last, by its clock.
+    swept: AtomicU64,
     limiter:
         RateLimiter<u64, HashMapStateStore<u64, RandomState>, ToldClock, NoOpMiddleware<Nanos>>,
 }
@@ -69,23 +83,122 @@ impl Quotas {
             limiter: RateLimiter::new(quota, HashMapStateStore::default(), clock.clone()),
             clock,
             hasher: RandomState::new(),
+            empty: Mutex::default(),
+            swept: AtomicU64::new(0),
         }
     }
 
     /// Takes one from the bucket of `who`; false if it is empty.
     pub fn take(&self, who: &str, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        let elapsed = self.elapsed(now);
         self.clock.0.fetch_max(elapsed, Ordering::Relaxed);
-        self.limiter.check_key(&self.hasher.hash_one(who)).is_ok()
+        let bucket = self.bucket(who);
+        let taken = self.limiter.check_key(&bucket);
+        if let Err(not_until) = &taken {
+            let until = not_until.earliest_possible().as_u64();
+            let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+            empty.insert(bucket, until);
+        }
+        taken.is_ok()
     }
 
-    /// Drops the buckets that are full again, if there are many.
+    /// Whether the bucket of `who` was found empty, and still is. Nothing is taken; that an empty one is found full is possible.
+    pub fn is_empty(&self, who: &str, now: Instant) -> bool {
+        let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = empty.get(&self.bucket(who));
+        until.is_some_and(|until| self.elapsed(now) < *until)
+    }
+
+    fn elapsed(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
+        u64::try_from(elapsed).unwrap_or(u64::MAX)
+    }
+
+    fn bucket(&self, who: &str) -> u64 {
+        self.hasher.hash_one(who) % MAX_BUCKETS
+    }
+
+    /// Drops what is not needed any more, if there is much of it, at most once in [`SWEEP_EVERY`]; cheap otherwise.
     pub fn sweep(&self) {
+        let now = self.clock.0.load(Ordering::Relaxed);
+        let due = self.swept.load(Ordering::Relaxed) + SWEEP_EVERY.as_nanos() as u64;
+        if now < due {
+            return;
+        }
+        self.swept.store(now, Ordering::Relaxed);
         if self.limiter.len() > SWEEP_AT {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
+        let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        empty.retain(|_, until| *until > now);
+        empty.shrink_to(64);
+    }
+}
+
+/// Which part of a source's quota is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// That of the account.
+    Account,
+    /// That of its domain.
+    Domain,
+}
+
+impl From<Spent> for RateScope {
+    fn from(spent: Spent) -> RateScope {
+        match spent {
+            Spent::Account => RateScope::Account,
+            Spent::Domain => RateScope::Domain,
+        }
+    }
+}
+
+/// The quotas of those who bring something: of each account, and of all accounts of a domain together.
+#[derive(Debug)]
+pub struct SourceQuotas {
+    accounts: Quotas,
+    domains: Quotas,
+}
+
+impl SourceQuotas {
+    /// Tables whose buckets begin full; `now` is the beginning of their time.
+    pub fn new(per_account: Rate, per_domain: Rate, now: Instant) -> SourceQuotas {
+        SourceQuotas {
+            accounts: Quotas::new(per_account, now),
+            domains: Quotas::new(per_domain, now),
+        }
+    }
+
+    /// Takes one for the address from the bucket of its account and from that of its domain.
+    ///
+    /// # Errors
+    /// Which of them is empty. The account comes first: one that is over its quota does not spend that of its domain.
+    pub fn take(&self, address: &str, now: Instant) -> Result<(), Spent> {
+        if !self.accounts.take(jid::bare(address), now) {
+            Err(Spent::Account)
+        } else if !self.domains.take(jid::domain(address), now) {
+            Err(Spent::Domain)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Which of the buckets that one would be taken from for the address was found empty, and still is. Nothing is taken.
+    pub fn spent(&self, address: &str, now: Instant) -> Option<Spent> {
+        if self.accounts.is_empty(jid::bare(address), now) {
+            Some(Spent::Account)
+        } else if self.domains.is_empty(jid::domain(address), now) {
+            Some(Spent::Domain)
+        } else {
+            None
+        }
+    }
+
+    /// See [`Quotas::sweep`].
+    pub fn sweep(&self) {
+        self.accounts.sweep();
+        self.domains.sweep();
     }
 }
 
@@ -106,8 +219,32 @@ mod tests {
         let taken = (0..30).filter(|_| quotas.take("a@b", start)).count();
         assert_eq!(taken, 20);
         assert!(quotas.take("c@b", start));
+        let just_before = start + Duration::from_secs(179);
+        assert!(quotas.is_empty("a@b", just_before) && !quotas.is_empty("c@b", just_before));
+        assert!(!quotas.is_empty("a@b", start + Duration::from_secs(180)));
         let later = start + Duration::from_secs(180);
         assert!(quotas.take("a@b", later));
         assert!(!quotas.take("a@b", later));
+    }
+
+    #[test]
+    fn there_are_only_so_many_buckets_however_many_come() {
+        let start = Instant::now();
+        let quotas = Quotas::new(
+            Rate {
+                interval: Duration::from_secs(180),
+                burst: NonZeroU32::new(20).unwrap(),
+            },
+            start,
+        );
+        for account in 0..3 * MAX_BUCKETS {
+            quotas.take(&account.to_string(), start);
+        }
+        let buckets = quotas.limiter.len() as u64;
+        assert!(buckets <= MAX_BUCKETS, "{buckets}");
+        assert!(buckets > MAX_BUCKETS * 9 / 10, "{buckets}: they are spread");
+        quotas.take("a@b", start + Duration::from_secs(3600));
+        quotas.sweep();
+        assert_eq!(quotas.limiter.len(), 1);
     }
 }

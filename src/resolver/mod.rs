@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`flights`] | the state machine: which keys are being resolved, for whom, by asking whom |
 //! | [`limits`] | quotas |
+//! | [`probation`] | what is not written before its second use |
 //! | [`tiers`] | the thread that owns the learned and the trusted tier |
 //!
 //! [`Resolver`] holds them together and carries out what the state machine decides. Its lock is held for a step of the state
@@ -11,6 +12,7 @@
 
 pub mod flights;
 pub mod limits;
+pub mod probation;
 pub mod tiers;
 
 use std::collections::VecDeque;
@@ -21,13 +23,19 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::cache::{Entry, HotTier};
-use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::caps::{
+    Answer, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo, verify,
+    verify_canonical,
+};
 use crate::holders::accounts::Common;
 use crate::holders::{Announcement, LinkId};
-use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
+use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
+use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
 use crate::trusted::{Overrides, Trusted};
-use flights::{Effect, Flights, Outcome, Question, QuestionId, Settings, Verdicts};
+use flights::{Effect, Flights, Outcome, Question, QuestionId, Served, Settings, Verdicts};
+use limits::Spent;
+use probation::{Probation, Unwritten};
 use tiers::{Above, Below, Found, Tiers};
 
 /// Sends questions to holders.
@@ -52,8 +60,16 @@ pub enum Reply {
     Refusal(UpstreamResult),
 }
 
+/// A waiter with what it wants.
+struct Waiting {
+    key: CapsKey,
+    /// The account that asked.
+    asker: Box<str>,
+    tell: Waiter,
+}
+
 struct State {
-    flights: Flights<Waiter>,
+    flights: Flights<Waiting>,
     /// The time for which the timer is set.
     armed: Option<Instant>,
 }
@@ -61,6 +77,7 @@ struct State {
 /// The resolver.
 pub struct Resolver {
     hot: HotTier,
+    probation: Probation,
     /// How often something was withdrawn from the hot tier.
     withdrawals: AtomicU64,
     overrides: RwLock<Arc<Overrides>>,
@@ -96,6 +113,7 @@ impl Resolver {
         let now = clock();
         let resolver = Arc::new(Resolver {
             hot: HotTier::new(hot_bytes, &metrics),
+            probation: Probation::new(settings.probation, &metrics, now),
             withdrawals: AtomicU64::new(0),
             overrides: RwLock::new(Arc::clone(&below.overrides)),
             state: Mutex::new(State {
@@ -113,7 +131,8 @@ impl Resolver {
             resolver: Arc::downgrade(&resolver),
             clock: clock.clone(),
         });
-        let tiers = Tiers::start(below, metrics, clock, above)?;
+        let high_water = settings.probation.high_water_percent;
+        let tiers = Tiers::start(below, high_water, metrics, clock, above)?;
         // Nothing else sets it.
         let _ = resolver.tiers.set(tiers);
         Ok(resolver)
@@ -179,6 +198,7 @@ impl Resolver {
     /// Takes keys out of the hot tier.
     fn withdraw(&self, keys: &[CapsKey]) {
         keys.iter().for_each(|key| self.hot.remove(key));
+        keys.iter().for_each(|key| self.probation.remove(key));
         self.withdrawals.fetch_add(1, Ordering::Release);
     }
 
@@ -188,7 +208,7 @@ impl Resolver {
     }
 
     /// Runs a step of the state machine and carries out its effects.
-    fn step(&self, now: Instant, step: impl FnOnce(&mut Flights<Waiter>) -> Vec<Effect<Waiter>>) {
+    fn step(&self, now: Instant, step: impl FnOnce(&mut Flights<Waiting>) -> Vec<Effect<Waiting>>) {
         let effects = self.decide(step);
         self.carry_out(now, effects);
     }
@@ -196,8 +216,8 @@ impl Resolver {
     /// Runs a step of the state machine; what is to be done then is left to the caller.
     fn decide(
         &self,
-        step: impl FnOnce(&mut Flights<Waiter>) -> Vec<Effect<Waiter>>,
-    ) -> Vec<Effect<Waiter>> {
+        step: impl FnOnce(&mut Flights<Waiting>) -> Vec<Effect<Waiting>>,
+    ) -> Vec<Effect<Waiting>> {
         let mut state = self.lock();
         let effects = step(&mut state.flights);
         let next = state.flights.next_timer();
@@ -208,7 +228,7 @@ impl Resolver {
         effects
     }
 
-    fn carry_out(&self, now: Instant, effects: Vec<Effect<Waiter>>) {
+    fn carry_out(&self, now: Instant, effects: Vec<Effect<Waiting>>) {
         let mut effects = VecDeque::from(effects);
         let mut said = false;
         while let Some(effect) = effects.pop_front() {
@@ -231,7 +251,13 @@ impl Resolver {
                         effects.extend(self.decide(|flights| flights.unsent(now, id)));
                     }
                 }
-                Effect::Tell(waiter, outcome) => waiter(now, outcome),
+                Effect::Tell(waiting, outcome) => {
+                    if matches!(outcome, Ok((_, Served::Resolved))) {
+                        // Whoever waited for it used it.
+                        self.on_probation(now, &waiting.key, &waiting.asker);
+                    }
+                    (waiting.tell)(now, outcome);
+                }
                 Effect::Common(common) => {
                     if let Some(tiers) = self.tiers.get() {
                         tiers.common(common);
@@ -244,9 +270,61 @@ impl Resolver {
         }
     }
 
-    /// A waiter wants a key that is not hot.
-    pub fn resolve(&self, now: Instant, key: CapsKey, waiter: Waiter) {
-        self.step(now, |flights| flights.ask(now, key, waiter));
+    /// The prepared answer, if it is on probation. An address of another account than proved it asks or announces here: that is its
+    /// second use, with which it is made hot and stored.
+    pub fn on_probation(&self, now: Instant, key: &CapsKey, address: &str) -> Option<Arc<Entry>> {
+        if self.probation.is_empty() || self.overrides().concerns(key) {
+            return None;
+        }
+        let used = self.probation.used(now, key, jid::bare(address))?;
+        if let Some(unwritten) = used.second {
+            self.write(&unwritten);
+        }
+        Some(used.entry)
+    }
+
+    /// Makes hot what was on probation, and stores it.
+    fn write(&self, unwritten: &Unwritten) {
+        // It is checked again, as whatever else is stored.
+        let verified = DiscoInfo::decode(&unwritten.content)
+            .ok()
+            .zip(unwritten.keys.first())
+            .map(|(info, key)| verify_canonical(key, info, &self.policy));
+        if let Some(Verdict::Verified(info)) = verified {
+            let overrides = self.overrides();
+            let mut keys = unwritten.keys.clone();
+            keys.retain(|key| !overrides.concerns(key));
+            self.heat(&keys, &unwritten.entry);
+            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
+            self.store(info, keys, &unwritten.node_url);
+        }
+    }
+
+    fn heat(&self, keys: &[CapsKey], entry: &Arc<Entry>) {
+        for key in keys {
+            self.hot.insert(*key, Arc::clone(entry));
+        }
+    }
+
+    fn store(&self, info: VerifiedInfo, keys: Vec<CapsKey>, node_url: &str) {
+        let Some(tiers) = self.tiers.get() else {
+            return;
+        };
+        let common = self.common_among(&keys, node_url);
+        let nodes = Some(node_url).filter(|node| !node.is_empty());
+        let nodes = nodes.into_iter().map(str::to_owned).collect();
+        tiers.learn(Learned { info, keys, nodes });
+        // After what was learned, so that it is found; what becomes common from now on comes later still.
+        for common in common {
+            tiers.common(common);
+        }
+    }
+
+    /// Somebody at that address wants a key that is not hot.
+    pub fn resolve(&self, now: Instant, key: CapsKey, address: &str, tell: Waiter) {
+        let asker = jid::bare(address).into();
+        let waiting = Waiting { key, asker, tell };
+        self.step(now, |flights| flights.ask(now, key, waiting));
     }
 
     /// Somebody announced keys.
@@ -258,8 +336,11 @@ impl Resolver {
         announcement: &Announcement,
         askable: bool,
     ) {
+        let keys = announcement.keys.iter().filter(|_| askable);
+        let used = keys.filter_map(|key| self.on_probation(now, key, address));
+        let in_memory = used.count() > 0;
         self.step(now, |flights| {
-            flights.announce(now, link, address, announcement, askable)
+            flights.announce(now, link, address, announcement, askable, in_memory)
         });
     }
 
@@ -370,34 +451,51 @@ impl Resolver {
                 }
             }
         }
+        let deferral = self.deferral(question);
         for (info, mut keys) in contents {
             let entry = Arc::new(Entry::new(&info, false));
             keys.retain(|key| !overrides.concerns(key));
             for key in &keys {
                 tracing::debug!(%key, "verified");
-                self.hot.insert(*key, Arc::clone(&entry));
+            }
+            if deferral.is_none() {
+                self.heat(&keys, &entry);
             }
             self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
             let more = standard_keys(&info, &self.policy).into_iter();
             keys.extend(more.filter(|key| !provable.contains(key) && !overrides.concerns(key)));
             proven.extend(keys.iter().map(|key| (*key, Arc::clone(&entry))));
             let node_url = &question.announcement.node_url;
-            if let Some(tiers) = self.tiers.get() {
-                tiers.learn(Learned {
-                    info,
-                    keys,
-                    nodes: Some(node_url.clone())
-                        .filter(|n| !n.is_empty())
-                        .into_iter()
-                        .collect(),
-                });
-                // After what was learned, so that it is found; what becomes common from now on comes later still.
-                for common in self.common_among(provable, node_url) {
-                    tiers.common(common);
-                }
-            }
+            let Some(reason) = deferral else {
+                self.store(info, keys, node_url);
+                continue;
+            };
+            self.metrics.cache_admission_deferred.get(reason).inc();
+            let unwritten = Unwritten {
+                entry,
+                content: info.info().encode(),
+                keys: keys.clone(),
+                node_url: node_url.clone(),
+            };
+            self.probation
+                .begin(unwritten, jid::bare(&question.address));
+            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
         }
-        Verdicts::Content { proven, refused }
+        Verdicts::Content {
+            proven,
+            refused,
+            written: deferral.is_none(),
+        }
+    }
+
+    /// Why what the holder proves is not written before its second use, if it is not.
+    fn deferral(&self, question: &Question) -> Option<Deferral> {
+        let above = self.tiers.get().is_some_and(Tiers::is_above_high_water);
+        match question.spent {
+            Some(Spent::Account) => Some(Deferral::Account),
+            Some(Spent::Domain) => Some(Deferral::Domain),
+            None => above.then_some(Deferral::HighWater),
+        }
     }
 
     /// Those of the keys that several accounts announced, the node with them where it is common too.
@@ -431,6 +529,7 @@ impl Resolver {
     pub fn expire(&self, now: Instant) -> Option<Instant> {
         self.step(now, |flights| flights.expire(now));
         self.hot.measure(&self.metrics);
+        self.probation.sweep();
         let mut state = self.lock();
         state.armed = state.flights.next_timer();
         state.armed

@@ -4,7 +4,7 @@
 //! came meanwhile are worked off together and reported together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,7 @@ enum Job {
 pub struct Tiers {
     jobs: Sender<Job>,
     waiting: Arc<AtomicUsize>,
+    above_high_water: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
 }
 
@@ -84,21 +85,26 @@ impl std::fmt::Debug for Below {
 }
 
 impl Tiers {
-    /// Starts the thread; results go to `above`. `clock` gives the time to the store's own intervals.
+    /// Starts the thread; results go to `above`. `clock` gives the time to the store's own intervals. Above `high_water` hundredths
+    /// of its bounds the store is said to be above its high-water mark.
     ///
     /// # Errors
     /// Where the operating system refuses a thread.
     pub fn start(
         below: Below,
+        high_water: u64,
         metrics: Arc<Metrics>,
         clock: impl Fn() -> Instant + Send + 'static,
         above: Box<dyn Above>,
     ) -> std::io::Result<Tiers> {
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
+        let above_high_water = Arc::new(AtomicBool::new(below.store.is_above(high_water)));
         let worker = Worker {
             below,
             waiting: Arc::clone(&waiting),
+            high_water,
+            above_high_water: Arc::clone(&above_high_water),
             above,
             parked: Vec::new(),
         };
@@ -108,6 +114,7 @@ impl Tiers {
         Ok(Tiers {
             jobs,
             waiting,
+            above_high_water,
             metrics,
         })
     }
@@ -126,6 +133,11 @@ impl Tiers {
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _ = self.jobs.send(Job::Learn(learned));
+    }
+
+    /// Whether the learned tier was above its high-water mark when it was last looked at.
+    pub fn is_above_high_water(&self) -> bool {
+        self.above_high_water.load(Ordering::Relaxed)
     }
 
     /// Notes that a key is common, if its content is stored.
@@ -170,6 +182,9 @@ impl Tiers {
 struct Worker {
     below: Below,
     waiting: Arc<AtomicUsize>,
+    /// In hundredths of the store's bounds.
+    high_water: u64,
+    above_high_water: Arc<AtomicBool>,
     above: Box<dyn Above>,
     /// Look-ups that wait for the trusted tier. Their flights end by their own deadlines; what is beyond the bound is dropped.
     parked: Vec<(FlightId, Vec<CapsKey>)>,
@@ -191,6 +206,8 @@ impl Worker {
                 match job {
                     Job::Load(flight, keys) => found.extend(self.load_or_park(flight, keys)),
                     Job::Learn(learned) => {
+                        // Writing may take its time; what was found before need not wait for it.
+                        self.report(std::mem::take(&mut found));
                         self.waiting.fetch_sub(1, Ordering::Relaxed);
                         self.learn(learned);
                     }
@@ -211,6 +228,7 @@ impl Worker {
                     }
                 }
             }
+            self.look_at_high_water();
             self.report(found);
             let now = clock();
             if now >= next {
@@ -220,6 +238,11 @@ impl Worker {
             }
         }
         self.below.store.close();
+    }
+
+    fn look_at_high_water(&self) {
+        let above = self.below.store.is_above(self.high_water);
+        self.above_high_water.store(above, Ordering::Relaxed);
     }
 
     fn report(&self, found: Vec<Found>) {

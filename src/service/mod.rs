@@ -254,6 +254,10 @@ impl Service {
             });
             return;
         }
+        if let Some(entry) = self.resolver.on_probation(now, &key, request.from) {
+            self.hit(request, node, &entry);
+            return;
+        }
         self.resolve(now, request, key, node);
     }
 
@@ -313,7 +317,8 @@ impl Service {
                 Err(reason) => service.fail(&request, &key, reason),
             }
         };
-        self.resolver.resolve(asked, key, Box::new(waiter));
+        self.resolver
+            .resolve(asked, key, request.from, Box::new(waiter));
     }
 
     /// Tells an asker why there is no answer; of a denied key also what the operator says.

@@ -63,14 +63,14 @@ impl Measured {
     }
 }
 
-/// What the second database waits for.
+/// What the second database waits for. As long as it waits for a flush, nothing is written to either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Nothing: entries are copied.
     Copying,
     /// A flush after which it is opened anew, so that the last opening is short.
     Checkpoint(Instant),
-    /// The last flush; nothing is written to either until then.
+    /// The last flush, after which it takes the place of the first.
     Last(Instant),
 }
 
@@ -103,10 +103,11 @@ impl Compaction {
 }
 
 impl Store {
-    /// Whether writing waits for the end of a compaction.
+    /// Whether writing waits for a flush of the second database: what is removed meanwhile would have to be removed from both,
+    /// and nothing is written beside a flush.
     pub(super) fn is_held(&self) -> bool {
         let compaction = self.compaction.as_ref();
-        compaction.is_some_and(|compaction| matches!(compaction.stage, Stage::Last(_)))
+        compaction.is_some_and(|compaction| compaction.stage != Stage::Copying)
     }
 
     /// Goes one step on with the compaction, or begins one if the waste passes the setting.
@@ -118,7 +119,7 @@ impl Store {
         }
     }
 
-    /// Waits for the end of a compaction that holds up writing; gives it up if that takes longer.
+    /// Waits for the flush of a compaction that holds up writing; gives it up if that takes longer.
     pub(super) fn finish_held(&mut self, patience: Duration) {
         if !self.is_held() {
             return;

@@ -412,6 +412,18 @@ mod tests {
     }
 
     #[test]
+    fn an_older_format_is_raised_before_the_files_are_opened() {
+        let (_root, path) = fresh();
+        fs::create_dir(&path).unwrap();
+        let older = format!("capsd learned store\nformat {OLDEST_FORMAT}\n");
+        fs::write(path.join("format"), older).unwrap();
+        let mut directory = StoreDirectory::claim(&path).unwrap();
+        assert_eq!(read_format(&path), Ok(Some(OLDEST_FORMAT)));
+        directory.raise_format().unwrap();
+        assert_eq!(read_format(&path), Ok(Some(FORMAT)));
+    }
+
+    #[test]
     fn a_format_file_of_others_is_no_format() {
         let (_root, path) = fresh();
         fs::create_dir(&path).unwrap();

@@ -29,7 +29,7 @@
 //! | fault | what happens |
 //! |---|---|
 //! | one value is damaged, or does not have its hash | it is removed, counted, and was never there |
-//! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (in tests nine entries of ten); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
+//! | disk full, I/O error, a disk that does not answer | memory only; what the engine can still read is read (mostly nine entries of ten, but none if it was about to split the first page); tried again after 1 s, then at growing intervals of at most a minute; nothing is lost |
 //! | the engine does not end opening its files | memory only; after five minutes, on a disk that answers, as below |
 //! | the engine gives up on its files | memory only; opened anew at once |
 //! | it cannot open them, gives up again, or has less than a flush confirmed | set aside and a fresh one begun; what is legible is taken over |
@@ -444,6 +444,14 @@ impl Store {
     /// How many bytes they take, as `max_bytes` counts them; after a crash an estimate until they were counted again.
     pub fn bytes(&self) -> u64 {
         self.disk.as_ref().map_or(0, |disk| disk.totals().bytes)
+    }
+
+    /// Whether it holds more than so many hundredths of the entries or bytes that it may.
+    pub fn is_above(&self, percent: u64) -> bool {
+        let above =
+            |is: u64, bound: u64| u128::from(is) * 100 > u128::from(bound) * u128::from(percent);
+        above(self.entries(), self.settings.max_entries)
+            || above(self.bytes(), self.settings.max_bytes)
     }
 
     /// Flushes and closes the store; waits six seconds at most, for a disk that does not answer.

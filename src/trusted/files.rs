@@ -8,18 +8,15 @@ use std::path::{Path, PathBuf};
 use super::{EXTENSION, MAX_FILE_LEN, MAX_FILES, TrustedEntry, verified};
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Answer, CapsKey, Policy, VerifiedInfo, verify};
-use crate::layout::{CAPS2, HASHES, key_of_name, key_of_path};
+use crate::layout::{CAPS2, HASHES, key_of_path};
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{MAX_NODES, standard_keys};
-
-/// How many directories stand above a file of family 0390, below that of the family.
-const CAPS2_DEPTH: usize = 3;
 
 /// One file.
 #[derive(Debug)]
 struct TrustedFile {
     path: PathBuf,
-    /// The node URL in its name, where there is one.
+    /// The node URL in its name, where the layout has one.
     node: Option<String>,
     /// The key in its name.
     key: CapsKey,
@@ -39,65 +36,38 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the names in a directory, and in both parts of it if it is a whole database; the paths of the bundles in it.
-    pub(super) fn read_directory(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        let bundles = self.read_names(directory)?;
-        if directory.join(HASHES).is_dir() {
-            self.read_names(&directory.join(HASHES))?;
-        }
-        if directory.join(CAPS2).is_dir() {
-            self.read_tree(&directory.join(CAPS2), CAPS2_DEPTH)?;
-        }
-        Ok(bundles)
-    }
-
-    /// Reads the names of files of family 0390, so many directories down.
-    fn read_tree(&mut self, directory: &Path, depth: usize) -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            if depth > 0 {
-                if path.is_dir() {
-                    self.read_tree(&path, depth - 1)?;
-                }
-            } else if self.files.len() < MAX_FILES
-                && let Some((key, node)) = key_of_path(&path)
-            {
-                self.add(path, key, node);
+    /// Reads the names in a directory, and in the [database](crate::layout) that it may be; the paths of the bundles in it.
+    pub(super) fn read_names(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut listing = Listing::new(MAX_FILES.saturating_sub(self.files.len()));
+        listing.read(directory, 0)?;
+        for (part, depth) in [(HASHES, 0), (CAPS2, 3)] {
+            let below = directory.join(part);
+            if below.is_dir() {
+                listing.read(&below, depth)?;
             }
         }
-        Ok(())
-    }
-
-    fn read_names(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            names.push(entry?.file_name());
-            if self.files.len() + names.len() >= MAX_FILES {
-                tracing::warn!(
-                    directory = %directory.display(),
-                    "there are more than {MAX_FILES} trusted files; the rest is left out. Put them into a bundle"
-                );
-                break;
-            }
+        if listing.room == 0 {
+            tracing::warn!(
+                directory = %directory.display(),
+                "there are more than {MAX_FILES} trusted files; the rest is left out. Put them into a bundle"
+            );
         }
-        // Which of several files of one key counts must not depend on the file system.
-        names.sort();
         let (mut others, mut bundles) = (0, Vec::new());
-        for name in names {
-            let path = directory.join(&name);
-            match name.to_str().and_then(key_of_name) {
-                Some((key, node)) => self.add(path, key, Some(node)),
-                None if [HASHES, CAPS2].iter().any(|part| name == *part) => {}
-                None if path.extension().is_some_and(|e| e == EXTENSION) => bundles.push(path),
-                None => others += 1,
+        for path in listing.paths {
+            match (key_of_path(&path), path.extension()) {
+                (Some((key, node)), _) => self.add(path, key, node),
+                (None, Some(extension)) if extension == EXTENSION => bundles.push(path),
+                (None, Some(extension)) if extension == "xml" => others += 1,
+                // Whatever else lies there is no content: an explanation, a table.
+                (None, _) => {}
             }
         }
         if others > 0 {
             tracing::info!(
                 directory = %directory.display(),
                 files = others,
-                "files were left out that are neither bundles nor named ALGO_NODE.xml, with a hash function that capsd \
-                 knows and the node percent-encoded"
+                "files were left out that are not named ALGO_NODE.xml, with a hash function that capsd knows and the \
+                 node percent-encoded, nor as below caps2/"
             );
         }
         Ok(bundles)
@@ -159,7 +129,11 @@ impl Files {
     fn refuse(&mut self, file: usize, cause: &str) {
         let file = &mut self.files[file];
         file.refused = true;
-        say_refused(&file.path, cause);
+        tracing::warn!(
+            file = %file.path.display(),
+            cause,
+            "a trusted file is not what its name says and is not served; replace or remove it, then send SIGHUP"
+        );
     }
 
     fn nodes_of(&self, key: &CapsKey) -> Vec<String> {
@@ -177,7 +151,7 @@ impl Files {
         self.by_key.contains_key(key)
     }
 
-    /// Every key that is known by name or from a content, in the order in which they became known.
+    /// Every key that is known, in the order in which they became known; skipping is free.
     pub(super) fn keys(&self) -> &[CapsKey] {
         &self.keys
     }
@@ -188,12 +162,42 @@ impl Files {
     }
 }
 
-fn say_refused(file: &Path, cause: &str) {
-    tracing::warn!(
-        file = %file.display(),
-        cause,
-        "a trusted file is not what its name says and is not served; replace or remove it, then send SIGHUP"
-    );
+/// What lies in directories.
+struct Listing {
+    paths: Vec<PathBuf>,
+    /// How many more names are looked at.
+    room: usize,
+}
+
+impl Listing {
+    fn new(room: usize) -> Listing {
+        Listing {
+            paths: Vec::new(),
+            room,
+        }
+    }
+
+    /// Adds what is in a directory, or so many levels below it, in an order that does not depend on the file system: which of several
+    /// files of one key counts must not.
+    fn read(&mut self, directory: &Path, depth: usize) -> io::Result<()> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            if self.room == 0 {
+                break;
+            }
+            self.room -= 1;
+            paths.push(entry?.path());
+        }
+        paths.sort();
+        for path in paths {
+            if depth > 0 && path.is_dir() {
+                self.read(&path, depth - 1)?;
+            } else {
+                self.paths.push(path);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the `<query/>` in a file, which may be wrapped in another.

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+/// Limits that no benchmark reaches.
+const NO_LIMITS: &str = "queries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'";
+
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
     child: Child,
@@ -38,6 +41,11 @@ impl Daemon {
         Daemon::start_with(store, server, &format!("cache = '{cache}'"))
     }
 
+    /// Starts it with these lines of `[limits]`, and sections after it, instead of limits that no benchmark reaches.
+    pub(crate) fn start_limited(store: &Path, server: &str, limits: &str) -> Daemon {
+        Daemon::prepare_limited(store, server, "", limits).start()
+    }
+
     /// Starts the daemon over a store that has these further settings.
     pub(crate) fn start_with(store: &Path, server: &str, settings: &str) -> Daemon {
         Daemon::prepare(store, server, settings).start()
@@ -45,6 +53,10 @@ impl Daemon {
 
     /// Writes the configuration of a daemon that is to be started.
     pub(crate) fn prepare(store: &Path, server: &str, settings: &str) -> Prepared {
+        Daemon::prepare_limited(store, server, settings, NO_LIMITS)
+    }
+
+    fn prepare_limited(store: &Path, server: &str, settings: &str, limits: &str) -> Prepared {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("secret");
         std::fs::write(&secret, "secret").unwrap();
@@ -60,7 +72,7 @@ impl Daemon {
             "[[component]]\njid = 'caps.example.org'\nserver = '{server}'\nsecret-file = '{}'\n\
              [store]\npath = '{}'\n{settings}\n[hot]\nmax-bytes = '32MiB'\n\
              [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n{}\
-             [limits]\nqueries-per-asker = '1000000/s'\nnew-keys-per-domain = '1000000/s'\n[log]\nlevel = 'warn'\n",
+             [limits]\n{limits}\n[log]\nlevel = 'warn'\n",
             secret.display(),
             store.display(),
             std::env::var("BENCH_EXTRA").unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Throughput, memory and start of the daemon, beside an echo on the same transport.
 //!
-//! `cargo bench --bench throughput` runs everything; `-- throughput`, `-- memory` or `-- start` one part, `-- throughput --pairs 9` more
+//! `cargo bench --bench throughput` runs everything; `-- throughput`, `-- memory`, `-- start` or `-- flood` one part, `-- throughput --pairs 9` more
 //! pairs. A scripted server in this process talks XEP-0114 to one component at a time, each in a process of its own:
 //!
 //! - `limit`: counts requests and writes canned replies without reading XML; what the generator itself can do;
@@ -16,6 +16,7 @@
 mod component;
 mod contents;
 mod daemon;
+mod flood;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -39,12 +40,14 @@ fn main() {
         ["throughput"] => throughput(5),
         ["memory"] => memory(),
         ["start"] => start(),
+        ["flood"] => flood(),
         [] => {
             throughput(5);
             memory();
             start();
+            flood();
         }
-        _ => panic!("usage: [throughput [--pairs N] | memory | start]"),
+        _ => panic!("usage: [throughput [--pairs N] | memory | start | flood]"),
     }
 }
 
@@ -179,6 +182,11 @@ fn memory() {
         announced >> 20,
         daemon.peak() >> 20
     );
+}
+
+fn flood() {
+    let kept = flood::run(|| copy(&stored(STORED)), STORED, 100_000);
+    assert!(kept, "the 99th percentile grew to more than 3 times");
 }
 
 fn start() {

@@ -20,10 +20,10 @@ pub(crate) struct Load {
 }
 
 /// Numbers that look random and are the same in every run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -33,10 +33,24 @@ impl Dice {
 }
 
 fn query(number: usize) -> Vec<u8> {
+    let from = format!("user{}@example.org/resource", number % 1000);
+    query_from(&from, &number.to_string(), number)
+}
+
+/// A question about the content with that number.
+pub(crate) fn query_from(from: &str, id: &str, number: usize) -> Vec<u8> {
     let node = contents::key(number).to_node(contents::NODE_URL);
     format!(
-        "<iq type='get' from='user{}@example.org/resource' to='{JID}' id='{number}'><query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/></iq>",
-        number % 1000
+        "<iq type='get' from='{from}' to='{JID}' id='{id}'><query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/></iq>"
+    )
+    .into_bytes()
+}
+
+/// An announcement by XEP-0115.
+pub(crate) fn presence(from: &str, ver: &str) -> Vec<u8> {
+    let node = contents::NODE_URL;
+    format!(
+        "<presence from='{from}' to='{JID}' xml:lang='en'><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='{node}' ver='{ver}'/></presence>"
     )
     .into_bytes()
 }
@@ -128,6 +142,11 @@ impl Server {
 }
 
 impl Link {
+    /// The stream itself, for whoever reads and writes it.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends the queries with at most `window` unanswered, and reads all replies. Every reply must be a result.
     pub(crate) fn query(&mut self, load: &Load, window: usize) -> Duration {
         let answered = AtomicUsize::new(0);
@@ -166,13 +185,8 @@ impl Link {
         let mut out = Vec::new();
         for holder in 0..holders {
             let ver = contents::key(holder % keys).digest_base64();
-            out.extend_from_slice(
-                format!(
-                    "<presence from='user{holder}@example.org/resource{holder}' to='{JID}' xml:lang='en'><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='{}' ver='{ver}'/></presence>",
-                    contents::NODE_URL
-                )
-                .as_bytes(),
-            );
+            let from = format!("user{holder}@example.org/resource{holder}");
+            out.extend_from_slice(&presence(&from, &ver));
             if out.len() > 1 << 16 {
                 self.stream.write_all(&out).unwrap();
                 out.clear();
@@ -191,11 +205,8 @@ impl Link {
     /// Announces one unknown key, and answers the question about it.
     pub(crate) fn teach_one(&mut self, number: usize) -> std::io::Result<()> {
         let ver = contents::key(number).digest_base64();
-        let presence = format!(
-            "<presence from='user{number}@example.org/r' to='{JID}'><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='{}' ver='{ver}'/></presence>",
-            contents::NODE_URL
-        );
-        self.stream.write_all(presence.as_bytes())?;
+        let presence = presence(&format!("user{number}@example.org/r"), &ver);
+        self.stream.write_all(&presence)?;
         let question = read_stanza(&mut self.stream)?;
         let id = attribute(&question, "id");
         let children = String::from_utf8(contents::children(number)).unwrap();
@@ -223,7 +234,8 @@ fn read_stanza(reader: &mut TcpStream) -> std::io::Result<String> {
     Ok(String::from_utf8(stanza).unwrap())
 }
 
-fn attribute<'a>(stanza: &'a str, name: &str) -> &'a str {
+/// The value of the first attribute of that name.
+pub(crate) fn attribute<'a>(stanza: &'a str, name: &str) -> &'a str {
     let begin = stanza.find(&format!(" {name}='")).unwrap() + name.len() + 3;
     let end = stanza[begin..].find('\'').unwrap();
     &stanza[begin..begin + end]

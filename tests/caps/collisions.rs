@@ -4,16 +4,19 @@
 //! A case is another content with the same string, by the string builder of these tests. `CAPSD_LONG=1` counts a million.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 use capsd::caps::ambiguity::{self, Clause, Clauses, tables};
 use capsd::caps::{
     Algorithm, CapsKey, DiscoInfo, Family, Field, Form, Identity, Policy, Verdict, verify, xep0115,
 };
 
+use capsd::stanza::answer::{AnswerLimits, parse_query};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
-use crate::answers::document;
+use crate::answers::{DISCO_INFO, document, file};
 use crate::contents::{ROOM, SERVER, SOFTWARE, content};
 use crate::corpus;
 use crate::readings::{Chance, answer_of, holds_separator, others, string_of};
@@ -149,7 +152,7 @@ fn of_all_readings_of_a_real_answer_at_most_one_is_verified() {
 fn of_all_readings_of_the_documents_at_most_one_is_verified() {
     let mut chance = Chance(2);
     let names = ["documents", "pairs"].map(|directory| {
-        let files = std::fs::read_dir(crate::answers::file(directory)).unwrap();
+        let files = std::fs::read_dir(file(directory)).unwrap();
         files.map(move |file| {
             format!(
                 "{directory}/{}",
@@ -314,6 +317,74 @@ fn without_any_clause_two_contents_with_one_string_pass() {
     }
 }
 
+/// What today's clients answer: the trusted contents that the project comes with.
+fn todays_clients() -> Vec<DiscoInfo> {
+    let mut found = Vec::new();
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("config/trusted")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|end| end == "xml") {
+                let answer = parse_query(&std::fs::read(&path).unwrap(), AnswerLimits::default());
+                found.push(xep0115::canonical(&answer.unwrap()).0);
+            }
+        }
+    }
+    assert!(found.len() > 10);
+    found
+}
+
+/// The answers of today's clients: all ordinary, and nobody else is accepted in their place.
+#[test]
+fn of_all_readings_of_todays_clients_at_most_one_is_verified() {
+    let mut chance = Chance(5);
+    for info in todays_clients() {
+        assert!(is_ordinary(&info), "{info:?}");
+        check_all_readings(&info, &mut chance, most());
+    }
+}
+
+/// The strings that these tests build are those that Python builds: a sample of the cases has one hash there, too.
+#[test]
+fn cases_have_one_hash_in_python() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut chance = Chance(6);
+    let mut files = Vec::new();
+    for (nth, (_, seed)) in guarded().into_iter().enumerate() {
+        let string = string_of(&seed, false);
+        let mut readings = others(&seed, 10, &mut chance);
+        readings.push(seed);
+        for (other, info) in readings.iter().enumerate() {
+            let file = directory.path().join(format!("{nth}-{other}.xml"));
+            let mut query = format!("<query xmlns='{DISCO_INFO}'>").into_bytes();
+            info.write_children(&mut query);
+            query.extend_from_slice(b"</query>");
+            std::fs::write(&file, query).unwrap();
+            files.push((file, key_of_string(&string).digest_base64()));
+        }
+    }
+    assert!(files.len() > 60);
+    let output = Command::new("python3")
+        .arg(file("hashlib_reference.py"))
+        .args(files.iter().map(|(file, _)| file))
+        .output()
+        .unwrap();
+    let hashes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (file, expected) in files {
+        let list = hashes[file.to_str().unwrap()].as_array().unwrap();
+        let is_it = |hash: &serde_json::Value| {
+            hash["algorithm"] == "sha-1" && hash["hash"] == expected.as_str()
+        };
+        assert!(
+            list.iter().any(is_it),
+            "{}",
+            std::fs::read_to_string(&file).unwrap()
+        );
+    }
+}
+
 /// How many answers each clause refuses; `cargo test --test caps -- --nocapture counted` prints it.
 #[test]
 fn what_each_clause_refuses_is_counted() {
@@ -326,6 +397,15 @@ fn what_each_clause_refuses_is_counted() {
         let word = refused.map_or("accepted".to_owned(), |clause| format!("{clause:?}"));
         *counts.entry(word).or_default() += 1;
     }
+    let clients = todays_clients();
+    let refused = clients
+        .iter()
+        .filter_map(|info| ambiguity::check(info, Clauses::ALL).err());
+    let refused: Vec<_> = refused.map(|violation| violation.clause).collect();
+    println!(
+        "{} answers of today's clients; refused: {refused:?}",
+        clients.len()
+    );
     println!(
         "{} real answers, by the clause that refuses them: {counts:#?}",
         entries.len()

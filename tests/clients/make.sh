@@ -5,7 +5,7 @@
 #     tests/clients/make.sh [--install] [CLIENT…]
 #
 # --install first installs the clients that are missing: Debian packages without starting or reconfiguring any service (tests/install.sh),
-# packages of PyPI and npm below target/clients. Without CLIENT all are recorded, in about ten minutes; with some, the rows and contents of
+# packages of PyPI and npm below target/clients. Without CLIENT all are recorded, in about five minutes; with some, the rows and contents of
 # the others stay as they are. The clients run in a network of their own that has only a loopback interface (world.sh); root is not needed.
 set -euo pipefail
 

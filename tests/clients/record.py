@@ -1,7 +1,7 @@
 """Runs clients beside a Prosody and a capsd of their own, and writes what capsd verified of them to config/trusted.
 
 Started by make.sh, inside the private world of world.sh. Nothing here decides what is true: a content is kept because capsd serves it, and
-only if `capsd verify` and hashlib agree.
+only if `capsd verify` and hashlib agree. The files are those of `capsd export`.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,13 +21,14 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from client import NotHere
+from client import DOMAIN, NotHere, debian_version
 from libraries_of import LIBRARIES_OF
 from table import NOT_RUN, SILENT, TRUSTED, VERIFIED, Row
 from terminals import PROGRAMS, TERMINALS
 from windows import WINDOWS
-from world import FullProsody, display
+from world import FullEjabberd, FullProsody, display
 
+import services
 import table
 from harness.caps import CAPS_0115, CAPS_0390, HASHES, info_of
 from harness.client import Client
@@ -108,7 +110,7 @@ class Recording:
         self.date = date
 
     async def record(self, client):
-        """The rows of one client; contents are written as they come."""
+        """The rows of one client."""
         row = Row(client.name, client.version(), client.source, client.settings, self.date)
         observer = await Client(self.server, client.user_name, resource="observer").log_in()
         observer.announce_nothing()
@@ -142,7 +144,7 @@ class Recording:
         await self.capsd.until_idle()
 
     async def judge(self, row, key, observer):
-        """The row of one key; its content is written if capsd serves it."""
+        """The row of one key, which names a file if capsd serves a content for it."""
         row = replace(row, family=key.family, algorithm=key.algorithm, hash=key.hash, node=key.url)
         served = await observer.ask(key.node)
         if served.kind != "result":
@@ -157,11 +159,43 @@ class Recording:
         assert said == VERIFIED and key.has_content(info), f"capsd serves {query} for {key}, but: {said}"
         if os.uname().release in query:
             return replace(row, verdict=VERIFIED, remark="not kept: it names the kernel, so it is known on this machine alone")
-        name = file_of(key)
-        path = TRUSTED / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(query + "\n", encoding="utf-8")
-        return replace(row, verdict=VERIFIED, file=name)
+        return replace(row, verdict=VERIFIED, file=file_of(key))
+
+
+async def record_services(directory, world, date):
+    """The rows of servers and rooms."""
+    rows = []
+    for server, package in ((FullProsody(directory / "prosody", world), "prosody"), (FullEjabberd(directory / "ejabberd"), "ejabberd")):
+        try:
+            server.start()
+            for what, ver, query in await services.answers(server):
+                key = Announced(DOMAIN, "0115", "sha-1", ver, "")
+                verdict, explanation = verify(key, ElementTree.tostring(query, encoding="unicode"))
+                rows.append(
+                    Row(
+                        what, debian_version(package), f"debian:{package}", "with contact addresses", date, "0115", "sha-1", ver,
+                        verdict=verdict.split(": ")[-1],
+                        remark=": ".join(filter(None, ["not kept, since no presence announces it", explanation])),
+                    )
+                )
+        finally:
+            server.kill()
+    return rows
+
+
+def export(capsd, rows):
+    """Copies the contents that rows name out of what `capsd export` writes; capsd must have been stopped."""
+    with tempfile.TemporaryDirectory(prefix="capsd-export-") as directory:
+        database = Path(directory) / "database"
+        subprocess.run([binary(), "export", "--config", str(capsd.config), "--all", str(database)], check=True, timeout=60)
+        for row in rows:
+            if row.file:
+                exported = database / row.file
+                if not exported.exists():
+                    # A content that capsd knew already by another node has that node's name alone.
+                    exported = next(database.glob(f"hashes/{row.algorithm}_*{quote('#' + row.hash, safe='')}.xml"))
+                (TRUSTED / row.file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(exported, TRUSTED / row.file)
 
 
 def keep(rows, new):
@@ -205,6 +239,11 @@ async def main(arguments):
             for row in new:
                 if row.client == client.name:
                     print(f"{row.client} {row.version}: {row.verdict} {row.family} {row.algorithm} {row.hash} {row.remark}".rstrip(), flush=True)
+        capsd.stop()
+        export(capsd, new)
+        server.stop()
+        if not arguments.clients:
+            new += await record_services(Path(directory) / "services", arguments.world, recording.date)
         keep(table.read(), new)
 
 

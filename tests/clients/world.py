@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "servers"))
 
-from harness.servers import Prosody  # noqa: E402
+from harness.servers import Ejabberd, Prosody  # noqa: E402
 
 
 class FullProsody(Prosody):
@@ -16,8 +16,9 @@ class FullProsody(Prosody):
 
     modules = (
         *Prosody.modules, "tls", "pep", "carbons", "mam", "smacks", "csi", "blocklist", "bookmarks", "private", "vcard_legacy", "vcard4",
-        "version", "time", "uptime", "websocket", "bosh",
+        "version", "time", "uptime", "websocket", "bosh", "server_contact_info",
     )
+    has_rooms = True
     disabled = ("s2s", "s2s_auth_certs")
     more_hosts = 'Component "rooms.example.org" "muc"\n'
 
@@ -29,6 +30,7 @@ consider_websocket_secure = true
 consider_bosh_secure = true
 cross_domain_websocket = true
 http_default_host = "example.org"
+contact_info = {{ abuse = {{ "mailto:abuse@example.org" }}, admin = {{ "mailto:admin@example.org", "xmpp:admin@example.org" }} }}
 """
         super().__init__(directory)
 
@@ -37,6 +39,22 @@ http_default_host = "example.org"
         process = super().prepare()
         config = self.directory / "prosody.cfg.lua"
         config.write_text(config.read_text().replace("http_ports = {}", f"http_ports = {{ {self.http_port} }}"))
+        return process
+
+
+class FullEjabberd(Ejabberd):
+    """ejabberd with contact addresses."""
+
+    has_rooms = False
+
+    def __init__(self, directory):
+        super().__init__(directory, own_caps=True)
+
+    def prepare(self):
+        process = super().prepare()
+        config = self.directory / "ejabberd.yml"
+        addresses = '{modules: all, name: "abuse-addresses", urls: ["mailto:abuse@example.org"]}'
+        config.write_text(config.read_text().replace("mod_disco: {}", f"mod_disco: {{ server_info: [{addresses}] }}"))
         return process
 
 

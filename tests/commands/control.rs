@@ -90,6 +90,47 @@ fn a_place_that_cannot_be_had_is_said_with_the_remedy() {
     }
 }
 
+/// Where packages would put it, it may be impossible for somebody who tries capsd by hand: that is said, and no more.
+#[test]
+fn without_a_default_socket_the_daemon_goes_on() {
+    if Path::new("/run/capsd").exists() {
+        println!("capsd is installed here: its directory was not tried");
+        return;
+    }
+    let machine = Machine::new();
+    let text = fs::read_to_string(&machine.config).unwrap();
+    let here = machine.path("socket").display().to_string();
+    fs::write(
+        &machine.config,
+        text.replace(&here, "/run/capsd/control.sock"),
+    )
+    .unwrap();
+    let daemon = machine.start_daemon();
+    // It has its store, so it runs.
+    let begun = Instant::now();
+    let ended = loop {
+        let ended = machine.run("import", &[Path::new("/dev/null")]);
+        assert!(begun.elapsed() < PATIENCE);
+        if ended.code == 3 {
+            break ended;
+        }
+    };
+    assert!(
+        ended
+            .err
+            .contains("no daemon answers at /run/capsd/control.sock"),
+        "{}",
+        ended.err
+    );
+    let (said, code) = daemon.stop();
+    assert_eq!(code, 0);
+    assert!(
+        said.contains("there is no control socket, so commands cannot speak to this daemon"),
+        "{said}"
+    );
+    assert!(said.contains("RuntimeDirectory=capsd"), "{said}");
+}
+
 #[test]
 fn without_a_daemon_there_is_no_answer() {
     let machine = Machine::new();

@@ -329,6 +329,30 @@ fn denied_keys_are_neither_imported_nor_exported() {
     }
 }
 
+/// A client may announce anything as its node; what could be a JID is not kept, wherever it comes from.
+#[test]
+fn what_could_be_a_jid_leaves_the_machine_with_nothing() {
+    let machine = Machine::new();
+    let files = directory(&machine.path("files"), 0..1);
+    let node = format!("xmpp:romeo@example.org#{}", ver(1));
+    fs::write(files.join(file_name("sha-1", &node)), query(1)).unwrap();
+    assert_eq!(machine.json("import", &[&files], 0)["new"], 2);
+    let target = machine.path("target");
+    let report = machine.json("export", &[&target, Path::new("--all")], 0);
+    assert_eq!(
+        (&report["contents"], &report["left-out"]["without-node"]),
+        (&2.into(), &1.into())
+    );
+    for (path, text) in tree(&target) {
+        assert!(
+            !path.to_string_lossy().contains("romeo"),
+            "{}",
+            path.display()
+        );
+        assert!(!String::from_utf8_lossy(&text).contains("romeo"));
+    }
+}
+
 /// What is unfinished in a directory.
 pub(crate) fn unfinished(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory)

@@ -11,7 +11,7 @@ use crate::export::unfinished;
 use crate::machine::{Machine, signal, tree};
 
 /// How many contents are imported: enough to take a while.
-const MANY: u32 = 250;
+const MANY: u32 = 200;
 
 /// How many rounds of killing there are.
 fn rounds() -> u32 {

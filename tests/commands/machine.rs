@@ -157,12 +157,20 @@ impl Daemon {
         self.ended()
     }
 
-    /// Waits for its end.
+    /// Waits for its end; one that goes on is killed by the failure of the test.
     pub(crate) fn ended(&mut self) -> (String, i32) {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the daemon goes on");
+            std::thread::sleep(Duration::from_millis(20));
+        };
         let mut said = String::new();
         let stderr = self.0.stderr.take().unwrap();
         std::io::Read::read_to_string(&mut BufReader::new(stderr), &mut said).unwrap();
-        (said, self.0.wait().unwrap().code().unwrap())
+        (said, status.code().unwrap())
     }
 }
 

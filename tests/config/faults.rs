@@ -68,7 +68,7 @@ hint: set a value in that range, or remove the key to get the default, 5s
 error: `store.paht` is unknown
   --> /etc/capsd/capsd.toml:8
 
-hint: perhaps `path` is meant; known here: path, flush-interval, max-entries, max-bytes, max-waste, cache";
+hint: perhaps `path` is meant; known here: path, flush-interval, max-entries, max-bytes, high-water-percent, max-waste, cache";
     assert_eq!(shown, expected);
 }
 

@@ -1,7 +1,7 @@
 //! Whatever is read, in any bytes: nothing panics, nothing hangs, and what is accepted keeps its promises.
 //!
 //! One test for each thing that is parsed. As a test (on stable Rust, in every run) each of its seeds is read, then mutations of them, then
-//! random bytes; `CAPSD_LONG=1` tries a hundred times as many. `tests/fuzz/run.sh` runs the same targets under libFuzzer, guided
+//! random bytes; `CAPSD_LONG=1` tries 25 times as many. `tests/fuzz/run.sh` runs the same targets under libFuzzer, guided
 //! by coverage, on stable Rust too, for as long as it is told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -18,7 +18,7 @@ fn mutate(kind: Kind, target: impl Fn(&[u8])) {
     let seeds = seeds::of(kind);
     assert!(!seeds.is_empty());
     let many = if std::env::var_os("CAPSD_LONG").is_some() {
-        200_000
+        50_000
     } else {
         2000
     };

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `scripts/` | one behaviour each, as text; [`script`] runs them over a resolver with a real store |
 //! | [`stage`] | that resolver, with everybody around it played by the test |
+//! | [`setup`] | what that resolver is made of |
 //! | [`contents`] | contents and their keys, hashed without the code under test |
 //! | [`table`] | rules of the table of flights that text does not fit: limits, metrics, races |
+//! | [`common`] | what three accounts announced reaches the store |
 //! | [`holders`] | the table of holders against a naive model |
 //! | [`upstream`] | a way to the holders that fails |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -13,8 +15,10 @@
 mod contents;
 mod holders;
 mod script;
+mod setup;
 mod stage;
 mod table;
+mod third_account;
 mod upstream;
 
 /// Runs every scenario; what is wrong with any of them is said for all of them.

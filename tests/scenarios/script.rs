@@ -29,7 +29,8 @@ use capsd::resolver::Reply;
 use capsd::resolver::flights::{QuestionId, Served, Settings};
 
 use crate::contents;
-use crate::stage::{self, Asked, Stage, Told};
+use crate::setup;
+use crate::stage::{Asked, Stage, Told};
 
 /// What is known before the resolver is started.
 struct Opening {
@@ -52,7 +53,7 @@ pub(crate) fn run(path: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(path).unwrap();
     let name = path.file_name().unwrap().to_string_lossy();
     let mut opening = Opening {
-        settings: stage::settings(),
+        settings: setup::settings(),
         stored: Vec::new(),
         trusted: Vec::new(),
     };
@@ -94,19 +95,32 @@ fn open(opening: &mut Opening, words: &[&str]) -> bool {
             .trusted
             .extend(contents.iter().map(|c| (*c).to_owned())),
         ["set", "resolve", how] => settings.on_announce = *how == "on-announce",
+        ["set", "high-water-percent", percent] => {
+            settings.probation.high_water_percent = percent.parse().unwrap();
+        }
+        ["set", "probation-bytes", bytes] => {
+            settings.probation.max_bytes = bytes.parse().unwrap();
+        }
         ["set", "per-key", count] => settings.holders.per_key = count.parse().unwrap(),
         ["set", "max-holders", count] => settings.holders.max = count.parse().unwrap(),
         [
             "set",
-            name @ ("new-keys-per-account" | "new-keys-per-domain"),
+            name @ ("new-keys-per-account"
+            | "new-keys-per-domain"
+            | "questions-per-account"
+            | "questions-per-domain"
+            | "second-uses-per-account"),
             count,
             "per",
             time,
         ] => {
-            let rate = stage::rate(count.parse().unwrap(), duration(time));
+            let rate = setup::rate(count.parse().unwrap(), duration(time));
             match *name {
                 "new-keys-per-account" => settings.new_keys_per_account = rate,
-                _ => settings.new_keys_per_domain = rate,
+                "new-keys-per-domain" => settings.new_keys_per_domain = rate,
+                "questions-per-account" => settings.questions_per_account = rate,
+                "questions-per-domain" => settings.questions_per_domain = rate,
+                _ => settings.probation.second_uses_per_account = rate,
             }
         }
         _ => return false,

@@ -1,24 +1,22 @@
 //! A resolver with a real store, a clock that is moved by hand, and everybody around it played by the test.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use capsd::cache::Entry;
 use capsd::caps::{CapsKey, Family, Policy, Reason};
-use capsd::holders::{self, LinkId};
+use capsd::holders::LinkId;
 use capsd::metrics::{Metrics, UpstreamResult};
 use capsd::resolver::flights::{QuestionId, Served, Settings};
-use capsd::resolver::limits::Rate;
-use capsd::resolver::tiers::Below;
 use capsd::resolver::{Reply, Resolver, Upstream};
-use capsd::store::{Learned, Store, StoreSettings};
+use capsd::store::Learned;
 use capsd::trusted::{Overrides, Sources, Trusted};
 
 use crate::contents::{self, announcement, key};
+use crate::setup::{open_store, tiers_in};
 
 /// How many links there are.
 pub(crate) const LINKS: usize = 2;
@@ -58,34 +56,6 @@ impl Upstream for Outgoing {
             node,
         });
         true
-    }
-}
-
-/// The settings of the design.
-pub(crate) fn settings() -> Settings {
-    Settings {
-        on_announce: true,
-        deadline: Duration::from_secs(5),
-        holder_timeout: Duration::from_secs(2),
-        retry_after: Duration::from_secs(600),
-        max_flights: 4096,
-        max_waiters: 65_536,
-        max_waiters_per_flight: 16_384,
-        new_keys_per_account: rate(20, Duration::from_secs(3600)),
-        new_keys_per_domain: rate(200, Duration::from_secs(1)),
-        holders: holders::Settings {
-            max: 1_000_000,
-            expire_after: Duration::from_secs(24 * 3600),
-            per_key: 64,
-        },
-    }
-}
-
-/// So many in that time, and all of them at once.
-pub(crate) fn rate(count: u32, per: Duration) -> Rate {
-    Rate {
-        interval: per / count,
-        burst: NonZeroU32::new(count).unwrap(),
     }
 }
 
@@ -220,13 +190,20 @@ impl Stage {
     /// Asks as the service does: the hot tier first.
     pub(crate) fn ask(&mut self, who: &str, name: &str) {
         let key = key(name);
-        match self.resolver.hot(&key) {
+        let address = if who.contains('@') {
+            who.to_owned()
+        } else {
+            format!("{who}@a/asker")
+        };
+        let hot = self.resolver.hot(&key);
+        let now = self.now();
+        match hot.or_else(|| self.resolver.on_probation(now, &key, &address)) {
             Some(entry) => self.news.push((who.to_owned(), Told::Hot(entry))),
             None => {
                 let told = self.tell.clone();
                 let who = who.to_owned();
                 let tell = move |_, outcome| told.send((who, Told::By(outcome))).unwrap();
-                self.resolver.resolve(self.now(), key, Box::new(tell));
+                self.resolver.resolve(now, key, &address, Box::new(tell));
             }
         }
         self.settle();
@@ -269,7 +246,7 @@ impl Stage {
         let (done, wait) = mpsc::channel();
         let tell = move |_, outcome: Result<_, Reason>| done.send(outcome.err()).unwrap();
         self.resolver
-            .resolve(self.now(), nobodys.unwrap(), Box::new(tell));
+            .resolve(self.now(), nobodys.unwrap(), "barrier", Box::new(tell));
         let reason = wait.recv_timeout(Duration::from_secs(20)).unwrap();
         assert_eq!(reason, Some(Reason::Unknown), "of a key that nobody has");
         self.take_in();
@@ -301,16 +278,6 @@ fn write_trusted(directory: &Path, contents: &[String]) {
     }
 }
 
-fn open_store(path: PathBuf, metrics: &Arc<Metrics>, now: Instant) -> Store {
-    let settings = StoreSettings {
-        max_entries: 1000,
-        max_bytes: 1 << 20,
-        cache_bytes: 1 << 20,
-        ..StoreSettings::new(path)
-    };
-    Store::open(settings, Arc::clone(metrics), now, SystemTime::now()).unwrap()
-}
-
 fn start(
     settings: &Settings,
     directory: &tempfile::TempDir,
@@ -319,12 +286,8 @@ fn start(
     metrics: &Arc<Metrics>,
     outgoing: &Arc<Outgoing>,
 ) -> Arc<Resolver> {
-    let below = Below {
-        store: open_store(directory.path().join("store"), metrics, began),
-        trusted: Some(Trusted::open(&sources(directory), metrics)),
-        overrides: Arc::default(),
-        watcher: Box::new(|_| {}),
-    };
+    let trusted = Trusted::open(&sources(directory), metrics);
+    let below = tiers_in(directory.path(), Some(trusted), metrics, began);
     let clock = Arc::clone(clock);
     let resolver = Resolver::start(
         *settings,

@@ -8,11 +8,11 @@ use capsd::cache::Entry;
 use capsd::caps::{CapsKey, Reason};
 use capsd::holders::LinkId;
 use capsd::holders::accounts::Common;
-use capsd::metrics::{LookupResult, Metrics, UpstreamResult, WaiterScope};
+use capsd::metrics::{LookupResult, Metrics, RateScope, UpstreamResult, WaiterScope};
 use capsd::resolver::flights::{Effect, FlightId, Flights, QuestionId, Settings, Verdicts};
 
 use crate::contents::{NODE_URL, announcement, key, verified};
-use crate::stage::{rate, settings};
+use crate::setup::{rate, settings};
 
 const LINK: LinkId = LinkId(0);
 
@@ -69,9 +69,9 @@ impl Table {
     }
 
     fn announce_only(&mut self, address: &str, keys: &str) {
-        let effects = self
-            .flights
-            .announce(self.now, LINK, address, &announcement(keys), true);
+        let effects =
+            self.flights
+                .announce(self.now, LINK, address, &announcement(keys), true, false);
         self.take_in(effects);
     }
 
@@ -106,6 +106,7 @@ impl Table {
                 .iter()
                 .map(|name| (key(name), Reason::Mismatch))
                 .collect(),
+            written: true,
         };
         let effects = self.flights.answered(self.now, question, verdicts);
         self.take_in(effects);
@@ -210,7 +211,7 @@ fn announcements_wait_their_turn() {
     for n in 0..1000 {
         table.announce_only(&format!("user{n:03}@a/r"), &format!("K{n}"));
     }
-    assert!(table.loads.len() <= 256, "{}", table.loads.len());
+    assert!(table.loads.len() <= 32, "{}", table.loads.len());
     // Who leaves meanwhile is not asked.
     table.depart("user500@a/r");
     let mut asked = Vec::new();
@@ -229,6 +230,27 @@ fn announcements_wait_their_turn() {
     assert_eq!(table.metrics.flights_rejected.get(), 0);
 }
 
+/// A flood beyond the quota is not worth a look-up for each hash.
+#[test]
+fn what_is_over_the_quota_costs_no_lookup() {
+    let mut table = Table::new(Settings {
+        new_keys_per_account: rate(1, Duration::from_secs(3600)),
+        ..settings()
+    });
+    // The first finds its quota full, the second finds it empty.
+    table.announce("mallory@a/1", "K1");
+    table.announce("mallory@a/2", "K2");
+    assert_eq!(table.asked(), ["mallory@a/1"]);
+    for n in 3..100 {
+        table.announce_only(&format!("mallory@a/{n}"), &format!("K{n}"));
+    }
+    assert_eq!(table.loads.len(), 0);
+    assert_eq!(table.metrics.rate_limited.get(RateScope::Account).get(), 98);
+    // Nobody else is held up by that.
+    table.announce("alice@a/r", "K50");
+    assert_eq!(table.asked(), ["alice@a/r"]);
+}
+
 /// However many flights there may be, announcements do not fill the way to the tiers.
 #[test]
 fn announcements_leave_the_tiers_to_queries() {
@@ -236,10 +258,10 @@ fn announcements_leave_the_tiers_to_queries() {
     for n in 0..1000 {
         table.announce_only(&format!("user{n}@d{n}/r"), &format!("K{n}"));
     }
-    assert_eq!(table.loads.len(), 256);
+    assert_eq!(table.loads.len(), 32);
     table.ask_only("one", "K2000");
-    assert_eq!(table.loads.len(), 257);
-    for _ in 0..4 {
+    assert_eq!(table.loads.len(), 33);
+    for _ in 0..32 {
         table.load();
     }
     assert_eq!(table.asked().len(), 1000);
@@ -336,6 +358,7 @@ fn what_is_not_known_is_not_taken_for_known() {
     let verdicts = Verdicts::Content {
         proven: vec![proof("K1")],
         refused: vec![],
+        written: true,
     };
     let effects = table.flights.answered(table.now, question, verdicts);
     table.take_in(effects);
@@ -356,9 +379,10 @@ fn an_answer_that_is_being_verified_is_awaited() {
     table.asked();
     // It cannot be answered twice.
     assert!(table.flights.take_question(id, LINK, "alice@a/r").is_none());
-    let effects = table
-        .flights
-        .announce(table.now, LINK, "x@a/r", &announcement("K1"), false);
+    let effects =
+        table
+            .flights
+            .announce(table.now, LINK, "x@a/r", &announcement("K1"), false, false);
     table.take_in(effects);
     table.announce("bob@a/r", "K1");
     table.depart("alice@a/r");
@@ -367,6 +391,7 @@ fn an_answer_that_is_being_verified_is_awaited() {
     let verdicts = Verdicts::Content {
         proven: vec![proof("K1")],
         refused: vec![],
+        written: true,
     };
     let effects = table.flights.answered(table.now, question, verdicts);
     table.take_in(effects);
@@ -415,6 +440,7 @@ fn an_answer_after_the_deadline_is_learned() {
     let verdicts = Verdicts::Content {
         proven: vec![proof("K1")],
         refused: vec![],
+        written: true,
     };
     let effects = table.flights.answered(table.now, question, verdicts);
     table.take_in(effects);
@@ -439,6 +465,7 @@ fn old_failures_leave_room_for_new_ones() {
     let verdicts = Verdicts::Content {
         proven: vec![],
         refused,
+        written: true,
     };
     let effects = table
         .flights

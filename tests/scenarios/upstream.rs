@@ -2,19 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use capsd::caps::{Policy, Reason};
 use capsd::holders::{self, LinkId};
 use capsd::metrics::Metrics;
 use capsd::resolver::flights::{QuestionId, Settings};
-use capsd::resolver::tiers::Below;
 use capsd::resolver::{Resolver, Upstream};
-use capsd::store::{Store, StoreSettings};
 use capsd::trusted::{Sources, Trusted};
 
 use crate::contents::{announcement, key};
-use crate::stage::{rate, settings};
+use crate::setup::{rate, settings, tiers_in};
 
 #[derive(Default)]
 struct Blocked {
@@ -48,18 +46,8 @@ fn questions_that_cannot_be_sent_go_to_the_next_holder() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let now = Instant::now();
-    let store = StoreSettings {
-        max_entries: 1000,
-        max_bytes: 1 << 20,
-        cache_bytes: 1 << 20,
-        ..StoreSettings::new(directory.path().join("store"))
-    };
-    let below = Below {
-        store: Store::open(store, Arc::clone(&metrics), now, SystemTime::now()).unwrap(),
-        trusted: Some(Trusted::open(&Sources::default(), &metrics)),
-        overrides: Arc::default(),
-        watcher: Box::new(|_| {}),
-    };
+    let trusted = Trusted::open(&Sources::default(), &metrics);
+    let below = tiers_in(directory.path(), Some(trusted), &metrics, now);
     let metrics = Arc::clone(&metrics);
     let policy = Policy::default();
     let resolver =
@@ -74,7 +62,7 @@ fn questions_that_cannot_be_sent_go_to_the_next_holder() {
     let ask = || {
         let (tell, told) = mpsc::channel();
         let waiter = move |_, outcome: Result<_, Reason>| tell.send(outcome.err()).unwrap();
-        resolver.resolve(now, key("K1"), Box::new(waiter));
+        resolver.resolve(now, key("K1"), "one@a/r", Box::new(waiter));
         told
     };
     let told = ask().recv_timeout(Duration::from_secs(60)).unwrap();

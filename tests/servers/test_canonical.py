@@ -21,6 +21,9 @@ from harness.servers import REPOSITORY
 sys.path.append(str(REPOSITORY / "tests/caps"))
 import hashlib_reference  # noqa: E402
 
+# The example may have to be built first.
+pytestmark = pytest.mark.timeout(1200)
+
 # The elements of a reply, and the attributes that they may have; all of them but `type` of forms and their FORM_TYPE are hashed.
 COVERED = {
     f"{{{DISCO_INFO}}}identity": {"category", "type", LANG, "name"},

@@ -38,11 +38,11 @@ static int read_only(const char *path)
     return 1;
 }
 
-/* Whether a file must not be written to, or not up to that end. */
+/* Whether a file must not be written to, or not up to that end. What is printed may go to a file; that is another disk. */
 static int refused(int fd, off_t end)
 {
     struct stat file;
-    if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode))
+    if (fd <= STDERR_FILENO || fstat(fd, &file) != 0 || !S_ISREG(file.st_mode))
         return 0;
     if (failing("read-only")) {
         errno = EROFS;

@@ -98,7 +98,8 @@ fn write_for_ever(path: &Path, first: u32, beside: Beside) {
             store.put(learned_fully(number));
             number += 1;
             Said::Put(number).report();
-            if beside == Beside::Compaction || number.is_multiple_of(4) {
+            let often = if beside == Beside::Compaction { 2 } else { 4 };
+            if number.is_multiple_of(often) {
                 tick(&mut store, beside);
             }
         }
@@ -222,7 +223,7 @@ fn kill_again_and_again(test: &str, beside: Beside, few: u32, many: u32) {
     let mut ledger = Ledger::default();
     let rounds = rounds(few, many);
     let mut before = 0;
-    if beside == Beside::Migration {
+    if matches!(beside, Beside::Migration | Beside::Compaction) {
         ledger.confirmed = fill(&setup);
     }
     for round in 0..rounds {

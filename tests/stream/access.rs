@@ -68,6 +68,62 @@ async fn a_stranger_learns_nothing() {
     assert_eq!(rejected, 14 * 6);
 }
 
+/// Every step that a stranger's request takes is counted somewhere, and these counts move the same way whatever was asked: nothing is
+/// looked up for one.
+#[tokio::test]
+async fn a_strangers_requests_go_one_way() {
+    let world = World::new().await;
+    let mut server = world.that_knows_1().await;
+    server.send(&presence("waiting@example.org/r", "K2")).await;
+    server.next().await;
+    server.settle().await;
+    let counts = || -> Vec<String> {
+        let text = world.metrics.render();
+        let lines = text.lines().filter(|line| line.starts_with("capsd_"));
+        // What the threads that nobody asked measure now and then.
+        let steady = lines
+            .filter(|line| !line.starts_with("capsd_cache_") && !line.starts_with("capsd_store_"));
+        steady.map(str::to_owned).collect()
+    };
+    let info = |node: &str| format!("<query xmlns='{DISCO_INFO}' node='{node}'/>");
+    for inside in [
+        info(&node("K1")),
+        info(&node("N1")),
+        info(&node("K2")),
+        info(&node("K3")),
+        info("malformed"),
+        info(&"x".repeat(5000)),
+        "<ping xmlns='urn:xmpp:ping'/>".to_owned(),
+        String::new(),
+    ] {
+        for kind in ["get", "set"] {
+            let before = counts();
+            server.send(&request(kind, STRANGER, "q", &inside)).await;
+            assert!(server.next().await.contains("<forbidden "));
+            let after = counts();
+            let moved: Vec<&str> = before
+                .iter()
+                .zip(&after)
+                .filter(|(before, after)| before != after)
+                .map(|(before, _)| before.split(' ').next().unwrap())
+                .collect();
+            let expected = [
+                format!(
+                    "capsd_component_stanzas_total{{component=\"{COMPONENT}\",direction=\"in\",kind=\"iq\"}}"
+                ),
+                format!(
+                    "capsd_component_stanzas_total{{component=\"{COMPONENT}\",direction=\"out\",kind=\"iq\"}}"
+                ),
+                "capsd_lookup_failures_total{reason=\"forbidden\"}".to_owned(),
+                "capsd_lookups_total{frontend=\"xmpp\",result=\"rejected\"}".to_owned(),
+            ];
+            assert_eq!(moved, expected, "{inside}");
+        }
+    }
+    // Nor does a stranger spend anybody's quota, or have one.
+    assert_eq!(world.metrics.rate_limited.get(RateScope::Asker).get(), 0);
+}
+
 /// A reply carries the node that was asked, to the letter, and no language that a server could have stamped.
 #[tokio::test]
 async fn a_reply_is_for_the_node_that_was_asked() {

@@ -11,6 +11,7 @@
 //! | [`garbage`] | input that nobody sends |
 //! | [`access`] | who may ask, and what is answered |
 //! | [`questions`] | what holders are asked, and whose answers count |
+//! | [`reflection`] | that nobody is sent what they did not ask for |
 //! | [`presences`] | subscriptions, capsd's own caps, the end |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,8 +24,12 @@ mod presences;
 mod pressure;
 mod questions;
 mod reconnect;
+mod reflection;
 mod robustness;
 mod server;
 mod session;
+#[allow(dead_code)]
+#[path = "../scenarios/setup.rs"]
+mod setup;
 mod trust;
 mod world;

@@ -7,20 +7,20 @@ use std::time::{Duration, Instant, SystemTime};
 use capsd::caps::Policy;
 use capsd::component::session::Credentials;
 use capsd::component::{self, Link, LinkHandler};
-use capsd::holders::{self, LinkId};
+use capsd::holders::LinkId;
 use capsd::metrics::Metrics;
 use capsd::resolver::flights;
 use capsd::resolver::limits::Rate;
-use capsd::resolver::tiers::Below;
+use capsd::resolver::probation;
 use capsd::resolver::{Resolver, Upstream};
 use capsd::service::{self, LinkWatcher, Links, Service, ServiceHandler};
-use capsd::store::{Store, StoreSettings};
 use capsd::trusted::{Sources, Trusted};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::contents::{self, key, mark, query};
 use crate::server::{COMPONENT, PATIENCE, SECRET, Server, attribute};
+use crate::setup;
 
 /// Somebody who may ask.
 pub(crate) const ASKER: &str = "asker@example.org/x";
@@ -62,20 +62,15 @@ fn settings() -> flights::Settings {
         burst: NonZeroU32::new(1_000_000).unwrap(),
     };
     flights::Settings {
-        on_announce: true,
-        deadline: Duration::from_secs(5),
-        holder_timeout: Duration::from_secs(2),
-        retry_after: Duration::from_secs(600),
-        max_flights: 4096,
-        max_waiters: 65_536,
-        max_waiters_per_flight: 16_384,
         new_keys_per_account: plenty,
         new_keys_per_domain: plenty,
-        holders: holders::Settings {
-            max: 100_000,
-            expire_after: Duration::from_secs(24 * 3600),
-            per_key: 64,
+        questions_per_account: plenty,
+        questions_per_domain: plenty,
+        probation: probation::Settings {
+            second_uses_per_account: plenty,
+            ..setup::settings().probation
         },
+        ..setup::settings()
     }
 }
 
@@ -183,6 +178,8 @@ impl World {
     pub(crate) async fn accept(&self) -> Server<TcpStream> {
         let accepting = tokio::time::timeout(PATIENCE, self.listener.accept());
         let (io, _) = accepting.await.expect("no connection comes").unwrap();
+        // Or every second small stanza would wait for the acknowledgement of the first.
+        io.set_nodelay(true).unwrap();
         Server::accept(io).await
     }
 
@@ -226,19 +223,7 @@ fn start_resolver(
     directory: &tempfile::TempDir,
     metrics: &Arc<Metrics>,
 ) -> Arc<Resolver> {
-    let store = StoreSettings {
-        max_entries: 1000,
-        max_bytes: 1 << 20,
-        cache_bytes: 1 << 20,
-        ..StoreSettings::new(directory.path().join("store"))
-    };
-    let now = Instant::now();
-    let below = Below {
-        store: Store::open(store, Arc::clone(metrics), now, SystemTime::now()).unwrap(),
-        trusted,
-        overrides: Arc::default(),
-        watcher: Box::new(|_| {}),
-    };
+    let below = setup::tiers_in(directory.path(), trusted, metrics, Instant::now());
     let metrics = Arc::clone(metrics);
     Resolver::start(
         settings,

@@ -40,6 +40,29 @@ fn a_file_is_found_by_the_key_in_its_name() {
 }
 
 #[test]
+fn a_database_of_aioxmpp_is_a_directory_of_trusted_files() {
+    // The complex example of XEP-0390 section 4.2 says which SHA-256 its content has; the name is that in base32.
+    let content = include_str!("../caps/documents/xep0390-complex.xml");
+    let ver = "u79ZroNJbdSWhdSp311mddz44oHHPsEBntQ5b1jqBSY=";
+    let announced = CapsKey::from_base64(Family::Xep0390, "sha-256", ver).unwrap();
+    let directory = Directory::new();
+    let caps2 = directory.path().join("caps2/sha-256/xo/7v");
+    fs::create_dir_all(&caps2).unwrap();
+    let name = "tludjfw5jfuf2su56xlgoxopryuby47mcam62q4w6whkauta.xml";
+    fs::write(caps2.join(name), content).unwrap();
+    let hashes = directory.path().join("hashes");
+    fs::create_dir(&hashes).unwrap();
+    let name = "sha-1_http%3A%2F%2Fa%23QgayPKawpkPSDYmwT%2FWM94uAlu0%3D.xml";
+    fs::write(hashes.join(name), query(EXODUS)).unwrap();
+    fs::write(directory.path().join("README.md"), "What this is.").unwrap();
+
+    let mut trusted = open(&[&directory]);
+    assert_eq!(trusted.entries(), 2);
+    assert_eq!(trusted.get(&exodus()).unwrap().nodes, ["http://a"]);
+    assert!(trusted.get(&announced).unwrap().nodes.is_empty());
+}
+
+#[test]
 fn a_wrapped_query_is_unwrapped() {
     let directory = Directory::new();
     directory.add(&exodus(), "http://a", &query(&query(EXODUS)));

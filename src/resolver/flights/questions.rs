@@ -12,6 +12,7 @@ use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::holders::{Announcement, HolderId, LinkId};
 use crate::metrics::{LookupResult, RateScope, UpstreamResult};
+use crate::resolver::limits::Spent;
 use crate::stanza::jid;
 
 /// The unguessable id of a question to a holder.
@@ -31,6 +32,8 @@ pub struct Question {
     pub address: Box<str>,
     /// What it announced when it was asked.
     pub announcement: Announcement,
+    /// Which quota of new keys the holder had spent before: what it proves is not written before its second use.
+    pub spent: Option<Spent>,
     pub(super) asked: Instant,
     pub(super) overdue: bool,
 }
@@ -44,9 +47,18 @@ pub enum Verdicts {
         proven: Vec<(CapsKey, Arc<Entry>)>,
         /// Announced keys that the content does not prove.
         refused: Vec<(CapsKey, Reason)>,
+        /// Whether the content is on its way to the disk.
+        written: bool,
     },
     /// No content.
     Failed(UpstreamResult, Reason),
+}
+
+/// Whom a flight asks next.
+struct NextHolder {
+    holder: HolderId,
+    /// The quota of new keys that it had spent before.
+    spent: Option<Spent>,
 }
 
 impl<W> Flights<W> {
@@ -67,12 +79,12 @@ impl<W> Flights<W> {
             Some(flight) if !flight.looking && flight.current.is_none() => {}
             _ => return,
         }
-        let holder = self.next_holder(now, id);
+        let next = self.next_holder(now, id);
         let Some(flight) = self.flights.get_mut(&id) else {
             return;
         };
-        let view = holder.and_then(|holder| Some((holder, self.holders.view(holder)?)));
-        let Some((holder, view)) = view else {
+        let view = next.and_then(|next| Some((self.holders.view(next.holder)?, next)));
+        let Some((view, NextHolder { holder, spent })) = view else {
             // An overdue holder may still answer before the deadline: as long as one is awaited, there is hope.
             if flight.questions.is_empty() {
                 let reason = flight.cause.unwrap_or(Reason::Unknown);
@@ -97,6 +109,7 @@ impl<W> Flights<W> {
             link: view.link,
             address: view.address.into(),
             announcement: view.announcement.clone(),
+            spent,
             asked: now,
             overdue: false,
         };
@@ -118,9 +131,12 @@ impl<W> Flights<W> {
         self.metrics.upstream_queries_sent.inc();
     }
 
-    /// Picks an askable holder of the flight's keys that was not tried yet: one of another account if there is one, at random so
-    /// that nobody can arrange to be asked first, and only within the quotas of its account and domain.
-    fn next_holder(&mut self, now: Instant, id: FlightId) -> Option<HolderId> {
+    /// Picks an askable holder of the flight's keys that was not tried yet: one of another account if there is one, and at random so
+    /// that nobody can arrange to be asked first.
+    ///
+    /// One whose account and domain have not spent their quota of new keys comes first. Others are asked only for somebody who waits,
+    /// and within a quota of its own for that.
+    fn next_holder(&mut self, now: Instant, id: FlightId) -> Option<NextHolder> {
         let flight = self.flights.get_mut(&id)?;
         let mut candidates: Vec<(bool, u64, HolderId)> = Vec::new();
         for key in &flight.keys {
@@ -145,20 +161,38 @@ impl<W> Flights<W> {
         candidates.sort_unstable_by_key(|(again, die, _)| (*again, *die));
         // Who holds several of the keys is one candidate, with one die.
         candidates.dedup_by_key(|(_, _, holder)| *holder);
+        let mut spenders = Vec::new();
         for (_, _, holder) in candidates {
             let Some(view) = self.holders.view(holder) else {
                 continue;
             };
-            // The account first: one that is over its quota must not spend that of its domain.
-            let scope = if !self.accounts.take(jid::bare(view.address), now) {
-                RateScope::Account
-            } else if !self.domains.take(jid::domain(view.address), now) {
-                RateScope::Domain
-            } else {
-                return Some(holder);
+            match self.new_keys.take(view.address, now) {
+                Ok(()) => {
+                    let spent = None;
+                    return Some(NextHolder { holder, spent });
+                }
+                Err(spent) => spenders.push((holder, spent)),
+            }
+        }
+        for (holder, spent) in spenders {
+            self.metrics.rate_limited.get(spent.into()).inc();
+            flight.cause = Some(Reason::RateLimited);
+            let Some(view) = self
+                .holders
+                .view(holder)
+                .filter(|_| !flight.waiters.is_empty())
+            else {
+                continue;
+            };
+            let scope = match self.more_questions.take(view.address, now) {
+                Ok(()) => {
+                    let spent = Some(spent);
+                    return Some(NextHolder { holder, spent });
+                }
+                Err(Spent::Account) => RateScope::AccountQuestions,
+                Err(Spent::Domain) => RateScope::DomainQuestions,
             };
             self.metrics.rate_limited.get(scope).inc();
-            flight.cause = Some(Reason::RateLimited);
             flight.tried.insert(holder);
         }
         None
@@ -218,7 +252,15 @@ impl<W> Flights<W> {
             .upstream_query_duration
             .observe(elapsed.as_secs_f64());
         match verdicts {
-            Verdicts::Content { proven, refused } => {
+            Verdicts::Content {
+                proven,
+                refused,
+                written,
+            } => {
+                if !written && let Some(flight) = self.flights.get_mut(&question.flight) {
+                    // The announcement is not marked as known: whoever makes it next may be the second use.
+                    flight.whole = None;
+                }
                 let result = match refused.first() {
                     _ if !proven.is_empty() => UpstreamResult::Ok,
                     Some((_, Reason::IllFormed)) => UpstreamResult::IllFormed,
