@@ -3,6 +3,7 @@
 //! One test for each thing that is parsed. As a test (on stable Rust, in every run) each of its seeds is read, then mutations of them, then
 //! random bytes; `CAPSD_LONG=1` tries 25 times as many. `tests/fuzz/run.sh` runs the same targets under libFuzzer, guided
 //! by coverage, on stable Rust too, for as long as it is told.
+#![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod seeds;

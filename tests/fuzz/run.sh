@@ -21,7 +21,7 @@ instrument='--cfg fuzzing --cfg fuzzing_libfuzzer -Cpasses=sancov-module -Cllvm-
     -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-sanitizer-coverage-stack-depth'
 host=$(rustc -vV | sed -n 's/^host: //p')
 program=$(RUSTFLAGS=$(tr -s '\n ' ' ' <<<"$instrument") cargo test --locked --quiet --profile fuzz --target "$host" --target-dir "$target" \
-    --test fuzz --no-run --message-format json | sed -n 's/.*"executable":"\([^"]*\/fuzz-[^"]*\)".*/\1/p' | tail -1)
+    --example fuzz --no-run --message-format json | sed -n 's/.*"executable":"\([^"]*\/fuzz-[^"]*\)".*/\1/p' | tail -1)
 
 CAPSD_FUZZ_SEEDS=$target/seeds "$program" --quiet --exact every_target_has_seeds
 
