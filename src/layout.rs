@@ -8,6 +8,8 @@
 //! Each file is one disco#info `<query/>`. A file of family 0115 is known by its name alone, wherever it lies; one of family 0390
 //! by the four directories above it, too.
 
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use data_encoding::BASE32_NOPAD;
@@ -30,6 +32,17 @@ const RESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'-')
     .remove(b'~');
+
+/// What is in a file of contents, as far as one byte past `most`.
+pub(crate) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    // Opening something else, a pipe for one, could wait for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// Where the file of a key belongs, below the root of a database. For a 0115 key that is announced with that node URL; for a 0390 key
 /// the node does not matter. `None` where the name would be longer than a file name may be.

@@ -18,7 +18,7 @@
 //!
 //! [`Trusted::open`] reads the names in the directories, and of each bundle one head and one page: nothing that grows with what they
 //! hold. Since a name holds the node beside the hash, a file can only be found by listing its directory; that takes longer the more
-//! there are (about a second for 200,000), so the daemon does it beside its start, and what is asked for meanwhile waits. Whoever has
+//! there are (about three seconds for 200,000), so the daemon does it beside its start, and what is asked for meanwhile waits. Whoever has
 //! more than some thousands should make a bundle of them.
 //!
 //! A content is read, and its hash checked, every time it is asked for: nothing is served because of its name. An operator may

@@ -1,14 +1,14 @@
 //! Directories with one file for each content.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{EXTENSION, MAX_FILE_LEN, MAX_FILES, TrustedEntry, verified};
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Answer, CapsKey, Policy, VerifiedInfo, verify};
-use crate::layout::{CAPS2, HASHES, key_of_path};
+use crate::layout::{CAPS2, HASHES, key_of_path, read_bounded};
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{MAX_NODES, standard_keys};
 
@@ -206,23 +206,9 @@ pub(super) fn read_answer(path: &Path, policy: &Policy) -> Result<Answer, String
         max_bytes: policy.max_bytes,
         max_features: policy.max_features,
     };
-    let bytes = read_bounded(path).map_err(|error| error.to_string())?;
-    parse_query_unwrapped(&bytes, limits).map_err(|error| error.to_string())
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening something else, a pipe for one, could wait for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_LEN + 1)
-        .read_to_end(&mut bytes)?;
+    let bytes = read_bounded(path, MAX_FILE_LEN).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MAX_FILE_LEN {
-        return Err(io::Error::other(format!(
-            "larger than {MAX_FILE_LEN} bytes"
-        )));
+        return Err(format!("larger than {MAX_FILE_LEN} bytes"));
     }
-    Ok(bytes)
+    parse_query_unwrapped(&bytes, limits).map_err(|error| error.to_string())
 }

@@ -171,3 +171,22 @@ async def test_the_readme_names_metrics_and_keys_that_exist(capsd):
     rows = [row.split("|") for row in readme_section("Configuration").splitlines() if row.startswith("|")][2:]
     described = {key for row in rows for key in re.findall(r"`([a-z0-9-]+)`", row[2])}
     assert described | {"secret-env"} == offered
+
+
+def test_the_threat_model_names_tests_that_exist():
+    """Each name in the column of tests is that of a function of ours, where the module is named in that module, or of a scenario."""
+    page = (REPOSITORY / "deploy/threat-model.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("|")]
+    names = {name for row in rows if len(row) == 6 for name in re.findall(r"`([a-z0-9_.:-]+)`", row[3])}
+    assert len(names) > 80
+    functions = {}
+    for source in [*REPOSITORY.glob("tests/**/*.rs"), *REPOSITORY.glob("src/**/*.rs"), *REPOSITORY.glob("tests/servers/*.py")]:
+        for function in re.findall(r"\b(?:fn|def) ([a-z0-9_]+)\(", source.read_text()):
+            functions.setdefault(function, set()).add(source.stem)
+    for name in names:
+        if name.endswith(".scenario"):
+            assert (REPOSITORY / "tests/scenarios/scripts" / name).exists(), name
+            continue
+        *modules, function = name.split("::")
+        assert function in functions, name
+        assert set(modules[-1:]) <= functions[function], name

@@ -1,12 +1,12 @@
 //! What is to be imported: files, and what is in directories.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::EXTENSION;
 use crate::caps::CapsKey;
-use crate::layout::key_of_path;
+use crate::layout::{key_of_path, read_bounded};
 
 /// The most files of one import.
 pub(super) const MAX_FILES: usize = 500_000;
@@ -136,7 +136,7 @@ pub(super) enum NotAContent {
 /// Reads a file.
 pub(super) fn read(path: &Path) -> Result<ContentFile, NotAContent> {
     let (key, node_url) = key_of_path(path).ok_or(NotAContent::Name)?;
-    let bytes = read_bounded(path).map_err(NotAContent::Unreadable)?;
+    let bytes = read_bounded(path, MAX_FILE_LEN).map_err(NotAContent::Unreadable)?;
     if bytes.len() as u64 > MAX_FILE_LEN {
         return Err(NotAContent::TooLarge);
     }
@@ -146,17 +146,4 @@ pub(super) fn read(path: &Path) -> Result<ContentFile, NotAContent> {
         node_url,
         query,
     })
-}
-
-/// What is in a file, as far as one byte past the bound.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening something else, a pipe for one, could wait for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_LEN + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
