@@ -83,16 +83,23 @@ impl Accounts {
         let account = self.hasher.hash_one(jid::bare(address));
         let mut all = true;
         for key in &announcement.keys {
-            let node_url = node_url_of(key, &announcement.node_url);
-            for node_url in std::iter::once(None).chain(node_url.map(Some)) {
+            let sketch = self.sketch(key, None);
+            let mut became_common = sketch.add(account);
+            all &= sketch.is_common();
+            let mut node_url = node_url_of(key, &announcement.node_url);
+            if node_url.is_some() {
                 let sketch = self.sketch(key, node_url);
-                if sketch.add(account) {
-                    common.push(Common {
-                        key: *key,
-                        node_url: node_url.map(str::to_owned),
-                    });
-                }
+                let node_became_common = sketch.add(account);
                 all &= sketch.is_common();
+                became_common |= node_became_common;
+                node_url = node_url.filter(|_| node_became_common);
+            }
+            // Once for both: each is a write to the store.
+            if became_common {
+                common.push(Common {
+                    key: *key,
+                    node_url: node_url.map(str::to_owned),
+                });
             }
         }
         all
@@ -171,7 +178,7 @@ mod tests {
             key: key(1),
             node_url,
         };
-        assert_eq!(common, [of(None), of(node_url)]);
+        assert_eq!(common, [of(node_url)]);
         assert!(all && accounts.is_common(&key(1), None));
         assert!(accounts.is_common(&key(1), Some("http://a")));
         // Once is enough.

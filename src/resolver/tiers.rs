@@ -218,7 +218,8 @@ impl Worker {
                     }
                     Job::Common(common) => {
                         self.waiting.fetch_sub(1, Ordering::Relaxed);
-                        note_common(&mut self.below.store, common);
+                        let Common { key, node_url } = common;
+                        self.below.store.note_common(&key, node_url.as_deref());
                     }
                     Job::Work(work) => work(&mut self.below),
                     Job::Close(done) => {
@@ -323,17 +324,5 @@ impl Worker {
                 self.below.store.remove_key(&key);
             }
         }
-    }
-}
-
-/// Notes with a stored content that one of its keys is common.
-fn note_common(store: &mut Store, common: Common) {
-    let Common { key, node_url } = common;
-    if let Some(stored) = store.get(&key) {
-        store.put_seen(Learned {
-            info: stored.info,
-            keys: vec![key],
-            nodes: node_url.into_iter().collect(),
-        });
     }
 }

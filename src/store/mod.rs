@@ -42,6 +42,7 @@
 //! No JID (a node URL that could be one is not kept), no time, nothing about who announced what.
 
 mod backlog;
+mod common;
 mod compaction;
 mod confirmed;
 mod counters;
@@ -205,6 +206,8 @@ pub struct Store {
     /// How many values were found damaged.
     discarded: u64,
     backlog: Backlog,
+    /// Keys that became common, which is not written yet, each with the node URL that did, as the node to ask for.
+    common: VecDeque<Box<str>>,
     /// Keys to be forgotten as soon as the disk may be written to.
     removals: VecDeque<(CapsKey, Eviction)>,
     /// The rewriting of values of older formats that is under way.
@@ -250,6 +253,7 @@ impl Store {
             salvage: None,
             discarded: 0,
             backlog: Backlog::default(),
+            common: VecDeque::new(),
             removals: VecDeque::new(),
             migration: None,
             compaction: None,
@@ -365,6 +369,7 @@ impl Store {
     fn write_and_flush(&mut self, patience: Duration, last: bool) {
         self.end_flush(patience);
         self.finish_held(patience);
+        self.write_all_common();
         while self.is_usable() && self.flushing_since.is_none() && self.has_unwritten() {
             self.write_some();
         }
@@ -385,6 +390,7 @@ impl Store {
         self.salvage_some();
         self.migrate_some();
         self.compact_some();
+        self.write_some_common();
         self.flush_if_due();
         self.show();
         self.next_tick()

@@ -14,9 +14,10 @@ fn seen_nodes(stage: &Stage) -> Option<usize> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let page = stage
-        .resolver
-        .work(|below| below.store.page(Default::default(), 10));
+    let page = stage.resolver.work(|below| {
+        below.store.flush();
+        below.store.page(Default::default(), 10)
+    });
     let (mut entries, _) = runtime.block_on(page).unwrap().unwrap();
     assert_eq!(entries.len(), 1);
     entries.remove(0).seen_nodes
