@@ -23,10 +23,11 @@ pub struct Common {
     pub node_url: Option<String>,
 }
 
-/// The accounts that announced one thing: hashes of all but the last of the [`COMMON`] that it takes.
+/// The accounts that announced one thing: hashes of all but the last of the [`COMMON`] that it takes. They are short: there are many,
+/// and two accounts with one hash only delay the fact.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sketch {
-    accounts: [u64; COMMON - 1],
+    accounts: [u32; COMMON - 1],
     count: u8,
 }
 
@@ -36,7 +37,7 @@ impl Sketch {
     }
 
     /// Adds an account; whether it is the one that made it common.
-    fn add(&mut self, account: u64) -> bool {
+    fn add(&mut self, account: u32) -> bool {
         let known = usize::from(self.count);
         if self.is_common() || self.accounts.iter().take(known).any(|a| *a == account) {
             return false;
@@ -61,7 +62,7 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// An empty table of two generations of that many sketches each, of about 40 bytes.
+    /// An empty table of two generations of that many sketches each, of about 25 bytes.
     pub(super) fn new(most: usize) -> Accounts {
         Accounts {
             most,
@@ -80,7 +81,7 @@ impl Accounts {
         announcement: &Announcement,
         common: &mut Vec<Common>,
     ) -> bool {
-        let account = self.hasher.hash_one(jid::bare(address));
+        let account = self.hasher.hash_one(jid::bare(address)) as u32;
         let mut all = true;
         for key in &announcement.keys {
             let sketch = self.sketch(key, None);
