@@ -566,11 +566,7 @@ fn a_key_becomes_common_by_the_third_account() {
         key: key(name),
         node_url: node_url.map(str::to_owned),
     };
-    let all = [
-        common("K1", None),
-        common("K1", Some(NODE_URL)),
-        common("N1", None),
-    ];
+    let all = [common("K1", Some(NODE_URL)), common("N1", None)];
     assert_eq!(std::mem::take(&mut table.common), all);
     // Once is enough, even if everybody left meanwhile.
     for address in ["a@x/1", "a@x/2", "a@x/3", "b@x/1", "b@x/2", "c@x/1"] {
