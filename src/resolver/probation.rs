@@ -132,6 +132,11 @@ impl Probation {
         self.places.invalidate(key);
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.places.invalidate_all();
+    }
+
     /// An account announces the key or asks for it: what is on probation under it, if anything is.
     pub fn used(&self, now: Instant, key: &CapsKey, account: &str) -> Option<Used> {
         let Place { unwritten, prover } = self.places.get(key)?;
