@@ -127,12 +127,14 @@ fn raw(info: &DiscoInfo) -> Vec<(String, Fields)> {
         .collect()
 }
 
-/// Whether the tokens are fields of the table, but perhaps repeated, without a value or with too many.
+/// Whether the tokens are fields of the table, but perhaps none, repeated, without a value or with too many.
 fn is_nearly_by_table(table: &tables::Table, tokens: &[String]) -> bool {
     let is_var = |token: &String| table.var(token).is_some();
     let vars: Vec<&String> = tokens.iter().filter(|t| is_var(t)).collect();
     let runs = || tokens.split(is_var);
-    vars.is_sorted() && !vars.is_empty() && is_var(&tokens[0]) && runs().all(|run| run.is_sorted())
+    tokens
+        .first()
+        .is_none_or(|first| is_var(first) && vars.is_sorted() && runs().all(|run| run.is_sorted()))
 }
 
 /// Whether the tokens can be cut into such forms.
@@ -143,7 +145,7 @@ fn are_nearly_forms(tokens: &[String]) -> bool {
     let Some(table) = tables::table_of(form_type) else {
         return false;
     };
-    (1..=rest.len()).any(|len| {
+    (0..=rest.len()).any(|len| {
         let follows = rest.get(len).is_none_or(|next| form_type <= next);
         follows && is_nearly_by_table(table, &rest[..len]) && are_nearly_forms(&rest[len..])
     })
