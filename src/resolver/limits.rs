@@ -206,16 +206,18 @@ impl SourceQuotas {
 mod tests {
     use super::*;
 
+    fn twenty_an_hour(start: Instant) -> Quotas {
+        let rate = Rate {
+            interval: Duration::from_secs(180),
+            burst: NonZeroU32::new(20).unwrap(),
+        };
+        Quotas::new(rate, start)
+    }
+
     #[test]
     fn a_bucket_empties_and_fills_by_the_time_it_is_told() {
         let start = Instant::now();
-        let quotas = Quotas::new(
-            Rate {
-                interval: Duration::from_secs(180),
-                burst: NonZeroU32::new(20).unwrap(),
-            },
-            start,
-        );
+        let quotas = twenty_an_hour(start);
         let taken = (0..30).filter(|_| quotas.take("a@b", start)).count();
         assert_eq!(taken, 20);
         assert!(quotas.take("c@b", start));
@@ -230,13 +232,7 @@ mod tests {
     #[test]
     fn there_are_only_so_many_buckets_however_many_come() {
         let start = Instant::now();
-        let quotas = Quotas::new(
-            Rate {
-                interval: Duration::from_secs(180),
-                burst: NonZeroU32::new(20).unwrap(),
-            },
-            start,
-        );
+        let quotas = twenty_an_hour(start);
         for account in 0..3 * MAX_BUCKETS {
             quotas.take(&account.to_string(), start);
         }

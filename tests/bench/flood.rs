@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::contents;
 use crate::daemon::Daemon;
+use crate::disk::bytes_below;
 use crate::server::{Dice, JID, Server, attribute, presence, query_from};
 
 /// Honest look-ups each second: 90 % over the hot keys, the rest over all stored ones.
@@ -260,15 +261,4 @@ fn percentiles(took: &[f64]) -> [f64; 2] {
     let mut sorted = took.to_vec();
     sorted.sort_by(f64::total_cmp);
     [50, 99].map(|percent| sorted[sorted.len() * percent / 100])
-}
-
-/// The bytes of the files below a directory.
-fn bytes_below(path: &Path) -> u64 {
-    let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
-    entries
-        .map(|entry| match entry.metadata().unwrap() {
-            directory if directory.is_dir() => bytes_below(&entry.path()),
-            file => file.len(),
-        })
-        .sum()
 }

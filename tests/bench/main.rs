@@ -16,6 +16,8 @@
 mod component;
 mod contents;
 mod daemon;
+#[path = "../fixture/disk.rs"]
+mod disk;
 mod flood;
 mod server;
 

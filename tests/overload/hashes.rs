@@ -1,10 +1,10 @@
 //! Floods of new hashes, each with a valid answer.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::contents;
+use crate::disk::bytes_below;
 use crate::many;
 use crate::played::{Played, STORED, announces, answer, assert_is_content};
 use crate::server::{attribute, query_from};
@@ -98,16 +98,6 @@ impl Flood {
         let held = self.metric("capsd_cache_bytes{tier=\"probation\"}");
         assert!(held <= 4 << 20, "{held} bytes on probation");
     }
-}
-
-fn bytes_below(path: &Path) -> u64 {
-    let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
-    entries
-        .map(|entry| match entry.metadata().unwrap() {
-            directory if directory.is_dir() => bytes_below(&entry.path()),
-            file => file.len(),
-        })
-        .sum()
 }
 
 /// 2,000 hashes of one account (100,000 in the long run): what it has written is its quota, and what an accomplice adds is that one's.

@@ -4,12 +4,14 @@
 //! test. All limits are at their defaults. `CAPSD_LONG=1` makes the floods fifty times as large.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[allow(dead_code)]
 #[path = "../bench/contents.rs"]
 mod contents;
 #[allow(dead_code)]
 #[path = "../bench/daemon.rs"]
 mod daemon;
+#[allow(dead_code)]
+#[path = "../fixture/disk.rs"]
+mod disk;
 mod hashes;
 mod played;
 mod queries;
