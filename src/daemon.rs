@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::component::session::Credentials;
 use crate::component::{self, Link};
-use crate::config::{self, Config, Resolve};
+use crate::config::{self, Config};
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
-use crate::holders::{self, LinkId};
+use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
 use crate::resolver::tiers::Below;
-use crate::resolver::{Resolver, flights, limits, probation};
+use crate::resolver::{Resolver, flights};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
@@ -262,39 +262,6 @@ pub fn policy(config: &Config) -> crate::caps::Policy {
     }
 }
 
-fn rate(rate: config::Rate) -> limits::Rate {
-    limits::Rate {
-        interval: rate.interval(),
-        burst: rate.burst(),
-    }
-}
-
-fn flight_settings(config: &Config) -> flights::Settings {
-    flights::Settings {
-        on_announce: config.resolver.resolve == Resolve::OnAnnounce,
-        deadline: config.resolver.deadline,
-        holder_timeout: config.resolver.holder_timeout,
-        retry_after: config.resolver.retry_after,
-        max_flights: config.limits.flights,
-        max_waiters: config.limits.waiters,
-        max_waiters_per_flight: config.limits.waiters_per_flight,
-        new_keys_per_account: rate(config.limits.new_keys_per_account),
-        new_keys_per_domain: rate(config.limits.new_keys_per_domain),
-        questions_per_account: rate(config.limits.questions_per_account),
-        questions_per_domain: rate(config.limits.questions_per_domain),
-        probation: probation::Settings {
-            max_bytes: config.hot.probation_bytes,
-            second_uses_per_account: rate(config.limits.second_uses_per_account),
-            high_water_percent: config.store.high_water_percent as u64,
-        },
-        holders: holders::Settings {
-            max: config.holders.max,
-            expire_after: config.holders.expire_after,
-            per_key: config.holders.per_key,
-        },
-    }
-}
-
 /// How a component of the configuration is set up.
 pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
@@ -345,7 +312,7 @@ impl Daemon {
         }
         let links = Arc::new(Links(links));
         let resolver = Resolver::start(
-            flight_settings(config),
+            flights::Settings::of(config),
             policy(config),
             config.hot.max_bytes,
             links.0.len(),
@@ -367,7 +334,7 @@ impl Daemon {
         trust.read(trust::sources(&config.trusted), by_file);
         let settings = service::Settings {
             allow_md5: config.limits.allow_md5,
-            queries_per_asker: rate(config.limits.queries_per_asker),
+            queries_per_asker: config.limits.queries_per_asker.into(),
             max_subscribers: config.limits.subscribers,
             wall_clock: SystemTime::now,
         };

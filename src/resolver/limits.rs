@@ -16,6 +16,7 @@ use governor::nanos::Nanos;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::config;
 use crate::metrics::RateScope;
 use crate::stanza::jid;
 
@@ -35,6 +36,15 @@ pub struct Rate {
     pub interval: Duration,
     /// How many may come at once.
     pub burst: NonZeroU32,
+}
+
+impl From<config::Rate> for Rate {
+    fn from(rate: config::Rate) -> Rate {
+        Rate {
+            interval: rate.interval(),
+            burst: rate.burst(),
+        }
+    }
 }
 
 /// A clock that shows what it was told last.
@@ -141,7 +151,7 @@ impl Quotas {
         self.hasher.hash_one(who) % MAX_BUCKETS
     }
 
-    /// Drops what is not needed any more, if there is much of it, at most once in [`SWEEP_EVERY`]; cheap otherwise.
+    /// Drops what is not needed any more, if there is much of it, at most once in a minute; cheap otherwise.
     pub fn sweep(&self) {
         let now = self.clock.0.load(Ordering::Relaxed);
         let due = self.swept.load(Ordering::Relaxed) + SWEEP_EVERY.as_nanos() as u64;
