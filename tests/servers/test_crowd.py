@@ -7,24 +7,10 @@ import pytest
 from crowd.campaign import with_capsd, without_capsd
 from crowd.real import REAL
 from crowd.rounds import Crowd
-from crowd.servers import CROWD_KINDS
 
 LONG = os.environ.get("CAPSD_LONG") == "1"
 # Careful clients, contents that they announce, and clients that people use.
 CROWDS = {"careful": (50, 5, []), "real": (42, 1, [name for name in sorted(REAL) for _ in range(2)])} if LONG else {"short": (18, 4, ["poezio", "profanity"])}
-
-
-@pytest.fixture
-def make_crowd_server(kind, tmp_path_factory):
-    servers = []
-
-    def make(**options):
-        servers.append(CROWD_KINDS[kind](tmp_path_factory.mktemp(kind), **options))
-        return servers[-1].start()
-
-    yield make
-    for server in servers:
-        server.kill()
 
 
 @pytest.mark.timeout(600)
