@@ -12,6 +12,7 @@
 -export([find/1, publish/2, unpublish/1]).
 -export([component_connected/1, component_disconnected/2]).
 -export([capsd_stats/1]).
+-export([pre_uninstall/0]).
 
 -include("mod_capsd.hrl").
 -include("ejabberd_commands.hrl").
@@ -89,6 +90,13 @@ disable_once() ->
 
 is_alone(Host) ->
     not lists:any(fun(Other) -> Other =/= Host andalso find(Other) =/= undefined end, ejabberd_option:hosts()).
+
+%% `ejabberdctl module_uninstall` and `module_upgrade` remove this file alone from memory: the other parts go here.
+-spec pre_uninstall() -> ok.
+pre_uninstall() ->
+    lists:foreach(fun stop/1, ejabberd_option:hosts()),
+    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
+    lists:foreach(fun(Part) -> code:purge(Part), code:delete(Part) end, Parts).
 
 %%% What hooks need
 
