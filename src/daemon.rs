@@ -20,6 +20,7 @@ use crate::control::server::{self, ControlSocket, Desk, SocketFault};
 use crate::holders::{self, LinkId};
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
+use crate::population::{self, Census};
 use crate::resolver::tiers::Below;
 use crate::resolver::{Resolver, flights, limits, probation};
 use crate::service::own::Contacts;
@@ -131,7 +132,7 @@ async fn serve(
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
     let below = open_tiers(config, &metrics, &readiness)?;
-    metrics.config_last_reload_successful.set(1);
+    read_successfully(&metrics);
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
@@ -142,6 +143,11 @@ async fn serve(
     }
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, below, &metrics, &readiness)?;
+    let census = Census::new(
+        population_settings(&config.population),
+        Arc::clone(&metrics),
+    );
+    let census = Arc::new(census);
     let ended = CancellationToken::new();
     let sources = Sources {
         metrics: Arc::clone(&metrics),
@@ -167,6 +173,10 @@ async fn serve(
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
+    let counting = {
+        let resolver = Arc::clone(&daemon.resolver);
+        tokio::spawn(async move { census.run(&resolver, clock).await })
+    };
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
@@ -183,6 +193,7 @@ async fn serve(
         () = signals.end() => false,
     };
     timers.abort();
+    counting.abort();
     ended.cancel();
     http.abort();
     if let Some(control) = control {
@@ -195,6 +206,16 @@ async fn serve(
         tracing::warn!("ended in haste; what was learned last may be asked for again");
     }
     Ok(())
+}
+
+/// Takes note that configuration and overrides are in order.
+fn read_successfully(metrics: &Metrics) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = now.map_or(0, |now| now.as_secs());
+    metrics.config_last_reload_successful.set(1);
+    metrics
+        .config_last_reload_success_timestamp
+        .set(i64::try_from(seconds).unwrap_or(i64::MAX));
 }
 
 fn open_tiers(
@@ -301,6 +322,14 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+fn population_settings(config: &config::Population) -> population::Settings {
+    population::Settings {
+        features: config.features.clone(),
+        clients: config.clients,
+        kinds: config.kinds,
     }
 }
 
@@ -424,10 +453,9 @@ impl Daemon {
     /// Applies what can change while running: the contact addresses, and all that is trusted, pinned and denied. The rest is named.
     fn reload(&self, config: Result<Config, config::ConfigFaults>) {
         let read = config.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
-        let successful = &self.metrics.config_last_reload_successful;
-        successful.set(i64::from(read.is_ok()));
         match read {
             Ok((overrides, config)) => {
+                read_successfully(&self.metrics);
                 let changed = self
                     .service
                     .change_contacts(&contacts(&config.contact), &self.links);
@@ -439,9 +467,12 @@ impl Daemon {
                 overrides.announce();
                 self.reader.read(trust::sources(&config.trusted), overrides);
             }
-            Err(faults) => tracing::error!(
-                "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"
-            ),
+            Err(faults) => {
+                self.metrics.config_last_reload_successful.set(0);
+                tracing::error!(
+                    "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"
+                );
+            }
         }
     }
 

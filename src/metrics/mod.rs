@@ -9,6 +9,7 @@
 mod component;
 mod labels;
 mod make;
+mod population;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
@@ -17,9 +18,10 @@ pub use component::ComponentMetrics;
 pub use labels::{
     AnnouncementKind, ConnectResult, Deferral, Direction, Eviction, HolderEviction, HttpAnswer,
     Labels, LoadResult, LookupOutcome, LookupResult, RateScope, Route, StanzaKind, StoreOperation,
-    Tier, UpstreamResult, VerificationResult, WaiterScope,
+    Tier, Uncounted, UpstreamResult, VerificationResult, WaiterScope,
 };
 pub use make::Each;
+pub use population::PopulationMetrics;
 
 use component::ComponentVecs;
 use make::Maker;
@@ -28,9 +30,7 @@ use crate::caps::{Family, Reason};
 
 /// Upper bounds of the buckets of `capsd_lookup_duration_seconds`: a hit is counted in the first ones, a flight ends
 /// within the deadline, 5 s by default.
-const LOOKUP_BUCKETS: &[f64] = &[
-    0.000_025, 0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0,
-];
+const LOOKUP_BUCKETS: &[f64] = &[0.000_025, 0.000_1, 0.001, 0.01, 0.05, 0.25, 1.0, 5.0];
 
 /// Upper bounds of the buckets of `capsd_upstream_query_duration_seconds`: a client answers within a round trip, or not
 /// before `resolver.holder-timeout`, 2 s by default.
@@ -51,6 +51,8 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// 1 unless the configuration or the overrides were at fault when they were read last; the daemon sets it.
     pub config_last_reload_successful: IntGauge,
+    /// When they were in order last, in seconds since 1970; the daemon sets it.
+    pub config_last_reload_success_timestamp: IntGauge,
 
     /// Lookups, each counted once, by how they ended.
     pub lookups: Each<LookupResult, IntCounter>,
@@ -87,8 +89,11 @@ pub struct Metrics {
     pub announcements_unverified: IntCounter,
     /// Holders that are known.
     pub holders: IntGauge,
-    /// Holders that were forgotten although they had not left.
+    /// Holders that were forgotten, or are no longer asked, although they had not left.
     pub holders_evicted: Each<HolderEviction, IntCounter>,
+
+    /// What is online.
+    pub population: PopulationMetrics,
 
     /// Entries, by tier.
     pub cache_entries: Each<Tier, IntGauge>,
@@ -149,6 +154,10 @@ impl Metrics {
             config_last_reload_successful: make.gauge(
                 "config_last_reload_successful",
                 "Whether configuration and overrides were in order when they were read last.",
+            )?,
+            config_last_reload_success_timestamp: make.gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When configuration and overrides were last read and in order, in seconds since 1970.",
             )?,
 
             lookups: make.counters(
@@ -221,9 +230,11 @@ impl Metrics {
             holders: make.gauge("holders", "Holders that are known.")?,
             holders_evicted: make.counters(
                 "holders_evicted_total",
-                "Holders forgotten although they had not left, by reason.",
+                "Holders forgotten, or no longer asked, although they had not left, by reason.",
                 &["reason"],
             )?,
+
+            population: PopulationMetrics::new(&make)?,
 
             cache_entries: make.gauges("cache_entries", "Entries by tier.", "tier")?,
             cache_bytes: make.gauges(
