@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demonstration need, and nothing twice.
 #
-#     tests/install.sh [rust] [python] [PROGRAM…] [deb:PACKAGE…]
+#     tests/install.sh [rust] [python] [grafana-types] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
+# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
 # installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
-# back unchanged. Python packages go into a private environment below target/.
+# back unchanged. Python packages go into a private environment below target/, and so do
+# Grafana's published types with the TypeScript compiler (npm).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/target/python
 requirements=$root/tests/servers/requirements.txt
+types=$root/target/grafana
+types_wanted=$root/tests/watch/grafana
 policy=/usr/sbin/policy-rc.d
 saved_policy=/usr/sbin/policy-rc.d.before-capsd
 policy_mark='# Put here by capsd tests/install.sh while apt runs.'
@@ -92,6 +95,7 @@ check_rust() {
 }
 
 with_python=false
+with_types=false
 for part in "$@"; do
     case $part in
         rust) check_rust ;;
@@ -99,16 +103,21 @@ for part in "$@"; do
             with_python=true
             python >/dev/null || packages+=(python3 python3-venv)
             ;;
+        grafana-types)
+            with_types=true
+            want node nodejs
+            want npm npm
+            ;;
         prosody)
             want prosody prosody
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
-        profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
+        prometheus | profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
     esac
 done
 
@@ -136,5 +145,18 @@ if $with_python; then
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" >&2 ||
             die "the Python packages of $requirements could not be installed; see what pip says above"
         printf '%s\n' "$stamp" >"$venv/stamp"
+    fi
+fi
+
+if $with_types; then
+    stamp=$(cat "$types_wanted"/package*.json | sha256sum)
+    if [ "$(cat "$types/stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "fetching Grafana's published types into $types"
+        rm -rf "$types"
+        mkdir -p "$types"
+        cp "$types_wanted"/package*.json "$types"
+        (cd "$types" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+            die "the packages of $types_wanted/package.json could not be installed; see what npm says above"
+        printf '%s\n' "$stamp" >"$types/stamp"
     fi
 fi

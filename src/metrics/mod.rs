@@ -389,15 +389,23 @@ mod tests {
         }
     }
 
+    /// Everything is there from the start but the population, and that is at its largest here.
     #[test]
-    fn sixteen_links_stay_under_500_series() {
+    fn sixteen_links_and_the_largest_population_stay_under_500_series() {
         let metrics = Metrics::new().unwrap();
         for name in names_of_sixteen_links() {
             metrics.component(&name).unwrap();
         }
+        for n in 0..20 {
+            metrics.population.show_client(&format!("client {n}"), 3);
+            metrics.population.show_feature(&format!("feature {n}"), 3);
+        }
         let count = series(&metrics).len();
         assert!(count < 500, "{count} series");
-        assert!(count > 200, "{count} series: where are they?");
+        assert!(count > 400, "{count} series: where are they?");
+        // Whoever is no longer shown is no series any more.
+        metrics.population.withdraw_client("client 7");
+        assert_eq!(series(&metrics).len(), count - 1);
     }
 
     #[test]
