@@ -21,6 +21,7 @@ use crate::control::server::{self, ControlSocket, Desk, SocketFault};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
+use crate::population::{self, Census};
 use crate::resolver::tiers::Below;
 use crate::resolver::{Resolver, flights};
 use crate::service::own::Contacts;
@@ -128,7 +129,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
     let (below, standing) = open_tiers(config, &metrics, &readiness)?;
-    metrics.config_last_reload_successful.set(1);
+    metrics.configuration_was_read(SystemTime::now());
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
@@ -139,6 +140,11 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     }
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
+    let census = Census::new(
+        population_settings(&config.population),
+        Arc::clone(&metrics),
+    );
+    let census = Arc::new(census);
     let ended = CancellationToken::new();
     let sources = Sources {
         metrics: Arc::clone(&metrics),
@@ -164,6 +170,10 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
+    let counting = {
+        let resolver = Arc::clone(&daemon.resolver);
+        tokio::spawn(async move { census.run(&resolver, clock).await })
+    };
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
@@ -181,6 +191,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         () = signals.end() => false,
     };
     timers.abort();
+    counting.abort();
     ended.cancel();
     http.abort();
     if let Some(control) = control {
@@ -272,6 +283,14 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+fn population_settings(config: &config::Population) -> population::Settings {
+    population::Settings {
+        features: config.features.clone(),
+        clients: config.clients,
+        kinds: config.kinds,
     }
 }
 
