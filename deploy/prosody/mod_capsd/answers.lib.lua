@@ -81,7 +81,7 @@ local function new(settings, link, listener)
 		item.timer = nil;
 		held_count = held_count - 1;
 		listener.waited(now() - item.since);
-		if not item.origin.destroyed then item.send(item.stanza); end
+		if not item.origin.destroyed then item.way.send(item.origin, item.stanza); end
 	end
 
 	local function close(flight)
@@ -155,9 +155,9 @@ local function new(settings, link, listener)
 		if flight.asking then link.doubt(); end
 	end
 
-	-- Takes a query, if it may be answered or held; returns whether it was. `respond` sends an answer; `send` sends a copy of the query
-	-- by the way that it came.
-	function answers.take(stanza, query, announcement, origin, respond, send)
+	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer,
+	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came.
+	function answers.take(stanza, query, announcement, origin, way)
 		local node = query.attr.node;
 		if node == "" then node = nil; end
 		if not link.usable or not announcement.key or node and not announcement.nodes[node] then return false; end
@@ -165,7 +165,7 @@ local function new(settings, link, listener)
 		local content, key = find(announcement, node);
 		if content then
 			listener.count("queries", "answered");
-			respond(st.reply(stanza):add_child(answer_for(content, query.attr.node)));
+			way.respond(origin, stanza, answer_for(content, query.attr.node));
 			return true;
 		end
 		local flight = flights[key];
@@ -179,7 +179,7 @@ local function new(settings, link, listener)
 			return false;
 		end
 		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
-		local item = { stanza = st.clone(stanza), origin = origin, send = send, since = now() };
+		local item = { stanza = st.clone(stanza), origin = origin, way = way, since = now() };
 		local is_new = not flight;
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
 		table.insert(flight.items, item);
