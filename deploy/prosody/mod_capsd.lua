@@ -90,7 +90,7 @@ local function read_settings()
 		old_style = module:get_option_boolean("capsd_0115", true);
 		hold = number_option("capsd_hold", 0.8, 0, 10);
 		cache_size = number_option("capsd_cache_size", 500, 1, 100000);
-		most_held = number_option("capsd_max_held", 1000, 0, 1000000);
+		most_held = number_option("capsd_max_held", 10000, 0, 1000000);
 		most_heard = number_option("capsd_max_heard", 5000, 0, 1000000);
 		most_seen = number_option("capsd_max_seen", 20000, 1, 10000000);
 		most_reports = number_option("capsd_max_reports", 100000, 1000, 10000000);
