@@ -260,7 +260,7 @@ local function start()
 		core_post_stanza(origin, copy, true);
 	end
 
-	local for_pep = {};
+	local for_pep = { patient = true };
 	function for_pep.respond(session, stanza, answer)
 		-- As the client's own answer would come: after the presence that gave rise to the question.
 		local reply = st.reply(stanza):add_child(answer);

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::trust::{self, Trust};
-use super::{contacts, flight_settings, link_settings, rate, store_settings};
+use super::{contacts, link_settings, store_settings};
 use crate::config::changes::{Changes, changes, with_applied};
 use crate::config::{Config, ConfigFaults};
 use crate::metrics::Metrics;
-use crate::resolver::Resolver;
+use crate::resolver::{Resolver, flights};
 use crate::service::{Links, Service};
 use crate::trace;
 use crate::trusted::Overrides;
@@ -86,12 +86,12 @@ impl Reload {
             trace::change(next.log.level);
         }
         self.apply_links(old, next);
-        self.resolver.change(flight_settings(next));
+        self.resolver.change(flights::Settings::of(next));
         let store = store_settings(next);
         self.resolver.order(move |below| below.store.change(store));
         let limits = &next.limits;
         self.service
-            .change_limits(rate(limits.queries_per_asker), limits.subscribers);
+            .change_limits(limits.queries_per_asker.into(), limits.subscribers);
         self.service
             .change_contacts(&contacts(&next.contact), &self.links);
         overrides.announce();

@@ -112,6 +112,7 @@ local function new(settings, link, listener)
 
 	-- A held query goes its way unchanged, and its answer counts for the flight.
 	local function let_go(flight, item)
+		flight.gone = true;
 		released[item.stanza] = true;
 		local probe = item.stanza.attr.to .. "\n" .. item.stanza.attr.id;
 		probes[probe] = flight;
@@ -150,13 +151,24 @@ local function new(settings, link, listener)
 	end
 
 	local function expire(_, flight, item)
+		if flight.asking then link.doubt(); end
+		if item.way.patient and flight.gone and not item.spared then
+			item.spared = true;
+			item.timer = module:add_timer(settings.hold, expire, flight, item);
+			return;
+		end
 		listener.count("queries", "expired");
 		let_go(flight, item);
-		if flight.asking then link.doubt(); end
+	end
+
+	-- After a time in which the process was busy with something else, the answer may be there already, unread: it is read first.
+	local function look_once_more(_, flight, item)
+		item.timer = module:add_timer(settings.hold * 0.05, expire, flight, item);
 	end
 
 	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer,
-	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came.
+	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came. Queries of a `patient` way wait twice as long if another
+	-- one went its way already: nobody sees them wait, and its answer will do for all.
 	function answers.take(stanza, query, announcement, origin, way)
 		local node = query.attr.node;
 		if node == "" then node = nil; end
@@ -185,7 +197,7 @@ local function new(settings, link, listener)
 		table.insert(flight.items, item);
 		held_count = held_count + 1;
 		listener.count("queries", "held");
-		item.timer = module:add_timer(settings.hold, expire, flight, item);
+		item.timer = module:add_timer(settings.hold * 0.95, look_once_more, flight, item);
 		if is_new then ask(flight); end
 		return true;
 	end
