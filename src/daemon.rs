@@ -4,6 +4,7 @@
 //! From then on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
 
+pub mod notify;
 pub mod trust;
 
 use std::sync::Arc;
@@ -145,7 +146,7 @@ async fn serve(
     let ended = CancellationToken::new();
     let sources = Sources {
         metrics: Arc::clone(&metrics),
-        readiness,
+        readiness: Arc::clone(&readiness),
     };
     let http = http::serve(
         listener,
@@ -167,15 +168,22 @@ async fn serve(
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
+    let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
+    tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            _ = signals.hangup.recv() => daemon.reload(reload()),
+            _ = signals.hangup.recv() => {
+                notify::reloading();
+                daemon.reload(reload());
+                notify::ready(&readiness);
+            }
             _ = sweep.tick() => daemon.service.sweep(),
         }
     }
+    notify::stopping();
     tracing::info!("ending: requests are told to come back later, the store is flushed");
     let orderly = daemon.end(links, &close);
     let end = tokio::select! {

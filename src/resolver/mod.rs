@@ -500,6 +500,14 @@ impl Resolver {
         self.tiers.get()?.work(work).await
     }
 
+    /// A sign of life: returns once the tiers' thread has done what it was given before, and the table of flights was free. False
+    /// where that thread has ended.
+    pub async fn pulse(&self) -> bool {
+        let alive = self.work(|_| ()).await.is_some();
+        drop(self.lock());
+        alive
+    }
+
     /// Flushes and closes the learned tier.
     pub async fn close(&self) {
         if let Some(tiers) = self.tiers.get() {
