@@ -44,7 +44,7 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux minisign deb:systemd $fuzz
+tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux minisign deb:systemd deb:man-db deb:mandoc $fuzz
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
