@@ -4,6 +4,7 @@
 //! From then on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
 
+pub mod notify;
 pub mod reload;
 pub mod trust;
 
@@ -148,7 +149,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let ended = CancellationToken::new();
     let sources = Sources {
         metrics: Arc::clone(&metrics),
-        readiness,
+        readiness: Arc::clone(&readiness),
     };
     let http = http::serve(
         listener,
@@ -174,16 +175,23 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { census.run(&resolver, clock).await })
     };
+    let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
+    tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            // What came of it stands in the log.
-            _ = signals.hangup.recv() => drop(daemon.reload.reload()),
+            _ = signals.hangup.recv() => {
+                notify::reloading();
+                // What came of it stands in the log.
+                drop(daemon.reload.reload());
+                notify::ready(&readiness);
+            }
             _ = sweep.tick() => daemon.service.sweep(),
         }
     }
+    notify::stopping();
     tracing::info!("ending: requests are told to come back later, the store is flushed");
     let orderly = daemon.end(links, &close);
     let end = tokio::select! {

@@ -39,7 +39,7 @@ pub use component::{Component, ServerAddress};
 pub use fault::{ConfigFaults, Fault};
 pub use population::Population;
 pub use quantity::Rate;
-pub use secret::{Secret, SecretSource};
+pub use secret::{DEFAULT_SECRET_FILE, Secret, SecretSource};
 pub use sections::{
     Contact, Control, DEFAULT_SOCKET, Holders, Hot, Http, Limits, Log, LogFormat, LogLevel,
     Resolve, Resolver, Store, Trusted, UnsignedBundles,

@@ -543,6 +543,14 @@ impl Resolver {
         work(self.lock().flights.holders_mut())
     }
 
+    /// A sign of life: returns once the tiers' thread has done what it was given before, and the table of flights was free. False
+    /// where that thread has ended.
+    pub async fn pulse(&self) -> bool {
+        let alive = self.work(|_| ()).await.is_some();
+        drop(self.lock());
+        alive
+    }
+
     /// Flushes and closes the learned tier.
     pub async fn close(&self) {
         if let Some(tiers) = self.tiers.get() {
