@@ -389,6 +389,7 @@ impl Daemon {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
+            clock,
         });
         let settings = config.control.clone();
         let metrics = Arc::clone(metrics);

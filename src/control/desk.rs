@@ -3,12 +3,15 @@
 use crate::caps::{
     Algorithm, CapsKey, DiscoInfo, NodeError, Policy, Reason, Verdict, VerifiedInfo, verify,
 };
+use crate::resolver::flights::Snapshot;
 use crate::resolver::tiers::Below;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{Learned, PagePlace, PagedEntry, Store, StoreState, standard_keys};
 use crate::trusted::{Overrides, Trusted};
 
-use super::protocol::{Answer, BATCH_BYTES, Content, Item, Judged, MAX_BATCH, Tier};
+use super::protocol::{
+    Answer, BATCH_BYTES, Content, Flight, Flights, Item, Judged, MAX_BATCH, Tier,
+};
 
 /// How many entries are read from the store for one answer.
 const PAGE: usize = 32;
@@ -205,6 +208,28 @@ fn content(entry: PagedEntry, overrides: &Overrides) -> Option<Content> {
         seen_nodes: entry.seen_nodes,
         query: query(entry.info.info()),
     })
+}
+
+/// What is being resolved, with the keys that fewer than three accounts announced only if `all` are wanted.
+pub fn flights(snapshot: Snapshot, all: bool) -> Flights {
+    let flights = snapshot.flights.into_iter().map(|flight| {
+        let told = flight.keys.iter().filter(|view| all || view.common);
+        let keys: Vec<String> = told.map(|view| view.key.to_node("")).collect();
+        Flight {
+            rare_keys: flight.keys.len() - keys.len(),
+            keys,
+            age_ms: u64::try_from(flight.age.as_millis()).unwrap_or(u64::MAX),
+            waiters: flight.waiters,
+            asked: flight.asked,
+            awaited: flight.awaited,
+        }
+    });
+    Flights {
+        in_progress: snapshot.in_progress,
+        looking: snapshot.looking,
+        waiters: snapshot.waiters,
+        flights: flights.collect(),
+    }
 }
 
 /// The `<query/>` of a content, as a document.

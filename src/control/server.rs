@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use super::desk;
-use super::protocol::{Answer, MAX_LINE, Request, Status};
+use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
 use crate::caps::Policy;
 use crate::config;
 use crate::metrics::Metrics;
@@ -178,15 +178,22 @@ pub struct Desk {
     pub policy: Policy,
     /// `store.path`, to be told.
     pub store: PathBuf,
+    /// The clock of the daemon.
+    pub clock: fn() -> Instant,
 }
 
 impl Desk {
-    async fn answer(&self, request: Request) -> Answer {
+    /// Carries out a request.
+    pub async fn answer(&self, request: Request) -> Answer {
         let policy = self.policy.clone();
         let answer = match request {
             Request::Status => {
                 let store = self.store.display().to_string();
                 self.resolver.work(|below| desk_status(below, store)).await
+            }
+            Request::Flights { all } => {
+                let snapshot = self.resolver.snapshot((self.clock)(), MAX_FLIGHTS);
+                Some(Answer::Flights(desk::flights(snapshot, all)))
             }
             Request::Flush => {
                 self.resolver

@@ -13,6 +13,7 @@
 //!   flight ends may still prove its keys, for whoever asks next.
 
 mod questions;
+mod snapshot;
 mod upkeep;
 
 use std::cmp::Reverse;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use ahash::{HashMap, HashSet, RandomState};
 
 pub use questions::{Question, QuestionId, Verdicts};
+pub use snapshot::{FlightView, KeyView, Snapshot};
 
 use super::limits::{Rate, SourceQuotas};
 use crate::cache::Entry;
