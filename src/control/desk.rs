@@ -1,8 +1,6 @@
 //! What a request does to the tiers. Nothing here waits for anybody, or reads a clock.
 
-use crate::caps::{
-    Algorithm, CapsKey, DiscoInfo, NodeError, Policy, Reason, Verdict, VerifiedInfo, verify,
-};
+use crate::caps::{Algorithm, CapsKey, DiscoInfo, Policy, Reason, Verdict, VerifiedInfo, verify};
 use crate::resolver::flights::Snapshot;
 use crate::resolver::tiers::Below;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
@@ -45,7 +43,7 @@ pub fn prove(item: &Item, policy: &Policy) -> Checked {
     let mut proven: Option<(VerifiedInfo, Vec<CapsKey>)> = None;
     for node in item.keys.iter().take(MAX_ITEM_KEYS) {
         let key = CapsKey::from_node(node)
-            .map_err(|fault| rejected(reason_of(fault), fault.to_string()))?;
+            .map_err(|fault| rejected(fault.reason(), fault.to_string()))?;
         match (verify(&key, &answer, policy), &mut proven) {
             (Verdict::Verified(info), None) => proven = Some((info, vec![key])),
             // Languages may be read in two ways (XEP-0390 section 6.2.1): only what is the same content goes together.
@@ -82,14 +80,6 @@ fn rejected(reason: Reason, detail: String) -> Judged {
     Judged::Rejected {
         reason: reason.to_string(),
         detail,
-    }
-}
-
-fn reason_of(fault: NodeError) -> Reason {
-    match fault {
-        NodeError::Malformed => Reason::MalformedNode,
-        NodeError::UnsupportedAlgorithm => Reason::UnsupportedAlgorithm,
-        NodeError::TooLarge => Reason::TooLarge,
     }
 }
 
