@@ -17,6 +17,7 @@ use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config, Resolve};
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
+use crate::history::{self, History};
 use crate::holders::{self, LinkId};
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
@@ -138,14 +139,18 @@ async fn serve(
         error,
     })?;
     if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
+        tracing::info!(%address, "HTTP: /, /api/v1, /metrics, /healthz, /readyz");
     }
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, below, &metrics, &readiness)?;
     let ended = CancellationToken::new();
+    let desk = daemon.desk(config);
+    let history = Arc::new(History::new(Arc::clone(&metrics), clock()));
     let sources = Sources {
         metrics: Arc::clone(&metrics),
         readiness,
+        desk: Arc::clone(&desk),
+        history: Arc::clone(&history),
     };
     let http = http::serve(
         listener,
@@ -154,8 +159,12 @@ async fn serve(
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
-    let control =
-        control.map(|socket| tokio::spawn(daemon.serve_control(socket, config, &metrics, &ended)));
+    let control = control.map(|socket| {
+        let settings = config.control.clone();
+        let ended = ended.clone().cancelled_owned();
+        let metrics = Arc::clone(&metrics);
+        tokio::spawn(server::serve(socket, desk, settings, metrics, ended))
+    });
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
         .links
@@ -168,12 +177,14 @@ async fn serve(
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut tick = tokio::time::interval(history::TICK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.hangup.recv() => daemon.reload(reload()),
             _ = sweep.tick() => daemon.service.sweep(),
+            _ = tick.tick() => history.observe(clock()),
         }
     }
     tracing::info!("ending: requests are told to come back later, the store is flushed");
@@ -377,24 +388,14 @@ impl Daemon {
         })
     }
 
-    /// Serves the control socket until the end.
-    fn serve_control(
-        &self,
-        socket: ControlSocket,
-        config: &Config,
-        metrics: &Arc<Metrics>,
-        ended: &CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
-        let desk = Arc::new(Desk {
+    /// What answers those who ask over the control socket or HTTP.
+    fn desk(&self, config: &Config) -> Arc<Desk> {
+        Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
             clock,
-        });
-        let settings = config.control.clone();
-        let metrics = Arc::clone(metrics);
-        let ended = ended.clone().cancelled_owned();
-        server::serve(socket, desk, settings, metrics, ended)
+        })
     }
 
     fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {

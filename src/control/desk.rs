@@ -231,6 +231,89 @@ pub fn query(info: &DiscoInfo) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
+/// A content that is served under a key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it is served from.
+    pub tier: Tier,
+    /// What sets it apart there, for people: the operator's reason for pinning it, or the file or bundle that he installed.
+    pub source: Option<String>,
+    /// Its keys; the one that was looked for is among them.
+    pub keys: Vec<CapsKey>,
+    /// The node URLs that it was announced with.
+    pub nodes: Vec<String>,
+    /// As [`Content::seen_nodes`].
+    pub seen_nodes: Option<usize>,
+    /// The content, verified for the key.
+    pub info: VerifiedInfo,
+}
+
+impl From<Found> for Content {
+    fn from(found: Found) -> Content {
+        Content {
+            tier: found.tier,
+            keys: found.keys.iter().map(|key| key.to_node("")).collect(),
+            nodes: found.nodes,
+            seen_nodes: found.seen_nodes,
+            query: query(found.info.info()),
+        }
+    }
+}
+
+/// What came of looking for a key.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// It is served.
+    Found(Box<Found>),
+    /// The operator denies it, for that reason.
+    Denied(String),
+    /// It is not stored.
+    Unknown,
+    /// It cannot be said before what is trusted has been listed.
+    NotYet,
+}
+
+/// What is served under a key; nobody is asked.
+pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
+    if let Some(denial) = below.overrides.denial(key) {
+        return Finding::Denied(denial.to_owned());
+    }
+    let of = |tier, info| Found {
+        tier,
+        source: None,
+        keys: vec![*key],
+        nodes: Vec::new(),
+        seen_nodes: None,
+        info,
+    };
+    if let Some((pinned, reason)) = below.overrides.pin(key) {
+        return Finding::Found(Box::new(Found {
+            source: Some(reason.to_owned()),
+            ..of(Tier::Pinned, pinned.clone())
+        }));
+    }
+    let Some(trusted) = &mut below.trusted else {
+        return Finding::NotYet;
+    };
+    if let Some(entry) = trusted.get(key) {
+        return Finding::Found(Box::new(Found {
+            source: Some(entry.source),
+            nodes: entry.nodes,
+            ..of(Tier::Trusted, entry.info)
+        }));
+    }
+    let permitted = key.algorithm() != Algorithm::Md5 || policy.allow_md5;
+    match below.store.get(key).filter(|_| permitted) {
+        Some(stored) => Finding::Found(Box::new(Found {
+            keys: stored.keys,
+            nodes: stored.nodes,
+            seen_nodes: stored.seen_nodes,
+            ..of(Tier::Learned, stored.info)
+        })),
+        None => Finding::Unknown,
+    }
+}
+
 /// What is served under a node; nobody is asked.
 pub fn look_up(below: &mut Below, node: &str, policy: &Policy) -> Answer {
     let key = match CapsKey::from_node(node) {
@@ -240,34 +323,14 @@ pub fn look_up(below: &mut Below, node: &str, policy: &Policy) -> Answer {
             return Answer::Refused { message };
         }
     };
-    if let Some(denial) = below.overrides.denial(&key) {
-        let denied = Some(denial.to_owned());
-        return Answer::NotFound { denied };
-    }
-    let of = |tier, info: &VerifiedInfo, nodes| Content {
-        tier,
-        keys: vec![key.to_node("")],
-        nodes,
-        seen_nodes: None,
-        query: query(info.info()),
-    };
-    if let Some(pinned) = below.overrides.pinned(&key) {
-        return Answer::Found(of(Tier::Pinned, pinned, Vec::new()));
-    }
-    let Some(trusted) = &mut below.trusted else {
-        let message = "trusted content is still being listed; try again in a moment".to_owned();
-        return Answer::Refused { message };
-    };
-    if let Some(entry) = trusted.get(&key) {
-        return Answer::Found(of(Tier::Trusted, &entry.info, entry.nodes));
-    }
-    let permitted = key.algorithm() != Algorithm::Md5 || policy.allow_md5;
-    match below.store.get(&key).filter(|_| permitted) {
-        Some(stored) => Answer::Found(Content {
-            keys: stored.keys.iter().map(|key| key.to_node("")).collect(),
-            seen_nodes: stored.seen_nodes,
-            ..of(Tier::Learned, &stored.info, stored.nodes)
-        }),
-        None => Answer::NotFound { denied: None },
+    match find(below, &key, policy) {
+        Finding::Found(found) => Answer::Found((*found).into()),
+        Finding::Denied(reason) => Answer::NotFound {
+            denied: Some(reason),
+        },
+        Finding::Unknown => Answer::NotFound { denied: None },
+        Finding::NotYet => Answer::Refused {
+            message: "trusted content is still being listed; try again in a moment".to_owned(),
+        },
     }
 }

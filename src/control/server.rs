@@ -13,9 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
-use super::desk;
+use super::desk::{self, Finding};
 use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
-use crate::caps::Policy;
+use crate::caps::{CapsKey, Policy};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
@@ -183,6 +183,13 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// What is served under a key; nobody is asked. `None` once the daemon is ending.
+    pub async fn find(&self, key: CapsKey) -> Option<Finding> {
+        let policy = self.policy.clone();
+        let find = move |below: &mut Below| desk::find(below, &key, &policy);
+        self.resolver.work(find).await
+    }
+
     /// Carries out a request.
     pub async fn answer(&self, request: Request) -> Answer {
         let policy = self.policy.clone();
