@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config};
+use crate::control::act::{Process, Surroundings};
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
@@ -142,7 +143,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let ended = CancellationToken::new();
     let sources = Sources {
         metrics: Arc::clone(&metrics),
-        readiness,
+        readiness: Arc::clone(&readiness),
     };
     let http = http::serve(
         listener,
@@ -151,8 +152,9 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
-    let control =
-        control.map(|socket| tokio::spawn(daemon.serve_control(socket, config, &metrics, &ended)));
+    let control = control.map(|socket| {
+        tokio::spawn(daemon.serve_control(socket, config, (&metrics, &readiness), &ended))
+    });
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
         .links
@@ -369,13 +371,22 @@ impl Daemon {
         &self,
         socket: ControlSocket,
         config: &Config,
-        metrics: &Arc<Metrics>,
+        (metrics, readiness): (&Arc<Metrics>, &Arc<Readiness>),
         ended: &CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
         let desk = Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
+            clock,
+            around: Surroundings {
+                process: Arc::clone(&self.reload) as Arc<dyn Process>,
+                links: Arc::clone(&self.links),
+                readiness: Arc::clone(readiness),
+                metrics: Arc::clone(metrics),
+                started: clock(),
+                http: config.http.listen.to_string(),
+            },
         });
         let settings = config.control.clone();
         let metrics = Arc::clone(metrics);

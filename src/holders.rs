@@ -557,6 +557,36 @@ impl Holders {
         }
     }
 
+    /// Forgets that the holders of a key failed to prove it, and that their announcements are known.
+    pub fn forget_key(&mut self, key: &CapsKey) {
+        for slot in self.by_key.get(key).into_iter().flatten() {
+            if let Some(failures) = self.failures.get_mut(slot) {
+                let before = failures.len();
+                failures.retain(|failure| failure.key != *key);
+                self.failed -= before - failures.len();
+                if failures.is_empty() {
+                    self.failures.remove(slot);
+                }
+            }
+            let holder = self.slots.get(*slot as usize).and_then(Option::as_ref);
+            let shared =
+                holder.and_then(|holder| self.shared.get_mut(holder.announcement as usize));
+            if let Some(Some(shared)) = shared {
+                shared.known = false;
+            }
+        }
+    }
+
+    /// Forgets all failures, and that any announcement is known.
+    pub fn forget_all_keys(&mut self) {
+        self.failures.clear();
+        self.failed = 0;
+        self.shared
+            .iter_mut()
+            .flatten()
+            .for_each(|shared| shared.known = false);
+    }
+
     /// Forgets up to `most` holders that were silent for too long; true if there may be more.
     pub fn expire(&mut self, now: Instant, most: usize) -> bool {
         let now = self.seconds(now);

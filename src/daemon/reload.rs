@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::trust::{self, Trust};
-use super::{contacts, flight_settings, link_settings, rate, store_settings};
+use super::{contacts, link_settings, store_settings};
+use crate::caps::CapsKey;
 use crate::config::changes::{Changes, changes, with_applied};
 use crate::config::{Config, ConfigFaults};
+use crate::control::act::Process;
 use crate::metrics::Metrics;
-use crate::resolver::Resolver;
+use crate::resolver::{Resolver, flights};
 use crate::service::{Links, Service};
 use crate::trace;
 use crate::trusted::Overrides;
@@ -36,6 +38,29 @@ pub struct Reload {
 impl std::fmt::Debug for Reload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reload").finish_non_exhaustive()
+    }
+}
+
+impl Process for Reload {
+    fn reload(&self) -> Result<Changes, ConfigFaults> {
+        Reload::reload(self)
+    }
+
+    fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, String> {
+        self.trust
+            .deny(key, reason)
+            .map_err(|fault| fault.to_string())
+    }
+
+    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Result<Option<String>, String> {
+        let pinned = self.trust.pin(key, query, reason);
+        pinned.map_err(|fault| fault.to_string())
+    }
+
+    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, String> {
+        self.trust
+            .withdraw(key, pinned)
+            .map_err(|fault| fault.to_string())
     }
 }
 
@@ -86,12 +111,12 @@ impl Reload {
             trace::change(next.log.level);
         }
         self.apply_links(old, next);
-        self.resolver.change(flight_settings(next));
+        self.resolver.change(flights::Settings::of(next));
         let store = store_settings(next);
         self.resolver.order(move |below| below.store.change(store));
         let limits = &next.limits;
         self.service
-            .change_limits(rate(limits.queries_per_asker), limits.subscribers);
+            .change_limits(limits.queries_per_asker.into(), limits.subscribers);
         self.service
             .change_contacts(&contacts(&next.contact), &self.links);
         overrides.announce();

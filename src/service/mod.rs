@@ -366,6 +366,8 @@ impl Service {
         } else if let Some(id) = parse_question_id(id) {
             let from = from.to_owned();
             self.resolver.reply(now, id, link.id, &from, reply_of(iq));
+        } else {
+            link.examined(&iq);
         }
     }
 

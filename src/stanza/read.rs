@@ -75,6 +75,11 @@ pub enum Payload {
     Answer(Box<Answer>),
     /// disco#items; the node asked for.
     DiscoItems(Option<String>),
+    /// disco#items in an answer.
+    Items {
+        /// Whether one of them is the addressee itself.
+        lists_us: bool,
+    },
     /// XEP-0199.
     Ping,
     /// XEP-0092.

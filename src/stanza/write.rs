@@ -206,6 +206,18 @@ pub fn privileged_question(
     out.extend_from_slice(b"/></iq></privileged_iq></iq>");
 }
 
+/// A disco#info question without a node.
+pub fn disco_info_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
+}
+
+/// A disco#items question without a node.
+pub fn disco_items_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#items'/></iq>");
+}
+
 /// A XEP-0199 ping.
 pub fn ping(out: &mut Vec<u8>, route: Route<'_>) {
     open_iq(out, "get", route);

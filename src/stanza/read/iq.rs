@@ -10,6 +10,7 @@ use crate::stanza::ns;
 enum IqPart {
     Nothing,
     Error,
+    Items,
     Answer(Box<AnswerBuilder>),
     Privilege,
     Forwarded,
@@ -72,6 +73,12 @@ impl IqBuilder {
             IqPart::Error if level == 2 && namespace == ns::STANZA_ERRORS && local != "text" => {
                 self.iq.condition.get_or_insert_with(|| local.to_owned());
             }
+            IqPart::Items if level == 2 && namespace == ns::DISCO_ITEMS && local == "item" => {
+                let jid = super::attribute(&attributes, "jid");
+                if jid.is_some() && jid == self.iq.to.as_deref() {
+                    self.iq.payload = Payload::Items { lists_us: true };
+                }
+            }
             _ if level == 1 => self.child(namespace, local, &attributes, lang),
             _ => {}
         }
@@ -100,6 +107,10 @@ impl IqBuilder {
                 }
                 _ => Payload::DiscoInfo(node()),
             },
+            (ns::DISCO_ITEMS, "query") if self.iq.kind == IqKind::Result => {
+                self.part = IqPart::Items;
+                Payload::Items { lists_us: false }
+            }
             (ns::DISCO_ITEMS, "query") => Payload::DiscoItems(node()),
             (ns::PING, "ping") => Payload::Ping,
             (ns::VERSION, "query") => Payload::Version,
@@ -138,6 +149,7 @@ impl IqBuilder {
             }
             IqPart::Forwarded if level > 2 => self.part = IqPart::Forwarded,
             IqPart::Privilege if level > 1 => self.part = IqPart::Privilege,
+            IqPart::Items if level > 1 => self.part = IqPart::Items,
             IqPart::Error if level > 1 => self.part = IqPart::Error,
             _ => {}
         }
