@@ -8,6 +8,7 @@
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
 pub mod accounts;
+mod forgetting;
 mod silence;
 
 use std::time::{Duration, Instant};
@@ -180,18 +181,6 @@ impl Holders {
     /// Takes another time after which the silent are forgotten.
     pub fn change(&mut self, expire_after: Duration) {
         self.settings.expire_after = expire_after;
-    }
-
-    /// Forgets all holders of a domain on a link. It takes some milliseconds where there are many holders.
-    pub fn forget_domain(&mut self, link: LinkId, domain: &str) {
-        let of_domain =
-            |holder: &Holder| holder.link == link && jid::domain(&holder.address) == domain;
-        let slots: Vec<u32> = (0u32..)
-            .zip(&self.slots)
-            .filter(|(_, holder)| holder.as_ref().is_some_and(of_domain))
-            .map(|(slot, _)| slot)
-            .collect();
-        slots.into_iter().for_each(|slot| self.remove(slot));
     }
 
     /// How many holders are remembered.
@@ -555,36 +544,6 @@ impl Holders {
         {
             shared.known = true;
         }
-    }
-
-    /// Forgets that the holders of a key failed to prove it, and that their announcements are known.
-    pub fn forget_key(&mut self, key: &CapsKey) {
-        for slot in self.by_key.get(key).into_iter().flatten() {
-            if let Some(failures) = self.failures.get_mut(slot) {
-                let before = failures.len();
-                failures.retain(|failure| failure.key != *key);
-                self.failed -= before - failures.len();
-                if failures.is_empty() {
-                    self.failures.remove(slot);
-                }
-            }
-            let holder = self.slots.get(*slot as usize).and_then(Option::as_ref);
-            let shared =
-                holder.and_then(|holder| self.shared.get_mut(holder.announcement as usize));
-            if let Some(Some(shared)) = shared {
-                shared.known = false;
-            }
-        }
-    }
-
-    /// Forgets all failures, and that any announcement is known.
-    pub fn forget_all_keys(&mut self) {
-        self.failures.clear();
-        self.failed = 0;
-        self.shared
-            .iter_mut()
-            .flatten()
-            .for_each(|shared| shared.known = false);
     }
 
     /// Forgets up to `most` holders that were silent for too long; true if there may be more.

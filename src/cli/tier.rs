@@ -302,7 +302,7 @@ pub(super) fn status(client: &mut Client) -> Result<Status, Failure> {
         .ask(&Request::Status)
         .map_err(|fault| failed(&fault))?
     {
-        Answer::Status(status) => Ok(status),
+        Answer::Status(status) => Ok(*status),
         _ => Err(unexpected()),
     }
 }

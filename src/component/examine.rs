@@ -29,7 +29,10 @@ pub(super) struct Up {
 
 /// Questions to the server that wait for an answer, by id, each with whom was asked.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Mutex<HashMap<String, (String, oneshot::Sender<Option<bool>>)>>);
+pub(super) struct Waiting(Mutex<HashMap<String, Question>>);
+
+/// Whom it was put to, and who waits for what the answer says of being listed.
+type Question = (String, oneshot::Sender<Option<bool>>);
 
 impl Waiting {
     fn add(&self, id: &str, to: &str) -> Option<oneshot::Receiver<Option<bool>>> {
@@ -170,17 +173,13 @@ impl Link {
         let began = tokio::time::Instant::now();
         let round_trip = async {
             // Whatever comes back has been through the server twice.
-            self.asked(self.jid(), |out, route| {
-                write::disco_info_question(out, route)
-            })
-            .await?;
+            self.asked(self.jid(), write::disco_info_question).await?;
             u64::try_from(began.elapsed().as_millis()).ok()
         };
         let settings = self.settings();
         let listed = async {
             let domain = settings.domains.first()?;
-            self.asked(domain, |out, route| write::disco_items_question(out, route))
-                .await?
+            self.asked(domain, write::disco_items_question).await?
         };
         let (round_trip_ms, listed) = tokio::join!(round_trip, listed);
         Tried {

@@ -108,7 +108,7 @@ pub struct Item {
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Answer {
     /// How the daemon is.
-    Status(Status),
+    Status(Box<Status>),
     /// What was learned is on disk.
     Synced,
     /// What is stored under the node.

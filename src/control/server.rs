@@ -193,7 +193,7 @@ impl Desk {
             Request::Status => {
                 let store = self.store.display().to_string();
                 let tiers = self.resolver.work(|below| desk_status(below, store)).await;
-                tiers.map(|tiers| Answer::Status(self.with_surroundings(tiers)))
+                tiers.map(|tiers| Answer::Status(Box::new(self.with_surroundings(tiers))))
             }
             Request::Sync => {
                 self.resolver
