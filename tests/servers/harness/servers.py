@@ -5,9 +5,11 @@ the secret and the port are filled in. All else is the least that lets clients l
 """
 
 import glob
+import json
 import os
 import re
 import shutil
+import signal
 import socket
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -21,6 +23,8 @@ DOMAIN = "example.org"
 COMPONENT = "caps.example.org"
 # A second virtual host of the same server, which capsd does not serve.
 STRANGE_DOMAIN = "stranger.example"
+# Rooms, where a server is told to have them.
+ROOMS = "rooms.example.org"
 DOMAINS = (DOMAIN, STRANGE_DOMAIN)
 
 PASSWORD = "password"
@@ -38,17 +42,20 @@ class Server:
     """What Prosody and ejabberd have in common.
 
     `language` is the default language of streams ('en' or 'de'); `own_caps` loads the modules by which the server itself asks clients
-    for their caps; `conflict` is what Prosody does with a second connection of a component.
+    for their caps; `conflict` is what Prosody does with a second connection of a component. `module` loads capsd's module for that
+    server, with those options of it if it is a dictionary. `services` adds rooms (XEP-0045, at `ROOMS`) and blocking (XEP-0191).
     """
 
     kind = ""
 
-    def __init__(self, directory, language="en", own_caps=False, conflict="kick_new", snippet=None):
+    def __init__(self, directory, language="en", own_caps=False, conflict="kick_new", snippet=None, module=False, services=False):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.language = language
         self.own_caps = own_caps
         self.conflict = conflict
+        self.module = module
+        self.services = services
         self.client_port, self.component_port = free_ports(2)
         self.log = self.directory / "server.log"
         self.users = set()
@@ -148,11 +155,12 @@ class Prosody(Server):
     def prepare(self):
         snippet = self.directory / "capsd.cfg.lua"
         snippet.write_text(
-            self.snippet.replace("CHANGE-ME", SECRET) + f'\tcomponent_conflict_resolve = "{self.conflict}"\n'
+            self.with_module(self.snippet).replace("CHANGE-ME", SECRET) + f'\tcomponent_conflict_resolve = "{self.conflict}"\n'
         )
         data = self.directory / "data"
         data.mkdir()
-        modules = [*self.modules, "pep"] if self.own_caps else self.modules
+        modules = [*self.modules, *["pep"] * self.own_caps, *["blocklist"] * self.services]
+        rooms = f'Component "{ROOMS}" "muc"\n' if self.services else ""
         config = self.directory / "prosody.cfg.lua"
         config.write_text(
             f"""
@@ -160,6 +168,7 @@ run_as_root = true
 pidfile = "{self.directory}/prosody.pid"
 data_path = "{data}"
 installer_plugin_path = "{self.directory}/plugins"
+plugin_paths = {{ "{REPOSITORY}/deploy/prosody" }}
 log = {{ debug = "{self.log}" }}
 network_settings = {{ nagle = false }}
 interfaces = {{ "127.0.0.1" }}
@@ -179,11 +188,37 @@ allow_registration = true
 VirtualHost "{DOMAIN}"
 VirtualHost "{STRANGE_DOMAIN}"
 Include "{snippet}"
-{self.more_hosts}
+{rooms}{self.more_hosts}
 """
         )
         program = shutil.which("prosody") or "/usr/bin/prosody"
         return Process("prosody", [program, "--config", str(config), "-F"], self.directory / "output.txt", directory=self.directory)
+
+    def with_module(self, snippet):
+        """The snippet with mod_capsd enabled on the virtual host, as its README says."""
+        if not self.module:
+            return snippet
+        options = self.module if isinstance(self.module, dict) else {}
+        lines = "".join(f"\tcapsd_{name} = {lua(value)}\n" for name, value in options.items())
+        enabled = snippet.replace('modules_enabled = { "privilege" }', 'modules_enabled = { "privilege", "capsd" }', 1)
+        host = f'VirtualHost "{DOMAIN}"\n'
+        assert enabled != snippet and host in enabled
+        return enabled.replace(host, host + lines)
+
+    def set_option(self, name, value):
+        """Gives an option of mod_capsd another value in the configuration file, and has the server read it again."""
+        file = self.directory / "capsd.cfg.lua"
+        host = f'VirtualHost "{DOMAIN}"\n'
+        text = re.sub(rf"\tcapsd_{name} = .*\n", "", file.read_text())
+        file.write_text(text.replace(host, f"{host}\tcapsd_{name} = {lua(value)}\n"))
+        self.process.child.send_signal(signal.SIGHUP)
+
+
+def lua(value):
+    """That value in Lua."""
+    if isinstance(value, list):
+        return f"{{ {quoted(value)} }}"
+    return json.dumps(value)
 
 
 def quoted(names):
@@ -205,6 +240,7 @@ class Ejabberd(Server):
         spool = self.directory / "spool"
         spool.mkdir()
         own_caps = "  mod_caps: {}\n  mod_pubsub: { plugins: [flat, pep] }\n" if self.own_caps else ""
+        services = f'  mod_muc: {{ host: "{ROOMS}" }}\n  mod_blocking: {{}}\n  mod_privacy: {{}}\n' if self.services else ""
         config = self.directory / "ejabberd.yml"
         config.write_text(
             f"""
@@ -224,7 +260,7 @@ modules:
   mod_roster: {{}}
   mod_ping: {{}}
   mod_register: {{ access: all, ip_access: all, password_strength: 0 }}
-{own_caps}"""
+{own_caps}{services}"""
         )
         # Erlang's own settings: no distribution (no -name), so neither epmd nor a cookie is touched.
         command = ["erl", "-noinput", "-mnesia", "dir", f'"{spool}"', "-s", "ejabberd"]
