@@ -7,6 +7,7 @@
 pub mod reload;
 pub mod trust;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +19,7 @@ use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config};
 use crate::control::act::{Process, Surroundings};
+use crate::control::adhoc::AdHoc;
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
@@ -60,7 +62,7 @@ pub enum StartError {
     )]
     Http {
         /// The address of the configuration.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the operating system said.
         error: std::io::Error,
     },
@@ -135,11 +137,11 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         address: config.http.listen,
         error,
     })?;
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
-    }
+    let address = listener.local_addr().unwrap_or(config.http.listen);
+    tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
+    let desk = daemon.desk(config, &readiness, address);
     let ended = CancellationToken::new();
     let sources = Sources {
         metrics: Arc::clone(&metrics),
@@ -152,8 +154,17 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
+    daemon.service.connect(Arc::new(AdHoc(Arc::clone(&desk))));
     let control = control.map(|socket| {
-        tokio::spawn(daemon.serve_control(socket, config, (&metrics, &readiness), &ended))
+        let settings = config.control.clone();
+        let ended = ended.clone().cancelled_owned();
+        tokio::spawn(server::serve(
+            socket,
+            desk,
+            settings,
+            Arc::clone(&metrics),
+            ended,
+        ))
     });
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
@@ -273,6 +284,7 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         },
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
+        admins: component.admins.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
     }
 }
@@ -366,15 +378,9 @@ impl Daemon {
         })
     }
 
-    /// Serves the control socket until the end.
-    fn serve_control(
-        &self,
-        socket: ControlSocket,
-        config: &Config,
-        (metrics, readiness): (&Arc<Metrics>, &Arc<Readiness>),
-        ended: &CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
-        let desk = Arc::new(Desk {
+    /// Where requests are carried out, whoever they come from.
+    fn desk(&self, config: &Config, readiness: &Arc<Readiness>, http: SocketAddr) -> Arc<Desk> {
+        Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
@@ -383,15 +389,11 @@ impl Daemon {
                 process: Arc::clone(&self.reload) as Arc<dyn Process>,
                 links: Arc::clone(&self.links),
                 readiness: Arc::clone(readiness),
-                metrics: Arc::clone(metrics),
+                metrics: Arc::clone(&self.reload.metrics),
                 started: clock(),
-                http: config.http.listen.to_string(),
+                http: http.to_string(),
             },
-        });
-        let settings = config.control.clone();
-        let metrics = Arc::clone(metrics);
-        let ended = ended.clone().cancelled_owned();
-        server::serve(socket, desk, settings, metrics, ended)
+        })
     }
 
     fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {

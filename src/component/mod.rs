@@ -54,6 +54,8 @@ pub struct Settings {
     pub server: String,
     /// The domains whose users and bare domain may ask, and whose presences count.
     pub domains: Vec<String>,
+    /// The accounts that administer capsd.
+    pub admins: Vec<String>,
     /// How many bytes may wait to be sent.
     pub queue_bytes: usize,
 }
@@ -137,6 +139,13 @@ impl Link {
     pub fn serves(&self, domain: &str) -> bool {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         settings.domains.iter().any(|served| served == domain)
+    }
+
+    /// The place of an account among those that administer capsd, counted from 1; `None` for others.
+    pub fn admin(&self, account: &str) -> Option<usize> {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        let place = settings.admins.iter().position(|admin| admin == account)?;
+        Some(place + 1)
     }
 
     /// What the server grants for a domain.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`protocol`] | [`Request`] and [`Answer`], one line of JSON each |
 //! | [`act`] | what an operator may do, and who did it |
+//! | [`adhoc`] | the same by ad-hoc commands |
 //! | [`desk`] | what a request does to the tiers; the commands use the same where no daemon runs |
 //! | [`server`] | the socket, its lock, its connections |
 //! | [`client`] | the other end |
@@ -19,6 +20,7 @@
 //! be taken.
 
 pub mod act;
+pub mod adhoc;
 pub mod client;
 pub mod desk;
 pub mod protocol;

@@ -1,11 +1,14 @@
 //! Every top-level element of a component stream, read without a tree.
 
+pub mod command;
 mod iq;
 mod message;
 mod presence;
 
 use rxml::{AttrMap, Event, Namespace, QName};
 use xso::{Context, FromEventsBuilder, FromXml};
+
+pub use command::{Action, Command};
 
 use super::answer::AnswerLimits;
 use super::ns;
@@ -80,6 +83,8 @@ pub enum Payload {
         /// Whether one of them is the addressee itself.
         lists_us: bool,
     },
+    /// An ad-hoc command (XEP-0050).
+    Command(Box<Command>),
     /// XEP-0199.
     Ping,
     /// XEP-0092.

@@ -2,6 +2,7 @@
 
 use rxml::{AttrMap, Namespace, QName};
 
+use super::command::CommandBuilder;
 use super::{Iq, IqKind, MAX_KEPT, Payload, READ_LIMITS, header, owned};
 use crate::stanza::answer::AnswerBuilder;
 use crate::stanza::ns;
@@ -11,6 +12,7 @@ enum IqPart {
     Nothing,
     Error,
     Items,
+    Command(Box<CommandBuilder>),
     Answer(Box<AnswerBuilder>),
     Privilege,
     Forwarded,
@@ -73,6 +75,7 @@ impl IqBuilder {
             IqPart::Error if level == 2 && namespace == ns::STANZA_ERRORS && local != "text" => {
                 self.iq.condition.get_or_insert_with(|| local.to_owned());
             }
+            IqPart::Command(command) => command.start(level - 1, namespace, local, &attributes),
             IqPart::Items if level == 2 && namespace == ns::DISCO_ITEMS && local == "item" => {
                 let jid = super::attribute(&attributes, "jid");
                 if jid.is_some() && jid == self.iq.to.as_deref() {
@@ -112,6 +115,10 @@ impl IqBuilder {
                 Payload::Items { lists_us: false }
             }
             (ns::DISCO_ITEMS, "query") => Payload::DiscoItems(node()),
+            (ns::COMMANDS, "command") if self.iq.kind == IqKind::Set && !self.nested => {
+                self.part = IqPart::Command(Box::new(CommandBuilder::new(attributes)));
+                Payload::Other
+            }
             (ns::PING, "ping") => Payload::Ping,
             (ns::VERSION, "query") => Payload::Version,
             (ns::TIME, "time") => Payload::Time,
@@ -126,6 +133,7 @@ impl IqBuilder {
     pub(super) fn text(&mut self, text: &str) {
         match &mut self.part {
             IqPart::Answer(answer) => answer.text(text),
+            IqPart::Command(command) => command.text(text),
             IqPart::Inner(inner) => inner.text(text),
             _ => {}
         }
@@ -139,6 +147,13 @@ impl IqBuilder {
             IqPart::Answer(mut answer) => {
                 answer.end();
                 self.part = IqPart::Answer(answer);
+            }
+            IqPart::Command(command) if level == 1 => {
+                self.iq.payload = Payload::Command(Box::new(command.finish()));
+            }
+            IqPart::Command(mut command) => {
+                command.end(level - 1);
+                self.part = IqPart::Command(command);
             }
             IqPart::Inner(inner) if level == FORWARDED_LEVEL => {
                 self.iq.payload = Payload::Forwarded(Box::new(inner.iq));
