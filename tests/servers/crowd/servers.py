@@ -1,7 +1,5 @@
 """Prosody and ejabberd as a crowd needs them: rooms, PEP, WebSockets, and rosters that are there before anybody logs in."""
 
-import urllib.request
-
 from harness.processes import free_ports
 from harness.servers import DOMAIN, Ejabberd, Prosody
 
@@ -33,35 +31,24 @@ class CrowdProsody(Prosody):
 
 
 class CrowdEjabberd(Ejabberd):
-    """ejabberd with what a crowd needs, and its commands over HTTP."""
+    """ejabberd with what a crowd needs; WebSockets are served where its commands are."""
 
     def __init__(self, directory, **options):
-        (self.http_port,) = free_ports(1)
         super().__init__(directory, **{"own_caps": True, "services": True} | options)
 
-    def prepare(self):
-        process = super().prepare()
-        config = self.directory / "ejabberd.yml"
-        listener = (
-            f"listen:\n  - {{ port: {self.http_port}, ip: 127.0.0.1, module: ejabberd_http,"
-            " request_handlers: { /xmpp-websocket: ejabberd_http_ws, /api: mod_http_api } }\n"
-        )
-        permissions = "api_permissions:\n  tests: { from: [mod_http_api], who: { ip: 127.0.0.1/32 }, what: '*' }\n"
-        modules = "modules:\n  mod_admin_extra: {}\n  mod_carboncopy: {}\n"
-        config.write_text(config.read_text().replace("listen:\n", listener, 1).replace("modules:\n", modules, 1) + permissions)
-        return process
+    @property
+    def http_port(self):
+        """Where WebSockets are served."""
+        return self.command_port
 
-    def api(self, command, body):
-        """One of ejabberdctl's commands."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http_port}/api/{command}", body.encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return response.read().decode()
+    def write_config(self):
+        super().write_config()
+        text = self.config.read_text().replace("{ /api: mod_http_api }", "{ /api: mod_http_api, /xmpp-websocket: ejabberd_http_ws }")
+        self.config.write_text(text.replace("\nmodules:\n", "\nmodules:\n  mod_admin_extra: {}\n  mod_carboncopy: {}\n"))
 
     def befriend(self, names):
         """Subscribes all accounts of the domain to each other."""
-        self.api("push_alltoall", f'{{"host": "{DOMAIN}", "group": "Friends"}}')
+        self.command("push_alltoall", host=DOMAIN, group="Friends")
 
 
 CROWD_KINDS = {"prosody": CrowdProsody, "ejabberd": CrowdEjabberd}

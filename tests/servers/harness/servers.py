@@ -4,6 +4,7 @@ The part of their configuration that concerns capsd is read from `deploy/prosody
 the secret and the port are filled in. All else is the least that lets clients log in on loopback.
 """
 
+import functools
 import glob
 import json
 import os
@@ -11,6 +12,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import urllib.request
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -227,9 +230,14 @@ def quoted(names):
 
 
 class Ejabberd(Server):
-    """ejabberd with mod_privilege, as an Erlang node without distribution: no epmd, no port but the two that it is given."""
+    """ejabberd with mod_privilege, as an Erlang node without distribution: no epmd, no port but those that it is given.
+
+    Commands (`ejabberdctl` elsewhere) go through mod_http_api on a loopback port of their own.
+    """
 
     kind = "ejabberd"
+    # More of the configuration, as whole sections.
+    more_settings = ""
 
     def read_snippet(self):
         return (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
@@ -237,24 +245,57 @@ class Ejabberd(Server):
     def prepare(self):
         snippet = self.directory / "capsd.yml"
         snippet.write_text(self.snippet.replace("CHANGE-ME", SECRET).replace("port: 5347", f"port: {self.component_port}"))
-        spool = self.directory / "spool"
-        spool.mkdir()
+        (self.directory / "spool").mkdir()
+        self.contributed = self.directory / "modules"
+        self.command_port, = free_ports(1)
+        self.options = dict(self.module) if isinstance(self.module, dict) else {}
+        self.config = self.directory / "ejabberd.yml"
+        self.write_config()
+        if self.module:
+            shutil.copytree(build_ejabberd_module(), self.contributed / "mod_capsd")
+        # Erlang's own settings: no distribution (no -name), so neither epmd nor a cookie is touched.
+        command = ["erl", "-noinput", "-mnesia", "dir", f'"{self.directory}/spool"', "-s", "ejabberd"]
+        return Process("ejabberd", command, self.directory / "output.txt", self.environment(), self.directory)
+
+    def environment(self):
+        """The environment of the Erlang node."""
+        return {
+            "PATH": os.environ["PATH"] + ":/usr/bin:/bin",
+            "HOME": str(self.directory),
+            "LANG": "C.UTF-8",
+            "ERL_LIBS": library_directory(),
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "EJABBERD_CONFIG_PATH": str(self.config),
+            "EJABBERD_LOG_PATH": str(self.log),
+            "CONTRIB_MODULES_PATH": str(self.contributed),
+        }
+
+    def write_config(self):
+        """Writes the configuration file with the options of mod_capsd as they are now."""
         own_caps = "  mod_caps: {}\n  mod_pubsub: { plugins: [flat, pep] }\n" if self.own_caps else ""
         services = f'  mod_muc: {{ host: "{ROOMS}" }}\n  mod_blocking: {{}}\n  mod_privacy: {{}}\n' if self.services else ""
-        config = self.directory / "ejabberd.yml"
-        config.write_text(
+        # On the virtual host that capsd serves, and not on the other.
+        module = ""
+        if self.module:
+            options = {"component": COMPONENT} | self.options
+            module = f"append_host_config:\n  {DOMAIN}:\n    modules:\n      mod_capsd: {json.dumps(options)}\n"
+        self.config.write_text(
             f"""
 hosts: [{", ".join(DOMAINS)}]
 language: {self.language}
 loglevel: info
 include_config_file:
-  - {snippet}
+  - {self.directory}/capsd.yml
 listen:
   - {{ port: {self.client_port}, ip: 127.0.0.1, module: ejabberd_c2s, access: all, starttls: false }}
+  - {{ port: {self.command_port}, ip: 127.0.0.1, module: ejabberd_http, request_handlers: {{ /api: mod_http_api }} }}
+api_permissions:
+  loopback: {{ from: mod_http_api, who: {{ ip: 127.0.0.1 }}, what: "*" }}
 s2s_access: none
 auth_method: internal
 auth_password_format: plain
 registration_timeout: infinity
+{module}{self.more_settings}
 modules:
   mod_disco: {{}}
   mod_roster: {{}}
@@ -262,18 +303,45 @@ modules:
   mod_register: {{ access: all, ip_access: all, password_strength: 0 }}
 {own_caps}{services}"""
         )
-        # Erlang's own settings: no distribution (no -name), so neither epmd nor a cookie is touched.
-        command = ["erl", "-noinput", "-mnesia", "dir", f'"{spool}"', "-s", "ejabberd"]
-        environment = {
-            "PATH": os.environ["PATH"] + ":/usr/bin:/bin",
-            "HOME": str(self.directory),
-            "LANG": "C.UTF-8",
-            "ERL_LIBS": library_directory(),
-            "ERL_CRASH_DUMP_BYTES": "0",
-            "EJABBERD_CONFIG_PATH": str(config),
-            "EJABBERD_LOG_PATH": str(self.log),
-        }
-        return Process("ejabberd", command, self.directory / "output.txt", environment, self.directory)
+
+    def command(self, name, **arguments):
+        """What a command of ejabberd returns."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.command_port}/api/{name}", json.dumps(arguments).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def set_option(self, name, value):
+        """Gives an option of mod_capsd another value in the configuration file, and has the server read it again."""
+        self.options[name] = value
+        self.write_config()
+        self.command("reload_config")
+
+
+@functools.cache
+def build_ejabberd_module():
+    """mod_capsd compiled, laid out as `ejabberdctl module_install` does; in a directory below target/."""
+    source = REPOSITORY / "deploy/ejabberd/mod_capsd"
+    built = REPOSITORY / "target/tests/mod_capsd"
+    shutil.rmtree(built, ignore_errors=True)
+    (built / "ebin").mkdir(parents=True)
+    shutil.copy(source / "mod_capsd.spec", built)
+    compile_ejabberd_module(built / "ebin")
+    return built
+
+
+def compile_ejabberd_module(directory):
+    """Compiles mod_capsd into a directory with every warning; returns what the compiler printed."""
+    sources = sorted((REPOSITORY / "deploy/ejabberd/mod_capsd/src").glob("*.erl"))
+    ejabberd = sorted(Path(library_directory()).glob("ejabberd-*"))[-1]
+    includes = [ejabberd / "include", *Path("/usr/lib/erlang/lib").glob("p1_xm*/include")]
+    command = ["erlc", "-Wall", "+debug_info", "-pa", ejabberd / "ebin", "-o", directory]
+    for include in includes:
+        command += ["-I", include]
+    done = subprocess.run([*command, *sources], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def library_directory():
