@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod check;
+mod doctor;
 mod document;
 mod export;
 mod hash;
@@ -88,6 +89,7 @@ enum Command {
     Pin(order::PinArguments),
     Unpin(order::UnpinArguments),
     LogLevel(order::LogLevelArguments),
+    Doctor(doctor::Arguments),
     Sync(order::SyncArguments),
 }
 
@@ -122,6 +124,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Pin(arguments) => order::pin(&arguments),
         Command::Unpin(arguments) => order::unpin(&arguments),
         Command::LogLevel(arguments) => order::log_level(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Sync(arguments) => order::sync(&arguments),
     };
     outcome.unwrap_or_else(|failure| {

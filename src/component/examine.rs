@@ -2,16 +2,20 @@
 //! component. `capsd doctor` asks for it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use super::Link;
-use crate::metrics::{Direction, StanzaKind};
-use crate::stanza::write::{self, Route};
-use crate::stanza::{Iq, Payload};
+use super::session::{Handler, serve};
+use super::{Link, Settings, connect, in_time, remedy};
+use crate::holders::LinkId;
+use crate::metrics::{ComponentMetrics, Direction, StanzaKind};
+use crate::stanza::write::{self, ErrorReply, Route};
+use crate::stanza::{Inbound, Iq, IqKind, Payload};
 
 /// How long a server may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -32,10 +36,37 @@ pub(super) struct Up {
 pub(super) struct Waiting(Mutex<HashMap<String, Question>>);
 
 /// Whom it was put to, and who waits for what the answer says of being listed.
-type Question = (String, oneshot::Sender<Option<bool>>);
+type Question = (String, oneshot::Sender<Said>);
+
+/// What an answer says, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// That the component is listed, or not.
+    Listed(bool),
+    /// What time it is, in seconds since 1970.
+    Time(u64),
+    /// That it is forbidden, which is what this component says to itself.
+    Forbidden,
+    /// Something else.
+    Other,
+}
+
+impl Said {
+    fn by(iq: &Iq) -> Said {
+        match &iq.payload {
+            Payload::Items { lists_us } => Said::Listed(*lists_us),
+            Payload::TimeIs(utc) => DateTime::parse_from_rfc3339(utc)
+                .ok()
+                .and_then(|time| u64::try_from(time.timestamp()).ok())
+                .map_or(Said::Other, Said::Time),
+            _ if iq.condition.as_deref() == Some("forbidden") => Said::Forbidden,
+            _ => Said::Other,
+        }
+    }
+}
 
 impl Waiting {
-    fn add(&self, id: &str, to: &str) -> Option<oneshot::Receiver<Option<bool>>> {
+    fn add(&self, id: &str, to: &str) -> Option<oneshot::Receiver<Said>> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, (_, answered)| !answered.is_closed());
         if waiting.len() >= MAX_WAITING {
@@ -56,11 +87,7 @@ impl Waiting {
             return;
         }
         if let Some((_, answered)) = waiting.remove(id) {
-            let listed = match iq.payload {
-                Payload::Items { lists_us } => Some(lists_us),
-                _ => None,
-            };
-            let _ = answered.send(listed);
+            let _ = answered.send(Said::by(iq));
         }
     }
 }
@@ -108,6 +135,8 @@ pub struct Tried {
     pub round_trip_ms: Option<u64>,
     /// Whether the disco#items of the first domain name the component; none where the server did not say.
     pub listed: Option<bool>,
+    /// The time by the clock of the first domain's server, in seconds since 1970; none where it did not say.
+    pub server_clock: Option<u64>,
 }
 
 impl Link {
@@ -172,19 +201,29 @@ impl Link {
         }
         let began = tokio::time::Instant::now();
         let round_trip = async {
-            // Whatever comes back has been through the server twice.
-            self.asked(self.jid(), write::disco_info_question).await?;
-            u64::try_from(began.elapsed().as_millis()).ok()
+            // The component has no rights with itself; anything else was said by the server.
+            match self.asked(self.jid(), write::disco_info_question).await? {
+                Said::Forbidden => u64::try_from(began.elapsed().as_millis()).ok(),
+                _ => None,
+            }
         };
         let settings = self.settings();
-        let listed = async {
-            let domain = settings.domains.first()?;
-            self.asked(domain, write::disco_items_question).await?
-        };
-        let (round_trip_ms, listed) = tokio::join!(round_trip, listed);
+        let domain = settings.domains.first().map_or("", String::as_str);
+        let (round_trip_ms, listed, time) = tokio::join!(
+            round_trip,
+            self.asked(domain, write::disco_items_question),
+            self.asked(domain, write::time_question),
+        );
         Tried {
             round_trip_ms,
-            listed,
+            listed: match listed {
+                Some(Said::Listed(listed)) => Some(listed),
+                _ => None,
+            },
+            server_clock: match time {
+                Some(Said::Time(time)) => Some(time),
+                _ => None,
+            },
         }
     }
 
@@ -193,11 +232,7 @@ impl Link {
         self.waiting.answered(iq);
     }
 
-    async fn asked(
-        &self,
-        to: &str,
-        write: impl FnOnce(&mut Vec<u8>, Route<'_>),
-    ) -> Option<Option<bool>> {
+    async fn asked(&self, to: &str, write: impl FnOnce(&mut Vec<u8>, Route<'_>)) -> Option<Said> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         let id = format!("examine-{:032x}", u128::from_be_bytes(random));
@@ -211,5 +246,108 @@ impl Link {
         self.outbox.wake();
         self.count_out(StanzaKind::Iq);
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
+    }
+}
+
+/// How long a server may take to say what it grants; it does so right after the handshake.
+const GRANTING: Duration = Duration::from_secs(3);
+
+/// Opens a stream for as long as it takes to try the link. For whoever runs no daemon: the server has one connection for a component.
+///
+/// # Errors
+/// Why it cannot be opened, and what to do.
+pub async fn visit(
+    settings: Settings,
+    metrics: ComponentMetrics,
+    name: String,
+) -> Result<(LinkStatus, Tried), String> {
+    let link = Arc::new(Link::new(LinkId(0), settings, metrics));
+    let settings = link.settings();
+    let close = CancellationToken::new();
+    let visitor = Visitor {
+        link: Arc::clone(&link),
+        opened: Notify::new(),
+    };
+    let now = || tokio::time::Instant::now().into_std();
+    let serving = async {
+        let (reader, writer) = in_time(connect(&settings.server)).await?;
+        let credentials = &settings.credentials;
+        Err::<(), _>(
+            serve(
+                reader,
+                writer,
+                credentials,
+                &link.outbox,
+                &visitor,
+                now,
+                &close,
+            )
+            .await,
+        )
+    };
+    let trying = async {
+        visitor.opened.notified().await;
+        let granted = async {
+            while link
+                .status(now(), String::new(), None)
+                .domains
+                .iter()
+                .any(|domain| !domain.told)
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let _ = tokio::time::timeout(GRANTING, granted).await;
+        (link.status(now(), name, None), link.examine().await)
+    };
+    let found = tokio::select! {
+        Err(ended) = serving => return Err(remedy(&ended, &settings)),
+        found = trying => found,
+    };
+    // The stream is closed by letting go of it: nothing is pending.
+    Ok(found)
+}
+
+/// Takes note of what a server says of itself.
+struct Visitor {
+    link: Arc<Link>,
+    opened: Notify,
+}
+
+impl Handler for Visitor {
+    fn opened(&self, now: Instant) {
+        self.link.came_up(now);
+        self.opened.notify_one();
+    }
+
+    fn stanza(&self, _: Instant, stanza: Inbound) {
+        match stanza {
+            Inbound::Message(message) => self.link.granted(&message),
+            Inbound::Presence(_) => {
+                let presences = (Direction::In, StanzaKind::Presence);
+                self.link.metrics.stanzas.get(presences).inc();
+            }
+            Inbound::Iq(iq) if matches!(iq.kind, IqKind::Get | IqKind::Set) => self.refuse(&iq),
+            Inbound::Iq(iq) => self.link.examined(&iq),
+            _ => {}
+        }
+    }
+
+    fn silent(&self) {}
+}
+
+impl Visitor {
+    /// Nobody is served here; the component least of all by itself.
+    fn refuse(&self, iq: &Iq) {
+        if let (Some(to), Some(id)) = (&iq.from, &iq.id) {
+            let error = match to == self.link.jid() {
+                true => ErrorReply::plain("auth", "forbidden"),
+                false => ErrorReply::plain("wait", "service-unavailable"),
+            };
+            let from = self.link.jid();
+            self.link
+                .outbox
+                .push(|out| write::error(out, Route { from, to, id }, error, ""));
+        }
     }
 }

@@ -78,6 +78,8 @@ pub enum Payload {
     Answer(Box<Answer>),
     /// disco#items; the node asked for.
     DiscoItems(Option<String>),
+    /// XEP-0202 in an answer: the time in UTC, as it was sent.
+    TimeIs(String),
     /// disco#items in an answer.
     Items {
         /// Whether one of them is the addressee itself.

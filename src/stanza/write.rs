@@ -234,6 +234,12 @@ pub fn disco_items_question(out: &mut Vec<u8>, route: Route<'_>) {
     out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#items'/></iq>");
 }
 
+/// A XEP-0202 question.
+pub fn time_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<time xmlns='urn:xmpp:time'/></iq>");
+}
+
 /// A XEP-0199 ping.
 pub fn ping(out: &mut Vec<u8>, route: Route<'_>) {
     open_iq(out, "get", route);

@@ -12,6 +12,8 @@ enum IqPart {
     Nothing,
     Error,
     Items,
+    Time,
+    Utc,
     Command(Box<CommandBuilder>),
     Answer(Box<AnswerBuilder>),
     Privilege,
@@ -76,6 +78,9 @@ impl IqBuilder {
                 self.iq.condition.get_or_insert_with(|| local.to_owned());
             }
             IqPart::Command(command) => command.start(level - 1, namespace, local, &attributes),
+            IqPart::Time if level == 2 && namespace == ns::TIME && local == "utc" => {
+                self.part = IqPart::Utc;
+            }
             IqPart::Items if level == 2 && namespace == ns::DISCO_ITEMS && local == "item" => {
                 let jid = super::attribute(&attributes, "jid");
                 if jid.is_some() && jid == self.iq.to.as_deref() {
@@ -121,6 +126,10 @@ impl IqBuilder {
             }
             (ns::PING, "ping") => Payload::Ping,
             (ns::VERSION, "query") => Payload::Version,
+            (ns::TIME, "time") if self.iq.kind == IqKind::Result => {
+                self.part = IqPart::Time;
+                Payload::TimeIs(String::new())
+            }
             (ns::TIME, "time") => Payload::Time,
             (ns::PRIVILEGE_1 | ns::PRIVILEGE_2, "privilege") if !self.nested => {
                 self.part = IqPart::Privilege;
@@ -134,6 +143,11 @@ impl IqBuilder {
         match &mut self.part {
             IqPart::Answer(answer) => answer.text(text),
             IqPart::Command(command) => command.text(text),
+            IqPart::Utc => {
+                if let Payload::TimeIs(time) = &mut self.iq.payload {
+                    super::append(time, text);
+                }
+            }
             IqPart::Inner(inner) => inner.text(text),
             _ => {}
         }
@@ -165,6 +179,8 @@ impl IqBuilder {
             IqPart::Forwarded if level > 2 => self.part = IqPart::Forwarded,
             IqPart::Privilege if level > 1 => self.part = IqPart::Privilege,
             IqPart::Items if level > 1 => self.part = IqPart::Items,
+            IqPart::Utc if level > 2 => self.part = IqPart::Utc,
+            IqPart::Utc | IqPart::Time if level > 1 => self.part = IqPart::Time,
             IqPart::Error if level > 1 => self.part = IqPart::Error,
             _ => {}
         }
