@@ -31,6 +31,7 @@
 //! | [`cli`] | the commands |
 //! | [`daemon`] | the process: start, signals, end |
 //! | [`http`], [`control`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the control socket; the log |
+//! | [`population`] | which software is online, with which features |
 //! | [`service`] | an inbound stanza to what is done about it |
 //! | [`component`] | the links to servers (XEP-0114, XEP-0356) |
 //! | [`resolver`] | from a key to its verified info: flights, limits, the tiers' thread |
@@ -76,6 +77,7 @@ pub mod holders;
 pub mod http;
 pub mod layout;
 pub mod metrics;
+pub mod population;
 pub mod resolver;
 pub mod service;
 pub mod stanza;
