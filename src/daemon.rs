@@ -6,6 +6,7 @@
 
 pub mod trust;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,9 +22,10 @@ use crate::holders::{self, LinkId};
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
 use crate::resolver::tiers::Below;
-use crate::resolver::{Resolver, flights, limits, probation};
+use crate::resolver::{Resolver, flights, limits, probation, unverified};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
+use crate::stanza::read::MAX_KEYS;
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
 use trust::Reader;
 
@@ -265,6 +267,14 @@ fn rate(rate: config::Rate) -> limits::Rate {
     }
 }
 
+/// As [`rate`], with room for one whole batch at once.
+fn batch_rate(of: config::Rate) -> limits::Rate {
+    let limits::Rate { interval, burst } = rate(of);
+    let whole = u32::try_from(MAX_KEYS).unwrap_or(u32::MAX);
+    let burst = burst.max(NonZeroU32::new(whole).unwrap_or(burst));
+    limits::Rate { interval, burst }
+}
+
 fn flight_settings(config: &Config) -> flights::Settings {
     flights::Settings {
         on_announce: config.resolver.resolve == Resolve::OnAnnounce,
@@ -283,6 +293,12 @@ fn flight_settings(config: &Config) -> flights::Settings {
             second_uses_per_account: rate(config.limits.second_uses_per_account),
             high_water_percent: config.store.high_water_percent as u64,
         },
+        unverified: unverified::Settings {
+            max_bytes: config.holders.unverifiable_bytes,
+            max_questions: config.limits.flights,
+            timeout: config.resolver.holder_timeout,
+            retry_after: config.resolver.retry_after,
+        },
         holders: holders::Settings {
             max: config.holders.max,
             expire_after: config.holders.expire_after,
@@ -300,6 +316,7 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         },
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
+        feeds: component.feeds.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
     }
 }
@@ -356,6 +373,9 @@ impl Daemon {
         let settings = service::Settings {
             allow_md5: config.limits.allow_md5,
             queries_per_asker: rate(config.limits.queries_per_asker),
+            batch_keys_per_asker: batch_rate(config.limits.batch_keys_per_asker),
+            batch_bytes: config.limits.batch_bytes as usize,
+            waiting_batch_bytes: config.limits.waiting_batch_bytes as usize,
             max_subscribers: config.limits.subscribers,
             wall_clock: SystemTime::now,
         };

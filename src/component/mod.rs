@@ -51,6 +51,8 @@ pub struct Settings {
     pub server: String,
     /// The domains whose users and bare domain may ask, and whose presences count.
     pub domains: Vec<String>,
+    /// The domains whose own stanzas are believed as a feed.
+    pub feeds: Vec<String>,
     /// How many bytes may wait to be sent.
     pub queue_bytes: usize,
 }
@@ -102,6 +104,11 @@ impl Link {
     /// Whether the domain is one of those that the link serves.
     pub fn serves(&self, domain: &str) -> bool {
         self.settings.domains.iter().any(|served| served == domain)
+    }
+
+    /// Whether it is the address of a domain whose reports are believed: the domain itself, to the letter, which no user can have.
+    pub fn is_feed(&self, address: &str) -> bool {
+        self.settings.feeds.iter().any(|feed| feed == address)
     }
 
     /// What the server grants for a domain.

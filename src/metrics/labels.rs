@@ -109,6 +109,44 @@ closed_set! {
 }
 
 closed_set! {
+    /// A request of `urn:capsd:0` (label `operation`).
+    Operation {
+        /// `<lookup/>`.
+        Lookup => ["lookup"],
+        /// `<contribute/>`.
+        Contribute => ["contribute"],
+        /// `<feed/>`.
+        Feed => ["feed"],
+    }
+}
+
+closed_set! {
+    /// How a request of `urn:capsd:0` ended as a whole (label `result`).
+    OperationResult {
+        /// It was answered.
+        Ok => ["ok"],
+        /// It was not what it must be, or had too many elements.
+        Malformed => ["malformed"],
+        /// Its sender is no feed.
+        Forbidden => ["forbidden"],
+        /// `limits.batch-keys-per-asker` was spent.
+        RateLimited => ["rate-limited"],
+        /// capsd was about to stop.
+        Unavailable => ["unavailable"],
+    }
+}
+
+closed_set! {
+    /// What became of a contributed content (label `result`).
+    ContributionResult {
+        /// It verified under the node that it was given for, or under its own hashes if there was none.
+        Taken => ["taken"],
+        /// It did not, or a bound was reached.
+        Refused => ["refused"],
+    }
+}
+
+closed_set! {
     /// What the duration of a lookup is counted under (label `outcome`).
     LookupOutcome {
         /// Served from a tier.
@@ -147,6 +185,8 @@ closed_set! {
         Client => ["client"],
         /// `limits.waiters`.
         Global => ["global"],
+        /// `limits.waiting-batch-bytes`.
+        Batch => ["batch"],
     }
 }
 
@@ -179,6 +219,8 @@ closed_set! {
     RateScope {
         /// `limits.queries-per-asker`.
         Asker => ["asker"],
+        /// `limits.batch-keys-per-asker`.
+        BatchKeys => ["batch-keys"],
         /// `limits.new-keys-per-account`.
         Account => ["account"],
         /// `limits.new-keys-per-domain`.
@@ -259,6 +301,8 @@ closed_set! {
         ProbationSize => ["probation", "size"],
         /// It was used a second time, and went to the hot and the learned tier.
         ProbationUsed => ["probation", "second-use"],
+        /// Too many addresses announced what cannot be verified.
+        UnverifiedSize => ["unverified", "size"],
         /// The learned tier was full.
         LearnedSize => ["learned", "size"],
         /// A trusted entry took the place of a learned one.

@@ -13,6 +13,7 @@
 //!   flight ends may still prove its keys, for whoever asks next.
 
 mod questions;
+mod unasked;
 mod upkeep;
 
 use std::cmp::Reverse;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use ahash::{HashMap, HashSet, RandomState};
 
+pub(super) use questions::random_id;
 pub use questions::{Question, QuestionId, Verdicts};
 
 use super::limits::{Rate, SourceQuotas};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub questions_per_domain: Rate,
     /// The bounds of what is not written before its second use.
     pub probation: super::probation::Settings,
+    /// The bounds of what cannot be verified.
+    pub unverified: super::unverified::Settings,
     /// The bounds of the table of holders.
     pub holders: crate::holders::Settings,
 }
@@ -74,6 +78,15 @@ pub enum Served {
     Stored,
     /// From the answer of a holder.
     Resolved,
+}
+
+/// How far a waiter goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until holders were asked.
+    Asking,
+    /// Until the tiers were looked in: nobody is asked on its behalf.
+    Looking,
 }
 
 /// How a lookup ended for one waiter.
@@ -104,7 +117,7 @@ pub enum Effect<W> {
 #[derive(Debug)]
 struct Flight<W> {
     keys: Vec<CapsKey>,
-    waiters: Vec<(CapsKey, W)>,
+    waiters: Vec<(CapsKey, Patience, W)>,
     began: Instant,
     tried: HashSet<HolderId>,
     tried_accounts: HashSet<Box<str>>,
@@ -118,6 +131,8 @@ struct Flight<W> {
     whole: Option<Announcement>,
     /// Whether the first waiter's lookup is still to be counted.
     uncounted: bool,
+    /// Whether nobody wants more of it than that the tiers are looked in.
+    only_looks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,6 +249,7 @@ impl<W> Flights<W> {
             }
         }
         let wanted = self.settings.on_announce && askable && !noted.known && !in_memory;
+        self.ask_beyond_the_tiers(wanted, announcement);
         if wanted && let Some(spent) = self.new_keys.spent(address, now) {
             // Nobody waits, so it would not be asked: a flood is not worth a look-up for each hash.
             self.metrics.rate_limited.get(spent.into()).inc();
@@ -246,6 +262,16 @@ impl<W> Flights<W> {
             self.begin_queued(now, &mut effects);
         }
         effects
+    }
+
+    /// Flights for these keys that would end in the tiers go on to ask, if that is wanted.
+    fn ask_beyond_the_tiers(&mut self, wanted: bool, announcement: &Announcement) {
+        for key in announcement.keys.iter().filter(|_| wanted) {
+            let flight = self.by_key.get(key);
+            if let Some(flight) = flight.and_then(|id| self.flights.get_mut(id)) {
+                flight.only_looks = false;
+            }
+        }
     }
 
     /// Begins flights for announcements in the order in which they came, as many as may be under way: a login storm or a replay of
@@ -299,7 +325,13 @@ impl<W> Flights<W> {
     }
 
     /// A waiter wants the key, which is not hot.
-    pub fn ask(&mut self, now: Instant, key: CapsKey, waiter: W) -> Vec<Effect<W>> {
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        key: CapsKey,
+        patience: Patience,
+        waiter: W,
+    ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         if self.overrides.denial(&key).is_some() {
             effects.push(Effect::Tell(waiter, Err(Reason::Denied)));
@@ -310,10 +342,14 @@ impl<W> Flights<W> {
             effects.push(Effect::Tell(waiter, Err(Reason::Overloaded)));
             return effects;
         }
+        let looking = patience == Patience::Looking;
         let (id, began) = match self.by_key.get(&key) {
             Some(id) => (*id, false),
             None => {
-                let keys = self.with_linked(key);
+                let keys = match patience {
+                    Patience::Asking => self.with_linked(key),
+                    Patience::Looking => vec![key],
+                };
                 match self.begin(now, keys, &mut effects) {
                     Some(id) => (id, true),
                     None => {
@@ -335,10 +371,17 @@ impl<W> Flights<W> {
         }
         if began {
             flight.uncounted = true;
+            flight.only_looks = looking;
+        } else if looking && !flight.looking {
+            self.metrics.lookups.get(LookupResult::Negative).inc();
+            let reason = self.known_failure(now, &key);
+            effects.push(Effect::Tell(waiter, Err(reason)));
+            return effects;
         } else {
+            flight.only_looks &= looking;
             self.metrics.lookups.get(LookupResult::Coalesced).inc();
         }
-        flight.waiters.push((key, waiter));
+        flight.waiters.push((key, patience, waiter));
         self.waiters += 1;
         self.metrics.waiters.set(self.waiters as i64);
         // Somebody waits now: that may be what it takes for the next holder to be asked.
@@ -419,6 +462,7 @@ impl<W> Flights<W> {
                 looking: true,
                 whole: None,
                 uncounted: false,
+                only_looks: false,
             },
         );
         Some(id)
@@ -439,7 +483,7 @@ impl<W> Flights<W> {
             self.looking -= 1;
         }
         if flight.uncounted
-            && let Some((wanted, _)) = flight.waiters.first()
+            && let Some((wanted, ..)) = flight.waiters.first()
             && let Some((_, entry)) = found.iter().find(|(key, _)| key == wanted)
         {
             flight.uncounted = false;
@@ -455,6 +499,7 @@ impl<W> Flights<W> {
         for (key, entry) in found {
             self.settle(key, &Ok((entry, Served::Stored)), &mut effects);
         }
+        self.looked(now, id, &mut effects);
         if self.flights.contains_key(&id) && self.in_progress() > self.settings.max_flights {
             self.metrics.flights_rejected.inc();
             self.end(id, Reason::Overloaded, &mut effects);
@@ -474,12 +519,12 @@ impl<W> Flights<W> {
         };
         flight.keys.retain(|k| *k != key);
         let mut waiting = Vec::new();
-        for (wanted, waiter) in flight.waiters.drain(..) {
+        for (wanted, patience, waiter) in flight.waiters.drain(..) {
             if wanted == key {
                 effects.push(Effect::Tell(waiter, outcome.clone()));
                 self.waiters -= 1;
             } else {
-                waiting.push((wanted, waiter));
+                waiting.push((wanted, patience, waiter));
             }
         }
         flight.waiters = waiting;
@@ -517,7 +562,7 @@ impl<W> Flights<W> {
         self.waiters -= flight.waiters.len();
         self.metrics.waiters.set(self.waiters as i64);
         let told = flight.waiters.into_iter();
-        effects.extend(told.map(|(_, waiter)| Effect::Tell(waiter, Err(reason))));
+        effects.extend(told.map(|(_, _, waiter)| Effect::Tell(waiter, Err(reason))));
     }
 
     /// A link came up.

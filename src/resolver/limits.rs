@@ -88,6 +88,13 @@ impl Quotas {
         }
     }
 
+    /// Takes that many from the bucket of `who` at once; false, and nothing is taken, if they are not there.
+    pub fn take_all(&self, who: &str, count: NonZeroU32, now: Instant) -> bool {
+        self.clock.0.fetch_max(self.elapsed(now), Ordering::Relaxed);
+        let taken = self.limiter.check_key_n(&self.bucket(who), count);
+        matches!(taken, Ok(Ok(())))
+    }
+
     /// Takes one from the bucket of `who`; false if it is empty.
     pub fn take(&self, who: &str, now: Instant) -> bool {
         let elapsed = self.elapsed(now);

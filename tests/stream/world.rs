@@ -123,6 +123,9 @@ impl World {
         let mut service = service::Settings {
             allow_md5: false,
             queries_per_asker: flights.new_keys_per_account,
+            batch_keys_per_asker: flights.new_keys_per_account,
+            batch_bytes: 256 << 10,
+            waiting_batch_bytes: 16 << 20,
             max_subscribers: 100,
             wall_clock: SystemTime::now,
         };
@@ -134,6 +137,7 @@ impl World {
             },
             server: listener.local_addr().unwrap().to_string(),
             domains: vec![DOMAIN.to_owned()],
+            feeds: vec![DOMAIN.to_owned()],
             queue_bytes: 1 << 20,
         };
         let counted = metrics.component(COMPONENT).unwrap();

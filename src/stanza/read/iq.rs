@@ -2,6 +2,7 @@
 
 use rxml::{AttrMap, Namespace, QName};
 
+use super::extension::ExtensionBuilder;
 use super::{Iq, IqKind, MAX_KEPT, Payload, READ_LIMITS, header, owned};
 use crate::stanza::answer::AnswerBuilder;
 use crate::stanza::ns;
@@ -11,6 +12,7 @@ enum IqPart {
     Nothing,
     Error,
     Answer(Box<AnswerBuilder>),
+    Extension(Box<ExtensionBuilder>),
     Privilege,
     Forwarded,
     Inner(Box<IqBuilder>),
@@ -56,6 +58,7 @@ impl IqBuilder {
         let (namespace, local) = (name.0.as_str(), name.1.as_str());
         match &mut self.part {
             IqPart::Answer(answer) => answer.start(&name, &attributes),
+            IqPart::Extension(request) => request.start(level, &name, attributes, lang),
             IqPart::Inner(inner) => {
                 inner.start(level - FORWARDED_LEVEL, name, attributes, lang);
             }
@@ -108,14 +111,26 @@ impl IqBuilder {
                 self.part = IqPart::Privilege;
                 Payload::Other
             }
+            (ns::CAPSD, _) if self.is_request() => {
+                if let Some(request) = ExtensionBuilder::new(local, attributes) {
+                    self.part = IqPart::Extension(Box::new(request));
+                }
+                Payload::Other
+            }
             _ => Payload::Other,
         };
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    /// Whether it asks for something, and does so itself.
+    fn is_request(&self) -> bool {
+        !self.nested && matches!(self.iq.kind, IqKind::Get | IqKind::Set)
+    }
+
+    pub(super) fn text(&mut self, level: usize, text: &str) {
         match &mut self.part {
             IqPart::Answer(answer) => answer.text(text),
-            IqPart::Inner(inner) => inner.text(text),
+            IqPart::Extension(request) => request.text(level, text),
+            IqPart::Inner(inner) => inner.text(level - FORWARDED_LEVEL, text),
             _ => {}
         }
     }
@@ -128,6 +143,13 @@ impl IqBuilder {
             IqPart::Answer(mut answer) => {
                 answer.end();
                 self.part = IqPart::Answer(answer);
+            }
+            IqPart::Extension(request) if level == 1 => {
+                self.iq.payload = Payload::Extension(Box::new(request.finish()));
+            }
+            IqPart::Extension(mut request) => {
+                request.end(level);
+                self.part = IqPart::Extension(request);
             }
             IqPart::Inner(inner) if level == FORWARDED_LEVEL => {
                 self.iq.payload = Payload::Forwarded(Box::new(inner.iq));
