@@ -109,30 +109,26 @@ closed_set! {
 }
 
 closed_set! {
-    /// A request of `urn:capsd:0` (label `operation`).
+    /// How a request of `urn:capsd:0` ended as a whole (labels `operation`, `result`); only what can occur is a member.
     Operation {
-        /// `<lookup/>`.
-        Lookup => ["lookup"],
-        /// `<contribute/>`.
-        Contribute => ["contribute"],
-        /// `<feed/>`.
-        Feed => ["feed"],
-    }
-}
-
-closed_set! {
-    /// How a request of `urn:capsd:0` ended as a whole (label `result`).
-    OperationResult {
-        /// It was answered.
-        Ok => ["ok"],
+        /// A `<lookup/>` was answered.
+        LookupOk => ["lookup", "ok"],
         /// It was not what it must be, or had too many elements.
-        Malformed => ["malformed"],
-        /// Its sender is no feed.
-        Forbidden => ["forbidden"],
+        LookupMalformed => ["lookup", "malformed"],
         /// `limits.batch-keys-per-asker` was spent.
-        RateLimited => ["rate-limited"],
-        /// capsd was about to stop.
-        Unavailable => ["unavailable"],
+        LookupRateLimited => ["lookup", "rate-limited"],
+        /// A `<contribute/>` was answered.
+        ContributeOk => ["contribute", "ok"],
+        /// It was not what it must be, or had too many elements.
+        ContributeMalformed => ["contribute", "malformed"],
+        /// `limits.batch-keys-per-asker` was spent.
+        ContributeRateLimited => ["contribute", "rate-limited"],
+        /// A `<feed/>` was taken.
+        FeedOk => ["feed", "ok"],
+        /// It was not what it must be, or had too many elements.
+        FeedMalformed => ["feed", "malformed"],
+        /// Its sender is no feed.
+        FeedForbidden => ["feed", "forbidden"],
     }
 }
 

@@ -17,8 +17,8 @@ pub use component::ComponentMetrics;
 pub use labels::{
     AnnouncementKind, ConnectResult, ContributionResult, Deferral, Direction, Eviction,
     HolderEviction, HttpAnswer, Labels, LoadResult, LookupOutcome, LookupResult, Operation,
-    OperationResult, RateScope, Route, StanzaKind, StoreOperation, Tier, UpstreamResult,
-    VerificationResult, WaiterScope,
+    RateScope, Route, StanzaKind, StoreOperation, Tier, UpstreamResult, VerificationResult,
+    WaiterScope,
 };
 pub use make::Each;
 
@@ -60,7 +60,7 @@ pub struct Metrics {
     /// Lookups that were answered with an error, by reason.
     pub lookup_failures: Each<Reason, IntCounter>,
     /// Requests of `urn:capsd:0` by how they ended as a whole.
-    pub operations: Each<(Operation, OperationResult), IntCounter>,
+    pub operations: Each<Operation, IntCounter>,
     /// Contents that were handed over.
     pub contributions: Each<ContributionResult, IntCounter>,
     /// Bytes that batches which wait take, at the least.

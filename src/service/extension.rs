@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{Request, Service};
 use crate::caps::{CapsKey, Family, Reason};
-use crate::metrics::{ContributionResult, Operation, OperationResult, RateScope};
+use crate::metrics::{ContributionResult, Operation, RateScope};
 use crate::stanza::read::{self, Contribution, Extension, Feed, Report};
 use crate::stanza::write::{self, ErrorReply, InfoAnswer};
 use crate::stanza::{IqKind, jid};
@@ -20,49 +20,73 @@ impl Service {
         kind: IqKind,
         extension: Extension,
     ) {
+        let Extension { operation, fault } = extension;
         let trusted = request.link.is_feed(request.from);
-        let operation = match (kind, &extension.operation) {
-            (IqKind::Get, read::Operation::Lookup(_)) => Operation::Lookup,
-            (IqKind::Set, read::Operation::Contribute(_)) => Operation::Contribute,
-            (IqKind::Set, read::Operation::Feed(_)) => Operation::Feed,
-            _ => return request.refuse(ErrorReply::plain("cancel", "service-unavailable")),
-        };
-        if operation == Operation::Feed && !trusted {
-            self.ended(operation, OperationResult::Forbidden);
-            return request.refuse(ErrorReply::for_reason(Reason::Forbidden));
-        }
-        if let Some(reason) = extension.fault {
-            self.ended(operation, OperationResult::Malformed);
-            return request.refuse(ErrorReply::bad_request(reason));
-        }
-        let items = match &extension.operation {
-            read::Operation::Lookup(lookup) => lookup.keys.len(),
-            read::Operation::Contribute(infos) => infos.len(),
-            read::Operation::Feed(_) => 0,
-        };
-        if !trusted && !self.charge(now, request, items) {
-            self.metrics.rate_limited.get(RateScope::BatchKeys).inc();
-            self.ended(operation, OperationResult::RateLimited);
-            return request.refuse(ErrorReply::for_reason(Reason::RateLimited));
-        }
-        match extension.operation {
-            read::Operation::Lookup(lookup) => self.lookup(now, request, lookup, trusted),
-            read::Operation::Contribute(infos) => self.contribute(now, request, &infos, trusted),
-            read::Operation::Feed(feed) => self.feed(now, request, feed),
+        match (kind, operation) {
+            (IqKind::Get, read::Operation::Lookup(lookup)) => {
+                if self.is_whole(request, fault, Operation::LookupMalformed)
+                    && (trusted
+                        || self.charge(
+                            now,
+                            request,
+                            lookup.keys.len(),
+                            Operation::LookupRateLimited,
+                        ))
+                {
+                    self.lookup(now, request, lookup, trusted);
+                }
+            }
+            (IqKind::Set, read::Operation::Contribute(infos)) => {
+                if self.is_whole(request, fault, Operation::ContributeMalformed)
+                    && (trusted
+                        || self.charge(now, request, infos.len(), Operation::ContributeRateLimited))
+                {
+                    self.contribute(now, request, &infos, trusted);
+                }
+            }
+            (IqKind::Set, read::Operation::Feed(_)) if !trusted => {
+                self.ended(Operation::FeedForbidden);
+                request.refuse(ErrorReply::for_reason(Reason::Forbidden));
+            }
+            (IqKind::Set, read::Operation::Feed(feed)) => {
+                if self.is_whole(request, fault, Operation::FeedMalformed) {
+                    self.feed(now, request, feed);
+                }
+            }
+            _ => request.refuse(ErrorReply::plain("cancel", "service-unavailable")),
         }
     }
 
-    pub(super) fn ended(&self, operation: Operation, result: OperationResult) {
-        self.metrics.operations.get((operation, result)).inc();
+    /// Whether a request can be taken as a whole; refuses and counts it if not.
+    fn is_whole(&self, request: &Request<'_>, fault: Option<Reason>, malformed: Operation) -> bool {
+        if let Some(reason) = fault {
+            self.ended(malformed);
+            request.refuse(ErrorReply::bad_request(reason));
+        }
+        fault.is_none()
     }
 
-    /// Takes that many keys from the asker's quota.
-    fn charge(&self, now: Instant, request: &Request<'_>, items: usize) -> bool {
+    pub(super) fn ended(&self, operation: Operation) {
+        self.metrics.operations.get(operation).inc();
+    }
+
+    /// Takes that many keys from the asker's quota; refuses and counts the request if they are not there.
+    fn charge(
+        &self,
+        now: Instant,
+        request: &Request<'_>,
+        items: usize,
+        limited: Operation,
+    ) -> bool {
+        let asker = jid::bare(request.from);
         let items = u32::try_from(items).ok().and_then(NonZeroU32::new);
-        items.is_none_or(|items| {
-            self.batch_keys
-                .take_all(jid::bare(request.from), items, now)
-        })
+        let taken = items.is_none_or(|items| self.batch_keys.take_all(asker, items, now));
+        if !taken {
+            self.metrics.rate_limited.get(RateScope::BatchKeys).inc();
+            self.ended(limited);
+            request.refuse(ErrorReply::for_reason(Reason::RateLimited));
+        }
+        taken
     }
 
     fn contribute(
@@ -84,7 +108,7 @@ impl Service {
             };
             self.metrics.contributions.get(result).inc();
         }
-        self.ended(Operation::Contribute, OperationResult::Ok);
+        self.ended(Operation::ContributeOk);
         request.reply(|out, route| {
             write::contribute(out, route, self.instance.name(), &answers);
         });
@@ -126,7 +150,7 @@ impl Service {
                 }
             }
         }
-        self.ended(Operation::Feed, OperationResult::Ok);
+        self.ended(Operation::FeedOk);
         request.reply(|out, route| write::feed(out, route, self.instance.name()));
     }
 }

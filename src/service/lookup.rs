@@ -15,7 +15,7 @@ use super::{Beside, Request, Service};
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::component::Link;
-use crate::metrics::{LookupResult, Metrics, Operation, OperationResult, WaiterScope};
+use crate::metrics::{LookupResult, Metrics, Operation, WaiterScope};
 use crate::resolver::Waiter;
 use crate::resolver::flights::{Outcome, Patience};
 use crate::resolver::unverified::{Said, Unproven};
@@ -342,12 +342,11 @@ impl Batch {
         let service = &self.service;
         let results = std::mem::take(&mut self.lock().places);
         if service.stops() {
-            service.ended(Operation::Lookup, OperationResult::Unavailable);
             return self
                 .request()
                 .refuse(ErrorReply::plain("wait", "service-unavailable"));
         }
-        service.ended(Operation::Lookup, OperationResult::Ok);
+        service.ended(Operation::LookupOk);
         let denials: Vec<String> = self
             .keys
             .iter()
