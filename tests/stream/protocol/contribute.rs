@@ -24,10 +24,7 @@ fn results(reply: &str) -> Vec<Vec<String>> {
             .map(|key| attribute(key, "node"))
             .collect(),
     };
-    each(reply, "info")
-        .into_iter()
-        .map(|info| of_one(info))
-        .collect()
+    each(reply, "info").into_iter().map(of_one).collect()
 }
 
 fn few(count: u32) -> Rate {
@@ -134,7 +131,7 @@ async fn who_waits_is_answered() {
     server.send(&lookup(ASKER, "", &keys)).await;
     assert_eq!(server.settle().await, [""; 0]);
     server.send(&contribute(SERVER, &[info("", "1")])).await;
-    let mut replies = vec![
+    let mut replies = [
         server.next().await,
         server.next().await,
         server.next().await,
