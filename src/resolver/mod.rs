@@ -13,6 +13,7 @@
 //! [`Resolver`] holds them together and carries out what the state machine decides. Its lock is held for a step of the state
 //! machine only: verification, serialisation, sending and the disk are outside.
 
+mod census;
 pub mod contributions;
 pub mod flights;
 pub mod forgetting;
@@ -36,7 +37,7 @@ use crate::caps::{
     verify_canonical,
 };
 use crate::holders::accounts::Common;
-use crate::holders::{Announcement, Holders, LinkId};
+use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
@@ -610,21 +611,6 @@ impl Resolver {
         if let Some(tiers) = self.tiers.get() {
             tiers.order(work);
         }
-    }
-
-    /// What is served under a key; nobody is asked. For what is seldom wanted: the hot tier is read, then the others on their thread.
-    pub async fn content(&self, key: &CapsKey) -> Option<DiscoInfo> {
-        if let Some(entry) = self.hot.get(key) {
-            return entry.info();
-        }
-        let key = *key;
-        let found = self.work(move |below| below.find(&key, |info, _| info.info().clone()));
-        found.await.flatten()
-    }
-
-    /// Does something with the table of holders. Everybody else waits so long: it is to be short.
-    pub fn with_holders<T>(&self, work: impl FnOnce(&mut Holders) -> T) -> T {
-        work(self.lock().flights.holders_mut())
     }
 
     /// A sign of life: returns once the tiers' thread has done what it was given before, and the table of flights was free. False
