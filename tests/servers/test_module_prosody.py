@@ -22,6 +22,7 @@ MUC = "http://jabber.org/protocol/muc"
 # In seconds: how long sessions wait to be resumed, and a hold that no test waits for.
 HIBERNATION = 2
 LONG_HOLD = 10
+DEFAULTS = {"enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
 
 
 class WatchedProsody(Prosody):
@@ -63,12 +64,12 @@ class WatchedProsody(Prosody):
             found[name, label[0] if label else None] = float(value)
         return found
 
-    def configure(self, **options):
-        """Changes options of the module by a reload, and waits until they are in force."""
-        before = self.log.read_text(errors="replace").count("works with new options")
-        for name, value in options.items():
-            self.set_option(name, value)
-        wait_until(lambda: self.log.read_text(errors="replace").count("works with new options") > before, "the options are in force")
+    def configure(self, name, value):
+        """Changes an option of the module by a reload, and waits until it is in force."""
+        in_force = lambda: self.log.read_text(errors="replace").count("works with new options")
+        before = in_force()
+        self.set_option(name, value)
+        wait_until(lambda: in_force() > before, f"{name} is {value}")
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +90,29 @@ async def connect(server):
         component = ScriptedCapsd(server, **options)
         connected.append(component)
         await component.start()
-        await component.until_fed()
+        await until(lambda: server.statistics()["usable", None] == 1, "the module has found it")
         return component
 
     yield make
     for component in connected:
         await component.stop()
     await until(lambda: server.statistics()["usable", None] == 0, "the module notices that nobody is there")
+
+
+@pytest.fixture
+def configure(server):
+    """Gives an option of the module another value until the test ends."""
+    changed = {}
+
+    def change(**option):
+        for name, value in option.items():
+            server.configure(name, value)
+            changed[name] = value
+
+    yield change
+    for name, value in changed.items():
+        if value != DEFAULTS[name]:
+            server.configure(name, DEFAULTS[name])
 
 
 @pytest.fixture
@@ -122,19 +139,20 @@ async def people(server):
 async def show(client, to, info):
     """The client announces the info to all, and by directed presence to another one, who has received it."""
     client.info = info
+    before = len(to.presences)
     client.announce()
     client.announce(to=to.jid)
     ver = info.ver()
-    await until(lambda: any(c.get("ver") == ver for xml in to.presences for c in xml.iter(f"{{{CAPS_0115}}}c")), "the presence arrives")
+    await until(lambda: any(c.get("ver") == ver for xml in to.presences[before:] for c in xml.iter(f"{{{CAPS_0115}}}c")), "it arrives")
 
 
 async def asked(asker, target, node=None):
-    """Asks, and returns how many questions reached the target for that; the answer is what it announces."""
-    before = len(target.questions)
+    """Asks, and returns how many questions of users reached the target for that; the answer is what it announces."""
+    before = len(by_user(target))
     reply = await asker.ask(node, to=target.jid)
     assert reply.info.covered() == target.info.covered()
     assert (reply.sender, reply.node) == (target.jid, node)
-    return len(target.questions) - before
+    return len(by_user(target)) - before
 
 
 def by_user(client):
@@ -156,11 +174,11 @@ async def watch(client):
 # The switch
 
 
-async def test_switched_off_and_on_by_a_reload(server, connect, people):
+async def test_switched_off_and_on_by_a_reload(server, connect, people, configure):
     info, new = sample("switch"), sample("switch-new")
     target, asker = await people(switch_target=None, switch_asker=None)
+    configure(hold=LONG_HOLD)
     capsd = await connect(known={info.node_0115(): info})
-    server.configure(hold=LONG_HOLD)
     await show(target, asker, info)
     assert await asked(asker, target) == 0
     filtered = (await watch(asker))[asker.jid][1]
@@ -180,17 +198,18 @@ async def test_switched_off_and_on_by_a_reload(server, connect, people):
     assert await asked(asker, target) == 1, "everything is as without the module"
     assert (await watch(asker))[target.jid][2] is None
 
-    server.configure(enabled=True)
-    server.configure(hold=0.8)
+    configure(enabled=True)
     await until(lambda: server.statistics()["usable", None] == 1, "capsd is found again")
     await show(target, asker, info)
     assert await asked(asker, target) == 0
 
 
 async def test_an_option_out_of_range_is_refused_and_said(server):
-    server.configure(hold=99)
-    assert "capsd_hold must be a number from 0 to 10; 0.8 is used" in server.log.read_text()
-    server.set_option("hold", 0.8)
+    server.set_option("hold", 99)
+    try:
+        await until(lambda: "capsd_hold must be a number from 0 to 10; 0.8 is used" in server.log.read_text(), "it is said")
+    finally:
+        server.set_option("hold", DEFAULTS["hold"])
 
 
 # What the server itself wants to know
@@ -224,11 +243,11 @@ async def until_cached(client, of, info):
 # One question for all
 
 
-async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, connect, people):
+async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, connect, people, configure):
     info = sample("together")
     target, asker = await people(together_target=None, together_asker=None)
+    configure(hold=LONG_HOLD)
     capsd = await connect()
-    server.configure(hold=LONG_HOLD)
     target.delay = 0.3
     await show(target, asker, info)
     replies = await asyncio.gather(*(asker.ask(info.node_0115() if number % 2 else None, to=target.jid) for number in range(10)))
@@ -236,20 +255,18 @@ async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, co
     assert len(target.questions) == 1, "Prosody's own question among them"
     assert [request[0].get("node") for request in capsd.named("contribute")] == [info.node_0115()]
     assert await asked(asker, target, info.node_0115()) == 0
-    server.configure(hold=0.8)
 
 
-async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people):
+async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):
     info = sample("liar")
     target, asker = await people(liar_target=None, liar_asker=None)
+    configure(hold=LONG_HOLD)
     await connect(verify=lambda node, content: False)
-    server.configure(hold=LONG_HOLD)
     target.liar_info, target.mode = sample("lie"), "lying"
     await show(target, asker, info)
     replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=target.jid) for _ in range(5)))
     assert [reply.info.covered() for reply in replies] == [target.liar_info.covered()] * 5, "it says so itself, to each"
     assert len(by_user(target)) == 5
-    server.configure(hold=0.8)
 
 
 async def test_a_silent_capsd_costs_one_hold(server, connect, people):
@@ -271,18 +288,16 @@ async def test_a_silent_capsd_costs_one_hold(server, connect, people):
         capsd.answer(request)
 
 
-async def test_the_cache_is_bounded(server, connect, people):
+async def test_the_cache_is_bounded(server, connect, people, configure):
     infos = [sample(f"bounded-{number}") for number in range(3)]
     target, asker = await people(bounded_target=None, bounded_asker=None)
+    configure(cache_size=2)
     capsd = await connect(known={info.node_0115(): info for info in infos})
-    server.configure(cache_size=2)
-    await until(lambda: server.statistics()["usable", None] == 1, "capsd is found again")
     for info in [*infos, infos[2], infos[0]]:
         await show(target, asker, info)
         assert await asked(asker, target) == 0
         assert server.statistics()["cached", None] <= 2
     assert capsd.lookups == [info.node_0115() for info in [*infos, infos[0]]], "the least recently used one had gone"
-    server.configure(cache_size=500)
 
 
 async def test_statistics(server, connect, people):
@@ -297,7 +312,7 @@ async def test_statistics(server, connect, people):
     grown = {key: after[key] - before[key] for key in after if key[0].endswith("_total")}
     assert grown["queries_total", "answered"] >= 3
     assert grown["reports_total", "holder"] >= 1
-    assert after["usable", None] == 1 and after["cached", None] == 1
+    assert after["usable", None] == 1 and after["cached", None] >= 1
     assert {label for name, label in after if name == "queries_total"} == {"answered", "held", "expired", "passed"}
     assert ("hold_seconds_count", None) in after
 
@@ -318,8 +333,8 @@ async def test_who_is_told_of_and_who_may_be_asked(server, connect, people):
     await until(lambda: f"reported@{ROOMS}/reported_other" not in capsd.present(), "and so is the occupant")
 
 
-async def test_all_is_told_anew_at_the_pace_of_the_answers(server, connect, people):
-    server.configure(stanza_size=4096)
+async def test_all_is_told_anew_at_the_pace_of_the_answers(server, connect, people, configure):
+    configure(stanza_size=4096)
     crowd = await people(**{f"paced{number}": sample(f"paced-{number}") for number in range(40)})
     capsd = ScriptedCapsd(server)
     capsd.silent = True
@@ -347,7 +362,6 @@ async def test_all_is_told_anew_at_the_pace_of_the_answers(server, connect, peop
     crowd[0].announce(sample("paced-changed").c_0115())
     await until(lambda: len(again.present()) == len(crowd), "all is told anew")
     assert "is there a second capsd?" in server.log.read_text()
-    server.configure(stanza_size=65536)
 
 
 async def by_log_out(client):
