@@ -13,9 +13,11 @@ from harness.caps import CAPS_0115, DISCO_INFO, info_of, sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import free_ports, until, wait_until
 from harness.scripted import ScriptedCapsd
-from harness.servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, ROOMS, Prosody, stream_header
+from harness.servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, ROOMS, SECRET, Prosody, stream_header
 
 SECOND = "caps2.example.org"
+# A component whose users are contacts that are no users of this server.
+GATEWAY = "gateway.example.org"
 WATCH = "urn:example:caps-watch"
 SM = "urn:xmpp:sm:3"
 MUC = "http://jabber.org/protocol/muc"
@@ -34,6 +36,8 @@ class WatchedProsody(Prosody):
         'statistics = "internal"\nstatistics_interval = "manual"\nmuc_room_locking = false\n'
         f"smacks_hibernation_time = {HIBERNATION}\n"
     )
+
+    more_hosts = f'Component "{GATEWAY}"\n\tcomponent_secret = "{SECRET}"\n'
 
     def __init__(self, directory, **options):
         (self.http_port,) = free_ports(1)
@@ -255,6 +259,46 @@ async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, co
     assert len(target.questions) == 1, "Prosody's own question among them"
     assert [request[0].get("node") for request in capsd.named("contribute")] == [info.node_0115()]
     assert await asked(asker, target, info.node_0115()) == 0
+
+
+class Gateway(ScriptedCapsd):
+    """A contact beyond a component: it announces an info and answers disco#info with it."""
+
+    def __init__(self, server, info):
+        super().__init__(server, jid=GATEWAY)
+        self.info = info
+        self.contact = f"friend@{GATEWAY}/far"
+
+    def announce(self, to):
+        """The contact's presence."""
+        self.writer.write(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>".encode())
+
+    def answer(self, iq):
+        query = self.info.query(iq[0].get("node"))
+        self.writer.write(f"<iq type='result' from='{self.contact}' to='{iq.get('from')}' id='{iq.get('id')}'>{query}</iq>".encode())
+
+
+async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
+    info = sample("beyond")
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    asker, = await people(beyond_asker=None)
+    gateway = await Gateway(server, info).start()
+    try:
+        gateway.announce(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}"), "the presence arrives")
+        replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=gateway.contact) for _ in range(5)))
+        assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
+        assert len(gateway.requests) == 1
+        assert (await asker.ask(to=gateway.contact)).info.covered() == info.covered()
+        assert len(gateway.requests) == 1
+        assert capsd.present()[gateway.contact] is False, "it is seen in passing: capsd may not ask it"
+        # A full address of which nothing was heard.
+        gateway.contact = f"friend@{GATEWAY}/near"
+        assert (await asker.ask(info.node_0115(), to=gateway.contact)).kind == "result"
+        assert len(gateway.requests) == 2
+    finally:
+        await gateway.stop()
 
 
 async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):
@@ -494,3 +538,31 @@ async def test_one_capsd_takes_over_from_another(server, make_capsd, people):
     first.start()
     await until(lambda: used() == [COMPONENT], lambda: f"the first is used again, not {used()}", timeout=20)
     await serves(first, "over-first-again")
+
+
+async def test_nothing_is_needed_but_a_module_and_a_component(tmp_path, make_capsd):
+    snippet = f'''
+VirtualHost "{DOMAIN}"
+	modules_enabled = {{ "capsd" }}
+
+Component "{COMPONENT}"
+	component_secret = "CHANGE-ME"
+'''
+    server = Prosody(tmp_path, module=True, own_caps=True, snippet=snippet).start()
+    clients = []
+    try:
+        capsd = make_capsd(server).start(linked=False)
+        await until(lambda: "is used" in server.log.read_text(), "the module has found capsd")
+        server.add_users(["alone", "other"])
+        info = sample("alone")
+        clients = [Client(server, user, info) for user in ("alone", "other")]
+        for client in clients:
+            await client.log_in()
+            client.announce()
+        await capsd.until_metric("capsd_verifications_total", 1, result="ok")
+        assert await asked(clients[0], clients[0], info.node_0115()) == 0
+        questions = [question for client in clients for question in client.questions]
+        assert [question.sender for question in questions] == [COMPONENT]
+    finally:
+        await log_out_all(clients)
+        server.kill()
