@@ -273,6 +273,11 @@ class Gateway(ScriptedCapsd):
         """The contact's presence."""
         self.writer.write(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>".encode())
 
+    def show_out(self, who):
+        """Tells a client that it is no longer in the room whose occupants are friend@gateway."""
+        x = f"<x xmlns='{MUC}#user'><item affiliation='none' role='none'/><status code='110'/></x>"
+        self.writer.write(f"<presence from='friend@{GATEWAY}/me' to='{who.jid}' type='unavailable'>{x}</presence>".encode())
+
     def answer(self, iq):
         query = self.info.query(iq[0].get("node"))
         self.writer.write(f"<iq type='result' from='{self.contact}' to='{iq.get('from')}' id='{iq.get('id')}'>{query}</iq>".encode())
@@ -293,10 +298,15 @@ async def test_contacts_that_are_no_users_of_this_server(server, connect, people
         assert (await asker.ask(to=gateway.contact)).info.covered() == info.covered()
         assert len(gateway.requests) == 1
         assert capsd.present()[gateway.contact] is False, "it is seen in passing: capsd may not ask it"
+        # Who is out of a room is not answered for its occupants any more.
+        gateway.show_out(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}", "unavailable"), "the asker is out")
+        await asker.ask(to=gateway.contact)
+        assert len(gateway.requests) == 2
         # A full address of which nothing was heard.
         gateway.contact = f"friend@{GATEWAY}/near"
         assert (await asker.ask(info.node_0115(), to=gateway.contact)).kind == "result"
-        assert len(gateway.requests) == 2
+        assert len(gateway.requests) == 3
     finally:
         await gateway.stop()
 
