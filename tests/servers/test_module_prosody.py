@@ -24,7 +24,7 @@ MUC = "http://jabber.org/protocol/muc"
 # In seconds: how long sessions wait to be resumed, and a hold that no test waits for.
 HIBERNATION = 2
 LONG_HOLD = 10
-DEFAULTS = {"enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
+DEFAULTS = {"0115": True, "enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
 
 
 class WatchedProsody(Prosody):
@@ -309,6 +309,33 @@ async def test_contacts_that_are_no_users_of_this_server(server, connect, people
         assert len(gateway.requests) == 3
     finally:
         await gateway.stop()
+
+
+async def test_by_which_announcement_who_is_answered(server, connect, people, configure):
+    info, other_client = sample("families"), "https://other.example/client"
+    target, asker = await people(families_target=None, families_asker=None)
+    of_0115, of_0390, elsewhere = info.node_0115(), info.node_0390(), info.node_0115(url=other_client)
+    configure(hold=LONG_HOLD)
+    await connect(known={node: info for node in (of_0115, of_0390, elsewhere)})
+
+    async def heard(*caps):
+        """Which of the nodes reach the client while it announces these."""
+        before = len(asker.presences)
+        target.info = info
+        target.announce(*caps, to=asker.jid)
+        await until(lambda: len(asker.presences) > before, "it arrives")
+        return [await asked(asker, target, node) for node in (None, of_0115, of_0390, elsewhere)]
+
+    assert await heard(info.c_0390("sha-256", "sha3-256")) == [0, 1, 0, 1]
+    assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
+    assert await heard(info.c_0115()) == [0, 0, 1, 1], "only the node that it announced itself"
+    assert await heard(info.c_0115(url=other_client)) == [0, 1, 1, 0], "the same hash under another URL is the same content"
+    assert await heard(f"<c xmlns='{CAPS_0115}' node='https://client.example/old' ver='1.0'/>") == [1, 1, 1, 1], "that proves nothing"
+    assert await heard(" ") == [1, 1, 1, 1], "it announced nothing"
+    configure(**{"0115": False})
+    await until(lambda: server.statistics()["usable", None] == 1, "capsd is found again")
+    assert await heard(info.c_0115()) == [1, 1, 1, 1]
+    assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
 
 
 async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):
