@@ -56,6 +56,8 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// The accounts that administer capsd.
     pub admins: Vec<String>,
+    /// The domains whose own stanzas are believed as a feed.
+    pub feeds: Vec<String>,
     /// How many bytes may wait to be sent.
     pub queue_bytes: usize,
 }
@@ -146,6 +148,12 @@ impl Link {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         let place = settings.admins.iter().position(|admin| admin == account)?;
         Some(place + 1)
+    }
+
+    /// Whether it is the address of a domain whose reports are believed: the domain itself, to the letter, which no user can have.
+    pub fn is_feed(&self, address: &str) -> bool {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.feeds.iter().any(|feed| feed == address)
     }
 
     /// What the server grants for a domain.
