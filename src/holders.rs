@@ -177,6 +177,23 @@ impl Holders {
         }
     }
 
+    /// Takes another time after which the silent are forgotten.
+    pub fn change(&mut self, expire_after: Duration) {
+        self.settings.expire_after = expire_after;
+    }
+
+    /// Forgets all holders of a domain on a link. It takes some milliseconds where there are many holders.
+    pub fn forget_domain(&mut self, link: LinkId, domain: &str) {
+        let of_domain =
+            |holder: &Holder| holder.link == link && jid::domain(&holder.address) == domain;
+        let slots: Vec<u32> = (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, holder)| holder.as_ref().is_some_and(of_domain))
+            .map(|(slot, _)| slot)
+            .collect();
+        slots.into_iter().for_each(|slot| self.remove(slot));
+    }
+
     /// How many holders are remembered.
     pub fn len(&self) -> usize {
         self.by_address.len()

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demonstration need, and nothing twice.
 #
-#     tests/install.sh [rust] [python] [PROGRAM…] [deb:PACKAGE…]
+#     tests/install.sh [rust] [python] [node] [PROGRAM…] [deb:PACKAGE…]
 #
 # PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
 # installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
-# back unchanged. Python packages go into a private environment below target/.
+# back unchanged. Python packages go into a private environment below target/, and so do those of npm (`node`).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -92,12 +92,18 @@ check_rust() {
 }
 
 with_python=false
+with_node=false
 for part in "$@"; do
     case $part in
         rust) check_rust ;;
         python)
             with_python=true
             python >/dev/null || packages+=(python3 python3-venv)
+            ;;
+        node)
+            with_node=true
+            want node nodejs
+            want npm npm
             ;;
         prosody)
             want prosody prosody
@@ -108,7 +114,7 @@ for part in "$@"; do
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python node prosody ejabberd profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
     esac
 done
 
@@ -136,5 +142,21 @@ if $with_python; then
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" >&2 ||
             die "the Python packages of $requirements could not be installed; see what pip says above"
         printf '%s\n' "$stamp" >"$venv/stamp"
+    fi
+fi
+
+if $with_node; then
+    clients=$root/target/clients
+    for home in node strophe; do
+        mkdir -p "$clients/$home"
+        cmp -s "$root/tests/clients/$home-packages.json" "$clients/$home/installed.json" && continue
+        cp "$root/tests/clients/$home-packages.json" "$clients/$home/package.json"
+        npm install --prefix "$clients/$home" --no-audit --no-fund --ignore-scripts --silent >&2 || die "npm could not install the packages of $home-packages.json"
+        cp "$root/tests/clients/$home-packages.json" "$clients/$home/installed.json"
+    done
+    # Its package asks for a package that npm does not have; what it runs needs none.
+    if [ ! -e "$clients/converse/package" ]; then
+        mkdir -p "$clients/converse"
+        (cd "$clients/converse" && tar xzf "$(npm pack --silent @converse/headless@14.0.0)") || die "npm could not fetch @converse/headless"
     fi
 fi

@@ -5,19 +5,19 @@
 #
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
-# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, and repeats the tests beside real servers
+# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets 50 clients log in at once, and repeats the tests beside real servers
 # three times. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repeat=1
-fuzz=
+more=()
 patience=1200
 case ${1-} in
     '') ;;
     --long)
         repeat=3
-        fuzz=g++
+        more=(g++ node)
         patience=7200
         export CAPSD_LONG=1 PROPTEST_CASES=${PROPTEST_CASES-20000}
         ;;
@@ -44,13 +44,13 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux minisign $fuzz
+tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux minisign "${more[@]}"
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
 # A test that hangs must not hang everything that comes after it.
 step rust-tests timeout $patience cargo test --locked --no-fail-fast
-[ -z "$fuzz" ] || step fuzz tests/fuzz/run.sh 75
+[ ${#more[@]} -eq 0 ] || step fuzz tests/fuzz/run.sh 75
 step build cargo build --release --locked
 for ((round = 1; round <= repeat; round++)); do
     step "servers-$round" target/python/bin/python -m pytest tests/servers --durations=5

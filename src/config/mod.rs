@@ -10,10 +10,12 @@
 //! | `bounds` | default, minimum and maximum of each number |
 //! | `quantity` | durations, sizes, rates as they are written |
 //! | `secret` | the secret of a component: file, variable or systemd credential |
+//! | [`changes`] | which keys a reload applies, and which need a restart |
 //! | [`overrides`] | the file of pinned and denied keys, which is one of its own |
 //! | `source`, `fault` | the file while it is read; what is wrong with it |
 
 mod bounds;
+pub mod changes;
 mod component;
 mod fault;
 pub mod overrides;

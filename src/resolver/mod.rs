@@ -139,6 +139,27 @@ impl Resolver {
         Ok(resolver)
     }
 
+    /// Takes other settings, as [`Flights::change`] says; of those of the probation, its bytes stay what they were.
+    pub fn change(&self, settings: Settings) {
+        self.lock().flights.change(settings);
+        self.probation
+            .change(settings.probation.second_uses_per_account);
+        if let Some(tiers) = self.tiers.get() {
+            tiers.change_high_water(settings.probation.high_water_percent);
+        }
+        self.rearm.notify_one();
+    }
+
+    /// The bounds and times in force.
+    pub fn settings(&self) -> Settings {
+        *self.lock().flights.settings()
+    }
+
+    /// Forgets the holders of a domain that the link serves no more.
+    pub fn forget_domain(&self, link: LinkId, domain: &str) {
+        self.lock().flights.forget_domain(link, domain);
+    }
+
     /// Gives the resolver its way to the holders; once.
     pub fn connect(&self, upstream: Arc<dyn Upstream>) {
         let _ = self.upstream.set(upstream);
@@ -500,6 +521,13 @@ impl Resolver {
         self.tiers.get()?.work(work).await
     }
 
+    /// Has something done on the thread of the tiers, in its turn, and does not wait for it.
+    pub fn order(&self, work: impl FnOnce(&mut Below) + Send + 'static) {
+        if let Some(tiers) = self.tiers.get() {
+            tiers.order(work);
+        }
+    }
+
     /// Flushes and closes the learned tier.
     pub async fn close(&self) {
         if let Some(tiers) = self.tiers.get() {
@@ -524,6 +552,12 @@ impl<C: Fn() -> Instant + Send> Above for Back<C> {
     fn trust(&self, trusted: &Trusted, overrides: &Arc<Overrides>) {
         if let Some(resolver) = self.resolver.upgrade() {
             resolver.trusted((self.clock)(), trusted, overrides);
+        }
+    }
+
+    fn rule(&self, overrides: &Arc<Overrides>) {
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.ruled((self.clock)(), overrides);
         }
     }
 

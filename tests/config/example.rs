@@ -22,7 +22,7 @@ fn commented(line: &str) -> Option<&str> {
 }
 
 /// The example with every key in it in force.
-fn uncommented() -> String {
+pub(crate) fn uncommented() -> String {
     let example = example();
     let lines = example.lines().map(|line| commented(line).unwrap_or(line));
     lines.map(|line| format!("{line}\n")).collect()
@@ -48,7 +48,7 @@ fn every_commented_key_is_at_its_default() {
 }
 
 /// `section.key` of everything in a configuration.
-fn keys(text: &str) -> BTreeSet<String> {
+pub(crate) fn keys(text: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for (section, content) in text.parse::<Table>().unwrap() {
         let tables = match content {
