@@ -5,11 +5,13 @@
 
 mod ask;
 pub mod check;
+mod doctor;
 mod document;
 mod export;
 mod hash;
 mod import;
 mod interrupt;
+mod order;
 mod progress;
 mod run;
 mod tier;
@@ -19,7 +21,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +40,54 @@ pub enum Exit {
     Bug,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+impl Exit {
+    /// Every way to end.
+    pub const ALL: [Exit; 6] = [
+        Exit::Done,
+        Exit::No,
+        Exit::Usage,
+        Exit::Store,
+        Exit::NoDaemon,
+        Exit::Bug,
+    ];
+
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Done => 0,
             Exit::No => 1,
             Exit::Usage => 2,
             Exit::Store => 3,
             Exit::NoDaemon => 4,
             Exit::Bug => 70,
-        })
+        }
     }
+
+    /// What it says, for the manual; `literals` in backticks.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Done => "done; `verify`: verified; `check`: usable",
+            Exit::No => {
+                "the answer is no: rejected, quarantined or not found; some of an import was refused, or it was interrupted; a \
+                 bundle that is refused or damaged; a link that cannot be opened"
+            }
+            Exit::Usage => "usage, configuration, or a file that cannot be read",
+            Exit::Store => "the store is in use, or was written by a newer version",
+            Exit::NoDaemon => "no daemon answers",
+            Exit::Bug => "a bug",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// The command line as a whole, of which manual and completions are made.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Why a command could not do its work: one message, which says what to do about it, and the exit code.
@@ -78,8 +117,17 @@ enum Command {
     Import(import::Arguments),
     Export(export::Arguments),
     Lookup(ask::LookupArguments),
+    Resolve(ask::ResolveArguments),
     Status(ask::StatusArguments),
-    Flush(ask::FlushArguments),
+    Reload(order::ReloadArguments),
+    Flush(order::FlushArguments),
+    Deny(order::DenyArguments),
+    Undeny(order::UndenyArguments),
+    Pin(order::PinArguments),
+    Unpin(order::UnpinArguments),
+    LogLevel(order::LogLevelArguments),
+    Doctor(doctor::Arguments),
+    Sync(order::SyncArguments),
 }
 
 /// Runs the command that the arguments name; the first of them is the name of the program.
@@ -104,8 +152,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Lookup(arguments) => ask::look_up(&arguments),
+        Command::Resolve(arguments) => ask::resolve(&arguments),
         Command::Status(arguments) => ask::show_status(&arguments),
-        Command::Flush(arguments) => ask::flush(&arguments),
+        Command::Reload(arguments) => order::reload(&arguments),
+        Command::Flush(arguments) => order::flush(&arguments),
+        Command::Deny(arguments) => order::deny(&arguments),
+        Command::Undeny(arguments) => order::undeny(&arguments),
+        Command::Pin(arguments) => order::pin(&arguments),
+        Command::Unpin(arguments) => order::unpin(&arguments),
+        Command::LogLevel(arguments) => order::log_level(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Sync(arguments) => order::sync(&arguments),
     };
     outcome.unwrap_or_else(|failure| {
         explain(&failure.message);

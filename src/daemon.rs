@@ -4,9 +4,12 @@
 //! From then on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
 
+pub mod notify;
 pub mod reload;
 pub mod trust;
 
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,14 +20,19 @@ use tokio_util::sync::CancellationToken;
 use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config};
+use crate::control::act::{Process, Surroundings};
+use crate::control::adhoc::AdHoc;
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
+use crate::history::{self, History};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
+use crate::population::{self, Census};
 use crate::resolver::tiers::Below;
-use crate::resolver::{Resolver, flights};
+use crate::resolver::{Resolver, flights, limits};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
+use crate::stanza::read::MAX_KEYS;
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
 use crate::trusted::Overrides;
 use crate::trusted::orders::Orders;
@@ -59,7 +67,7 @@ pub enum StartError {
     )]
     Http {
         /// The address of the configuration.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the operating system said.
         error: std::io::Error,
     },
@@ -128,21 +136,29 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
     let (below, standing) = open_tiers(config, &metrics, &readiness)?;
-    metrics.config_last_reload_successful.set(1);
+    metrics.configuration_was_read(SystemTime::now());
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
         error,
     })?;
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
-    }
+    let address = listener.local_addr().unwrap_or(config.http.listen);
+    tracing::info!(%address, "HTTP: /, /api/v1, /metrics, /healthz, /readyz");
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
+    let desk = daemon.desk(config, &readiness, address);
+    let census = Census::new(
+        population_settings(&config.population),
+        Arc::clone(&metrics),
+    );
+    let census = Arc::new(census);
     let ended = CancellationToken::new();
+    let history = Arc::new(History::new(Arc::clone(&metrics), clock()));
     let sources = Sources {
         metrics: Arc::clone(&metrics),
-        readiness,
+        readiness: Arc::clone(&readiness),
+        desk: Arc::clone(&desk),
+        history: Arc::clone(&history),
     };
     let http = http::serve(
         listener,
@@ -151,8 +167,13 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
-    let control =
-        control.map(|socket| tokio::spawn(daemon.serve_control(socket, config, &metrics, &ended)));
+    daemon.service.connect(Arc::new(AdHoc(Arc::clone(&desk))));
+    let control = control.map(|socket| {
+        let settings = config.control.clone();
+        let ended = ended.clone().cancelled_owned();
+        let metrics = Arc::clone(&metrics);
+        tokio::spawn(server::serve(socket, desk, settings, metrics, ended))
+    });
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
         .links
@@ -164,16 +185,29 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
+    let counting = {
+        let resolver = Arc::clone(&daemon.resolver);
+        tokio::spawn(async move { census.run(&resolver, clock).await })
+    };
+    let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
+    tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut tick = tokio::time::interval(history::TICK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            // What came of it stands in the log.
-            _ = signals.hangup.recv() => drop(daemon.reload.reload()),
+            _ = signals.hangup.recv() => {
+                notify::reloading();
+                // What came of it stands in the log.
+                drop(daemon.reload.reload());
+                notify::ready(&readiness);
+            }
             _ = sweep.tick() => daemon.service.sweep(),
+            _ = tick.tick() => history.observe(clock()),
         }
     }
+    notify::stopping();
     tracing::info!("ending: requests are told to come back later, the store is flushed");
     let orderly = daemon.end(links, &close);
     let end = tokio::select! {
@@ -181,6 +215,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         () = signals.end() => false,
     };
     timers.abort();
+    counting.abort();
     ended.cancel();
     http.abort();
     if let Some(control) = control {
@@ -262,6 +297,14 @@ pub fn policy(config: &Config) -> crate::caps::Policy {
     }
 }
 
+/// With room for one whole batch at once.
+fn batch_rate(of: config::Rate) -> limits::Rate {
+    let limits::Rate { interval, burst } = of.into();
+    let whole = u32::try_from(MAX_KEYS).unwrap_or(u32::MAX);
+    let burst = burst.max(NonZeroU32::new(whole).unwrap_or(burst));
+    limits::Rate { interval, burst }
+}
+
 /// How a component of the configuration is set up.
 pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
@@ -271,7 +314,17 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         },
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
+        admins: component.admins.iter().map(ToString::to_string).collect(),
+        feeds: component.feeds.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+fn population_settings(config: &config::Population) -> population::Settings {
+    population::Settings {
+        features: config.features.clone(),
+        clients: config.clients,
+        kinds: config.kinds,
     }
 }
 
@@ -335,6 +388,9 @@ impl Daemon {
         let settings = service::Settings {
             allow_md5: config.limits.allow_md5,
             queries_per_asker: config.limits.queries_per_asker.into(),
+            batch_keys_per_asker: batch_rate(config.limits.batch_keys_per_asker),
+            batch_bytes: config.limits.batch_bytes as usize,
+            waiting_batch_bytes: config.limits.waiting_batch_bytes as usize,
             max_subscribers: config.limits.subscribers,
             wall_clock: SystemTime::now,
         };
@@ -364,23 +420,22 @@ impl Daemon {
         })
     }
 
-    /// Serves the control socket until the end.
-    fn serve_control(
-        &self,
-        socket: ControlSocket,
-        config: &Config,
-        metrics: &Arc<Metrics>,
-        ended: &CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
-        let desk = Arc::new(Desk {
+    /// Where requests are carried out, whoever they come from.
+    fn desk(&self, config: &Config, readiness: &Arc<Readiness>, http: SocketAddr) -> Arc<Desk> {
+        Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
-        });
-        let settings = config.control.clone();
-        let metrics = Arc::clone(metrics);
-        let ended = ended.clone().cancelled_owned();
-        server::serve(socket, desk, settings, metrics, ended)
+            clock,
+            around: Surroundings {
+                process: Arc::clone(&self.reload) as Arc<dyn Process>,
+                links: Arc::clone(&self.links),
+                readiness: Arc::clone(readiness),
+                metrics: Arc::clone(&self.reload.metrics),
+                started: clock(),
+                http: http.to_string(),
+            },
+        })
     }
 
     fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {

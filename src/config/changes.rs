@@ -57,10 +57,14 @@ pub const NEEDS_RESTART: &[&str] = &[
     "hot.probation-bytes",
     "holders.max",
     "holders.per-key",
+    "holders.unverifiable-bytes",
     "limits.max-disco-bytes",
     "limits.max-features",
     "limits.allow-md5",
     "limits.link-queue-bytes",
+    "limits.batch-keys-per-asker",
+    "limits.batch-bytes",
+    "limits.waiting-batch-bytes",
     "http.listen",
     "http.connections",
     "http.timeout",
@@ -68,6 +72,9 @@ pub const NEEDS_RESTART: &[&str] = &[
     "control.connections",
     "control.timeout",
     "log.format",
+    "population.clients",
+    "population.features",
+    "population.kinds",
 ];
 
 /// What differs between two configurations, each key by its name in the file; those of a component with its JID behind, as in
@@ -143,11 +150,15 @@ pub fn with_applied(old: &Config, new: Config) -> Config {
             max_features: old.limits.max_features,
             allow_md5: old.limits.allow_md5,
             link_queue_bytes: old.limits.link_queue_bytes,
+            batch_keys_per_asker: old.limits.batch_keys_per_asker,
+            batch_bytes: old.limits.batch_bytes,
+            waiting_batch_bytes: old.limits.waiting_batch_bytes,
             ..new.limits
         },
         http: old.http.clone(),
         control: old.control.clone(),
         contact: new.contact,
+        population: old.population.clone(),
         log: Log {
             format: old.log.format,
             level: new.log.level,

@@ -6,7 +6,7 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | `sections`, `component` | what is in each section, and how it is read |
+//! | `sections`, `component`, `population` | what is in each section, and how it is read |
 //! | `bounds` | default, minimum and maximum of each number |
 //! | `quantity` | durations, sizes, rates as they are written |
 //! | `secret` | the secret of a component: file, variable or systemd credential |
@@ -19,6 +19,7 @@ pub mod changes;
 mod component;
 mod fault;
 pub mod overrides;
+mod population;
 mod quantity;
 mod secret;
 mod sections;
@@ -26,7 +27,7 @@ mod source;
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -36,8 +37,9 @@ use source::{Source, Table};
 
 pub use component::{Component, ServerAddress};
 pub use fault::{ConfigFaults, Fault};
+pub use population::Population;
 pub use quantity::Rate;
-pub use secret::{Secret, SecretSource};
+pub use secret::{DEFAULT_SECRET_FILE, Secret, SecretSource};
 pub use sections::{
     Contact, Control, DEFAULT_SOCKET, Holders, Hot, Http, Limits, Log, LogFormat, LogLevel,
     Resolve, Resolver, Store, Trusted, UnsignedBundles,
@@ -70,6 +72,8 @@ pub struct Config {
     pub holders: Holders,
     /// The bounds of the service.
     pub limits: Limits,
+    /// What is counted of who is online.
+    pub population: Population,
     /// The HTTP listener.
     pub http: Http,
     /// The control socket.
@@ -129,6 +133,20 @@ impl Config {
     /// When a value cannot be written as TOML, which would be a bug.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
+    }
+}
+
+/// The control socket that a configuration file names, or the default one; whatever else may be wrong with it is not looked at. `None` where
+/// it is no TOML, or says something else there.
+pub fn control_socket(file: &Path) -> Option<PathBuf> {
+    let text = read_text(file, "configuration file", "`--config FILE`").ok()?;
+    let table: toml::Table = text.parse().ok()?;
+    match table
+        .get("control")
+        .and_then(|control| control.get("socket"))
+    {
+        Some(socket) => socket.as_str().map(PathBuf::from),
+        None => Some(PathBuf::from(DEFAULT_SOCKET)),
     }
 }
 
@@ -199,6 +217,7 @@ fn read(root: &mut Table<'_>) -> Config {
         resolver: read_section(root, "resolver", Resolver::read),
         holders: read_section(root, "holders", Holders::read),
         limits: read_section(root, "limits", Limits::read),
+        population: read_section(root, "population", Population::read),
         http: read_section(root, "http", Http::read),
         control: read_section(root, "control", Control::read),
         contact: read_section(root, "contact", Contact::read),
@@ -278,5 +297,5 @@ macro_rules! default_is_what_an_empty_section_gives {
 }
 
 default_is_what_an_empty_section_gives!(
-    Store, Hot, Trusted, Resolver, Holders, Limits, Http, Control, Log
+    Store, Hot, Trusted, Resolver, Holders, Limits, Population, Http, Control, Log
 );

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use toml::de::DeValue;
 
 use super::bounds;
@@ -212,8 +212,11 @@ pub struct Holders {
     /// How long a holder is remembered after it was last heard of.
     #[serde(serialize_with = "as_period")]
     pub expire_after: Duration,
-    /// The most holders of one key.
+    /// The most holders that may be asked for one key.
     pub per_key: usize,
+    /// The most bytes for those whose announcements cannot be verified, and what each of them answered.
+    #[serde(serialize_with = "as_size")]
+    pub unverifiable_bytes: u64,
 }
 
 impl Holders {
@@ -224,6 +227,9 @@ impl Holders {
                 .bounded("expire-after", &bounds::HOLDERS_EXPIRE_AFTER)
                 .0,
             per_key: table.bounded("per-key", &bounds::HOLDERS_PER_KEY).0,
+            unverifiable_bytes: table
+                .bounded("unverifiable-bytes", &bounds::HOLDERS_UNVERIFIABLE_BYTES)
+                .0,
         }
     }
 }
@@ -243,6 +249,15 @@ pub struct Limits {
     /// How fast one asker may ask.
     #[serde(serialize_with = "as_text")]
     pub queries_per_asker: Rate,
+    /// How many keys one asker may look up in batches, and contents hand over.
+    #[serde(serialize_with = "as_text")]
+    pub batch_keys_per_asker: Rate,
+    /// The most bytes of contents in the answer to one batch.
+    #[serde(serialize_with = "as_size")]
+    pub batch_bytes: u64,
+    /// The most bytes of batches that wait.
+    #[serde(serialize_with = "as_size")]
+    pub waiting_batch_bytes: u64,
     /// How fast one domain may bring unknown keys that are resolved and written at once.
     #[serde(serialize_with = "as_text")]
     pub new_keys_per_domain: Rate,
@@ -281,6 +296,12 @@ impl Limits {
             subscribers: table.bounded("subscribers", &bounds::LIMITS_SUBSCRIBERS).0,
             queries_per_asker: table
                 .bounded("queries-per-asker", &bounds::LIMITS_QUERIES_PER_ASKER),
+            batch_keys_per_asker: table
+                .bounded("batch-keys-per-asker", &bounds::LIMITS_BATCH_KEYS_PER_ASKER),
+            batch_bytes: table.bounded("batch-bytes", &bounds::LIMITS_BATCH_BYTES).0,
+            waiting_batch_bytes: table
+                .bounded("waiting-batch-bytes", &bounds::LIMITS_WAITING_BATCH_BYTES)
+                .0,
             new_keys_per_domain: table
                 .bounded("new-keys-per-domain", &bounds::LIMITS_NEW_KEYS_PER_DOMAIN),
             new_keys_per_account: table
@@ -440,7 +461,7 @@ pub enum LogFormat {
 }
 
 /// Which log lines are written: those of the level, and of all that stand before it here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogLevel {
     /// What somebody must attend to.
@@ -453,6 +474,29 @@ pub enum LogLevel {
     Debug,
     /// Every stanza, with JIDs.
     Trace,
+}
+
+impl LogLevel {
+    /// Every level, with its word.
+    pub const WORDS: [(&'static str, LogLevel); 5] = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+
+    /// The level of that word.
+    pub fn from_word(word: &str) -> Option<LogLevel> {
+        let found = LogLevel::WORDS.iter().find(|(known, _)| *known == word);
+        found.map(|(_, level)| *level)
+    }
+
+    /// The word of the level.
+    pub fn word(self) -> &'static str {
+        let found = LogLevel::WORDS.iter().find(|(_, level)| *level == self);
+        found.map_or("", |(word, _)| word)
+    }
 }
 
 /// `[log]`: what is written to standard error.
@@ -468,16 +512,9 @@ pub struct Log {
 impl Log {
     pub(super) fn read(table: &mut Table<'_>) -> Log {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        let levels = [
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ];
         Log {
             format: table.word("format", &formats, LogFormat::Text),
-            level: table.word("level", &levels, LogLevel::Info),
+            level: table.word("level", &LogLevel::WORDS, LogLevel::Info),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! What a request does to the tiers. Nothing here waits for anybody, or reads a clock.
 
-use crate::caps::{
-    Algorithm, CapsKey, DiscoInfo, NodeError, Policy, Reason, Verdict, VerifiedInfo, verify,
-};
+use crate::caps::{Algorithm, CapsKey, DiscoInfo, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::resolver::flights::Snapshot;
 use crate::resolver::tiers::Below;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{Learned, PagePlace, PagedEntry, Store, StoreState, standard_keys};
 use crate::trusted::{Overrides, Trusted};
 
-use super::protocol::{Answer, BATCH_BYTES, Content, Item, Judged, MAX_BATCH, Tier};
+use super::protocol::{
+    Answer, BATCH_BYTES, Content, Flight, Flights, Item, Judged, MAX_BATCH, Tier,
+};
 
 /// How many entries are read from the store for one answer.
 const PAGE: usize = 32;
@@ -42,7 +43,7 @@ pub fn prove(item: &Item, policy: &Policy) -> Checked {
     let mut proven: Option<(VerifiedInfo, Vec<CapsKey>)> = None;
     for node in item.keys.iter().take(MAX_ITEM_KEYS) {
         let key = CapsKey::from_node(node)
-            .map_err(|fault| rejected(reason_of(fault), fault.to_string()))?;
+            .map_err(|fault| rejected(fault.reason(), fault.to_string()))?;
         match (verify(&key, &answer, policy), &mut proven) {
             (Verdict::Verified(info), None) => proven = Some((info, vec![key])),
             // Languages may be read in two ways (XEP-0390 section 6.2.1): only what is the same content goes together.
@@ -79,14 +80,6 @@ fn rejected(reason: Reason, detail: String) -> Judged {
     Judged::Rejected {
         reason: reason.to_string(),
         detail,
-    }
-}
-
-fn reason_of(fault: NodeError) -> Reason {
-    match fault {
-        NodeError::Malformed => Reason::MalformedNode,
-        NodeError::UnsupportedAlgorithm => Reason::UnsupportedAlgorithm,
-        NodeError::TooLarge => Reason::TooLarge,
     }
 }
 
@@ -143,10 +136,10 @@ fn take_in_one(store: &mut Store, learned: Learned) -> Judged {
 }
 
 /// Makes durable what was learned.
-pub fn flush(store: &mut Store) -> Answer {
+pub fn sync(store: &mut Store) -> Answer {
     store.flush();
     match store.state() {
-        StoreState::Disk => Answer::Flushed,
+        StoreState::Disk => Answer::Synced,
         StoreState::MemoryOnly { cause, .. } => in_memory(&cause),
     }
 }
@@ -170,7 +163,7 @@ pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> 
         return Answer::Refused { message };
     };
     if from.is_none()
-        && let refused @ Answer::Refused { .. } = flush(store)
+        && let refused @ Answer::Refused { .. } = sync(store)
     {
         return refused;
     }
@@ -207,52 +200,156 @@ fn content(entry: PagedEntry, overrides: &Overrides) -> Option<Content> {
     })
 }
 
+/// What is being resolved, with the keys that fewer than three accounts announced only if `all` are wanted.
+pub fn flights(snapshot: Snapshot, all: bool) -> Flights {
+    let flights = snapshot.flights.into_iter().map(|flight| {
+        let told = flight.keys.iter().filter(|view| all || view.common);
+        let keys: Vec<String> = told.map(|view| view.key.to_node("")).collect();
+        Flight {
+            rare_keys: flight.keys.len() - keys.len(),
+            keys,
+            age_ms: u64::try_from(flight.age.as_millis()).unwrap_or(u64::MAX),
+            waiters: flight.waiters,
+            asked: flight.asked,
+            awaited: flight.awaited,
+        }
+    });
+    Flights {
+        in_progress: snapshot.in_progress,
+        looking: snapshot.looking,
+        waiters: snapshot.waiters,
+        flights: flights.collect(),
+    }
+}
+
 /// The `<query/>` of a content, as a document.
 pub fn query(info: &DiscoInfo) -> String {
+    let mut children = Vec::new();
+    info.write_children(&mut children);
+    query_of(&children)
+}
+
+/// The `<query/>` around what is in it, as a document.
+pub fn query_of(children: &[u8]) -> String {
     let mut bytes = b"<query xmlns='http://jabber.org/protocol/disco#info'>".to_vec();
-    info.write_children(&mut bytes);
+    bytes.extend_from_slice(children);
     bytes.extend_from_slice(b"</query>");
     // Contents are strings, and so is what is written around them.
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// What is served under a node; nobody is asked.
-pub fn look_up(below: &mut Below, node: &str, policy: &Policy) -> Answer {
-    let key = match CapsKey::from_node(node) {
-        Ok(key) => key,
-        Err(fault) => {
-            let message = fault.to_string();
-            return Answer::Refused { message };
+/// A content that is served under a key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it is served from.
+    pub tier: Tier,
+    /// What sets it apart there, for people: the operator's reason for pinning it, or the file or bundle that he installed.
+    pub source: Option<String>,
+    /// Its keys; the one that was looked for is among them.
+    pub keys: Vec<CapsKey>,
+    /// The node URLs that it was announced with.
+    pub nodes: Vec<String>,
+    /// As [`Content::seen_nodes`].
+    pub seen_nodes: Option<usize>,
+    /// The content, verified for the key.
+    pub info: VerifiedInfo,
+}
+
+impl From<Found> for Content {
+    fn from(found: Found) -> Content {
+        Content {
+            tier: found.tier,
+            keys: found.keys.iter().map(|key| key.to_node("")).collect(),
+            nodes: found.nodes,
+            seen_nodes: found.seen_nodes,
+            query: query(found.info.info()),
         }
-    };
-    if let Some(denial) = below.overrides.denial(&key) {
-        let denied = Some(denial.to_owned());
-        return Answer::NotFound { denied };
     }
-    let of = |tier, info: &VerifiedInfo, nodes| Content {
+}
+
+/// What came of looking for a key.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// It is served.
+    Found(Box<Found>),
+    /// The operator denies it, for that reason.
+    Denied(String),
+    /// It is not stored.
+    Unknown,
+    /// It cannot be said before what is trusted has been listed.
+    NotYet,
+}
+
+/// What is served under a key; nobody is asked.
+pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
+    if let Some(denial) = below.overrides.denial(key) {
+        return Finding::Denied(denial.to_owned());
+    }
+    let of = |tier, info| Found {
         tier,
-        keys: vec![key.to_node("")],
-        nodes,
+        source: None,
+        keys: vec![*key],
+        nodes: Vec::new(),
         seen_nodes: None,
-        query: query(info.info()),
+        info,
     };
-    if let Some(pinned) = below.overrides.pinned(&key) {
-        return Answer::Found(of(Tier::Pinned, pinned, Vec::new()));
+    if let Some((pinned, reason)) = below.overrides.pin(key) {
+        return Finding::Found(Box::new(Found {
+            source: Some(reason.to_owned()),
+            ..of(Tier::Pinned, pinned.clone())
+        }));
     }
     let Some(trusted) = &mut below.trusted else {
-        let message = "trusted content is still being listed; try again in a moment".to_owned();
-        return Answer::Refused { message };
+        return Finding::NotYet;
     };
-    if let Some(entry) = trusted.get(&key) {
-        return Answer::Found(of(Tier::Trusted, &entry.info, entry.nodes));
+    if let Some(entry) = trusted.get(key) {
+        return Finding::Found(Box::new(Found {
+            source: Some(entry.source),
+            nodes: entry.nodes,
+            ..of(Tier::Trusted, entry.info)
+        }));
     }
     let permitted = key.algorithm() != Algorithm::Md5 || policy.allow_md5;
-    match below.store.get(&key).filter(|_| permitted) {
-        Some(stored) => Answer::Found(Content {
-            keys: stored.keys.iter().map(|key| key.to_node("")).collect(),
+    match below.store.get(key).filter(|_| permitted) {
+        Some(stored) => Finding::Found(Box::new(Found {
+            keys: stored.keys,
+            nodes: stored.nodes,
             seen_nodes: stored.seen_nodes,
-            ..of(Tier::Learned, &stored.info, stored.nodes)
-        }),
-        None => Answer::NotFound { denied: None },
+            ..of(Tier::Learned, stored.info)
+        })),
+        None => Finding::Unknown,
+    }
+}
+
+/// The key that people name as the log does, or by a caps node.
+///
+/// # Errors
+/// What to answer where it is none.
+pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
+    let parsed = text.parse().or_else(|_| CapsKey::from_node(text));
+    parsed.map_err(|fault| Answer::Refused {
+        message: fault.to_string(),
+    })
+}
+
+/// What is served under a key; nobody is asked.
+pub fn look_up(below: &mut Below, key: &str, policy: &Policy) -> Answer {
+    match key_of(key) {
+        Ok(key) => look_up_key(below, key, policy),
+        Err(refused) => refused,
+    }
+}
+
+/// The same.
+pub fn look_up_key(below: &mut Below, key: CapsKey, policy: &Policy) -> Answer {
+    match find(below, &key, policy) {
+        Finding::Found(found) => Answer::Found((*found).into()),
+        Finding::Denied(reason) => Answer::NotFound {
+            denied: Some(reason),
+        },
+        Finding::Unknown => Answer::NotFound { denied: None },
+        Finding::NotYet => Answer::Refused {
+            message: "trusted content is still being listed; try again in a moment".to_owned(),
+        },
     }
 }

@@ -1,11 +1,14 @@
 //! A reload: everything that can change while links and cache stay is put in force at once, or nothing is.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::trust::{self, Trust};
 use super::{contacts, link_settings, store_settings};
+use crate::caps::CapsKey;
 use crate::config::changes::{Changes, changes, with_applied};
 use crate::config::{Config, ConfigFaults};
+use crate::control::act::Process;
 use crate::metrics::Metrics;
 use crate::resolver::{Resolver, flights};
 use crate::service::{Links, Service};
@@ -39,6 +42,29 @@ impl std::fmt::Debug for Reload {
     }
 }
 
+impl Process for Reload {
+    fn reload(&self) -> Result<Changes, ConfigFaults> {
+        Reload::reload(self)
+    }
+
+    fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, String> {
+        self.trust
+            .deny(key, reason)
+            .map_err(|fault| fault.to_string())
+    }
+
+    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Result<Option<String>, String> {
+        let pinned = self.trust.pin(key, query, reason);
+        pinned.map_err(|fault| fault.to_string())
+    }
+
+    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, String> {
+        self.trust
+            .withdraw(key, pinned)
+            .map_err(|fault| fault.to_string())
+    }
+}
+
 impl Reload {
     /// Reads configuration, secrets and overrides, and applies what can be applied. Waits for the file system.
     ///
@@ -49,13 +75,13 @@ impl Reload {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let read = (self.load)();
         let read = read.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
-        let successful = &self.metrics.config_last_reload_successful;
-        successful.set(i64::from(read.is_ok()));
         let (overrides, config) = read.inspect_err(|faults| {
+            self.metrics.config_last_reload_successful.set(0);
             tracing::error!(
                 "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"
             );
         })?;
+        self.metrics.configuration_was_read(SystemTime::now());
         let mut changes = changes(&in_force, &config);
         let next = with_applied(&in_force, config);
         self.apply(&in_force, &next, overrides);

@@ -1,5 +1,7 @@
 //! Every top-level element of a component stream, read without a tree.
 
+pub mod command;
+mod extension;
 mod iq;
 mod message;
 mod presence;
@@ -7,9 +9,15 @@ mod presence;
 use rxml::{AttrMap, Event, Namespace, QName};
 use xso::{Context, FromEventsBuilder, FromXml};
 
+pub use command::{Action, Command};
+
 use super::answer::AnswerLimits;
 use super::ns;
 use crate::caps::Answer;
+pub use extension::{
+    Contribution, Extension, Feed, Lookup, LookupKey, MAX_CONTRIBUTED, MAX_INFOS, MAX_INSTANCE,
+    MAX_KEYS, MAX_REPORTS, Operation, Report,
+};
 use iq::IqBuilder;
 use message::{MessageBuilder, StreamErrorBuilder};
 use presence::PresenceBuilder;
@@ -75,12 +83,23 @@ pub enum Payload {
     Answer(Box<Answer>),
     /// disco#items; the node asked for.
     DiscoItems(Option<String>),
+    /// XEP-0202 in an answer: the time in UTC, as it was sent.
+    TimeIs(String),
+    /// disco#items in an answer.
+    Items {
+        /// Whether one of them is the addressee itself.
+        lists_us: bool,
+    },
+    /// An ad-hoc command (XEP-0050).
+    Command(Box<Command>),
     /// XEP-0199.
     Ping,
     /// XEP-0092.
     Version,
     /// XEP-0202.
     Time,
+    /// A request of `urn:capsd:0`.
+    Extension(Box<Extension>),
     /// The answer to a privileged question (XEP-0356 section 4.2): the `<iq/>` that was forwarded.
     Forwarded(Box<Iq>),
     /// Any other child.
@@ -282,7 +301,7 @@ impl FromEventsBuilder for InboundBuilder {
             }
             Event::Text(_, text) => {
                 match &mut self.part {
-                    Part::Iq(iq) => iq.text(&text),
+                    Part::Iq(iq) => iq.text(self.depth, &text),
                     Part::Presence(presence) => presence.text(self.depth, &text),
                     Part::StreamError(error) => error.text(&text),
                     Part::Message(_) | Part::Handshake | Part::Other => {}

@@ -3,6 +3,10 @@
 //! Every function appends one whole stanza to a buffer; all text is escaped here and nowhere else. Stanzas carry their `from`,
 //! because ejabberd closes the stream without one (RFC 6120 section 8.1.2.2).
 
+mod extension;
+
+pub use extension::{InfoAnswer, KeyAnswer, Meaning, contribute, feed, lookup};
+
 use super::ns;
 use crate::caps::Reason;
 
@@ -52,7 +56,7 @@ pub struct Route<'a> {
     pub id: &'a str,
 }
 
-fn open_iq(out: &mut Vec<u8>, kind: &str, route: Route<'_>) {
+pub(super) fn open_iq(out: &mut Vec<u8>, kind: &str, route: Route<'_>) {
     out.extend_from_slice(b"<iq type='");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"' from='");
@@ -64,6 +68,10 @@ fn open_iq(out: &mut Vec<u8>, kind: &str, route: Route<'_>) {
     out.extend_from_slice(b"'>");
 }
 
+pub(super) fn close_iq(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"</iq>");
+}
+
 /// A disco#info result. `children` is the inside of the `<query/>`, already escaped; the node is the one that was asked.
 ///
 /// The empty `xml:lang` ends the inheritance of the language that servers stamp on stanzas: an identity without a language
@@ -71,13 +79,20 @@ fn open_iq(out: &mut Vec<u8>, kind: &str, route: Route<'_>) {
 pub fn disco_info(out: &mut Vec<u8>, route: Route<'_>, node: Option<&str>, children: &[u8]) {
     out.reserve(children.len() + 256);
     open_iq(out, "result", route);
+    query(out, node, children);
+    out.extend_from_slice(b"</iq>");
+}
+
+/// The `<query/>` of a disco#info result.
+#[inline]
+fn query(out: &mut Vec<u8>, node: Option<&str>, children: &[u8]) {
     out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#info' xml:lang=''");
     if let Some(node) = node {
         attribute(out, "node", node);
     }
     out.push(b'>');
     out.extend_from_slice(children);
-    out.extend_from_slice(b"</query></iq>");
+    out.extend_from_slice(b"</query>");
 }
 
 /// An empty disco#items result.
@@ -133,6 +148,15 @@ impl ErrorReply {
         }
     }
 
+    /// A request that cannot be taken as a whole, and why.
+    pub const fn bad_request(reason: Reason) -> ErrorReply {
+        ErrorReply {
+            kind: "modify",
+            condition: "bad-request",
+            reason: Some(reason),
+        }
+    }
+
     /// The error that stands for a reason, as the contract lists them.
     pub const fn for_reason(reason: Reason) -> ErrorReply {
         let (kind, condition) = match reason {
@@ -159,6 +183,17 @@ impl ErrorReply {
 
 /// An error reply to an `<iq/>`; `text` is for people, and left out where it is empty.
 pub fn error(out: &mut Vec<u8>, route: Route<'_>, reply: ErrorReply, text: &str) {
+    error_with(out, route, reply, text, |_| {});
+}
+
+/// The same, with an application condition (RFC 6120 section 8.3.4).
+pub(super) fn error_with(
+    out: &mut Vec<u8>,
+    route: Route<'_>,
+    reply: ErrorReply,
+    text: &str,
+    application: impl FnOnce(&mut Vec<u8>),
+) {
     open_iq(out, "error", route);
     out.extend_from_slice(b"<error type='");
     out.extend_from_slice(reply.kind.as_bytes());
@@ -175,6 +210,7 @@ pub fn error(out: &mut Vec<u8>, route: Route<'_>, reply: ErrorReply, text: &str)
         out.extend_from_slice(reason.as_str().as_bytes());
         out.extend_from_slice(b"</reason>");
     }
+    application(out);
     out.extend_from_slice(b"</error></iq>");
 }
 
@@ -204,6 +240,24 @@ pub fn privileged_question(
     out.extend_from_slice(b"><query xmlns='http://jabber.org/protocol/disco#info'");
     attribute(out, "node", node);
     out.extend_from_slice(b"/></iq></privileged_iq></iq>");
+}
+
+/// A disco#info question without a node.
+pub fn disco_info_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
+}
+
+/// A disco#items question without a node.
+pub fn disco_items_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#items'/></iq>");
+}
+
+/// A XEP-0202 question.
+pub fn time_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<time xmlns='urn:xmpp:time'/></iq>");
 }
 
 /// A XEP-0199 ping.

@@ -137,7 +137,7 @@ fn without_a_daemon_there_is_no_answer() {
     let node = format!("#{}", ver(1));
     for (command, arguments) in [
         ("status", vec![]),
-        ("flush", vec![]),
+        ("sync", vec![]),
         ("lookup", vec![Path::new(&node)]),
         (
             "import",
@@ -269,7 +269,7 @@ fn an_answer_that_is_none_is_said() {
     let machine = Machine::new();
     let listener = UnixListener::bind(machine.path("socket")).unwrap();
     let other = std::thread::spawn(move || {
-        for answer in ["", "hello\n", "{\"is\":\"flushed\"}\n"] {
+        for answer in ["", "hello\n", "{\"is\":\"synced\"}\n"] {
             let (mut stream, _) = listener.accept().unwrap();
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
@@ -280,4 +280,18 @@ fn an_answer_that_is_none_is_said() {
     assert_eq!(machine.run("status", &[]).code, 4);
     assert_eq!(machine.run("status", &[]).code, 70);
     other.join().unwrap();
+}
+
+#[test]
+fn what_is_being_resolved_is_told() {
+    let machine = Machine::new();
+    let _daemon = machine.daemon();
+    let mut talk = machine.talk();
+    for line in [r#"{"do":"flights"}"#, r#"{"do":"flights","all":true}"#] {
+        let answer: serde_json::Value =
+            serde_json::from_str(&talk.say(format!("{line}\n").as_bytes())).unwrap();
+        assert_eq!(answer["is"], "flights");
+        assert_eq!(answer["in-progress"], 0);
+        assert_eq!(answer["flights"], serde_json::json!([]));
+    }
 }
