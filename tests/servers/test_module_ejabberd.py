@@ -348,7 +348,7 @@ async def test_of_many_queries_one_goes_its_way_and_the_others_are_answered_from
     info = sample("one")
     capsd = await connect(verify=lambda node, content: content.ver() == info.ver() and node == info.node_0115())
     holder, *askers = await people(one_holder=None, **{f"one_asker_{number}": None for number in range(10)})
-    # Directed presence alone: the server itself asks nothing, and capsd may not ask.
+    # By directed presence alone, so that mod_caps asks nothing.
     holder.info, holder.delay = info, 0.2
     await show(holder, *askers)
     replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=holder.jid) for asker in askers))

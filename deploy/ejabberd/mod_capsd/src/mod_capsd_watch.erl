@@ -22,13 +22,12 @@ tables() ->
 
 %%% Hooks
 
-%% A session sends presence: what it announces now is its last announcement, to whomever it went. Only what goes to everybody is
-%% reported: an invisible session that shows itself to a room alone is nothing that capsd has to know.
+%% A session sends presence: what it announces now is its last announcement, to whomever it went.
 -spec user_send_packet({stanza(), ejabberd_c2s:state()}) -> {stanza(), ejabberd_c2s:state()}.
-user_send_packet({#presence{type = available, to = To} = Presence, #{jid := JID, lserver := Host} = State} = Acc) ->
+user_send_packet({#presence{type = available} = Presence, #{jid := JID, lserver := Host} = State} = Acc) ->
     case mod_capsd:find(Host) of
         undefined -> Acc;
-        Capsd -> {Presence, announce(Capsd, JID, is_own_account(To, JID), Presence, State)}
+        Capsd -> {Presence, announce(Capsd, JID, Presence, State)}
     end;
 user_send_packet({#presence{type = unavailable, to = To}, #{jid := JID, lserver := Host}} = Acc) ->
     case mod_capsd:find(Host) of
@@ -72,7 +71,7 @@ copy_session(#{lserver := Host} = State, #{jid := JID, sid := {_, Old}}) ->
         #capsd{own = Own, heard = Heard} = Capsd ->
             LJID = jid:tolower(JID),
             case ets:lookup(Own, LJID) of
-                [{_, Old, Nodes, Cs, Reported}] -> ets:insert(Own, {LJID, self(), Nodes, Cs, Reported});
+                [{_, Old, Nodes, Cs}] -> ets:insert(Own, {LJID, self(), Nodes, Cs});
                 _ -> ok
             end,
             Rows = ets:select(Heard, [{{{Old, '$1'}, '$2'}, [], [{{'$1', '$2'}}]}]),
@@ -88,7 +87,7 @@ copy_session(State, _) ->
 handle_cast(#{jid := JID, lserver := Host, pres_last := Presence} = State, mod_capsd_tell) ->
     case mod_capsd:find(Host) of
         undefined -> {stop, State};
-        Capsd -> {stop, announce(Capsd, JID, true, Presence, State)}
+        Capsd -> {stop, announce(Capsd, JID, Presence, State)}
     end;
 handle_cast(State, mod_capsd_tell) ->
     {stop, State};
@@ -101,7 +100,7 @@ handle_cast(State, _) ->
 -spec own_nodes(#capsd{}, jid:ljid()) -> nodes_of() | none.
 own_nodes(#capsd{own = Own}, LJID) ->
     case ets:lookup(Own, LJID) of
-        [{_, Session, Nodes, _, _}] when Session =:= self() -> Nodes;
+        [{_, Session, Nodes, _}] when Session =:= self() -> Nodes;
         _ -> none
     end.
 
@@ -135,7 +134,7 @@ next_reports(Capsd, {Which, Last}, Count, Bytes, Events) when Count > 0, Bytes >
         {'$end_of_table', passing} -> {lists:reverse(Events), done};
         _ ->
             case ets:lookup(Table, Next) of
-                [{_, _, _, Cs, reported}] -> add_report({holder, Next, true, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
+                [{_, _, _, Cs}] when Cs =/= [] -> add_report({holder, Next, true, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
                 [{_, _, Cs}] -> add_report({holder, Next, false, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
                 _ -> next_reports(Capsd, {Which, Next}, Count, Bytes, Events)
             end
@@ -148,7 +147,7 @@ add_report(Event, Capsd, Place, Count, Bytes, Events) ->
 
 %%% Changes
 
-announce(#capsd{own = Own} = Capsd, JID, ToAll, Presence, State) ->
+announce(#capsd{own = Own} = Capsd, JID, Presence, State) ->
     case mod_capsd_stanza:announcement(Presence) of
         %% What was announced before still holds (XEP-0115 section 8.4).
         none ->
@@ -156,29 +155,22 @@ announce(#capsd{own = Own} = Capsd, JID, ToAll, Presence, State) ->
         {Nodes, Cs} ->
             LJID = jid:tolower(JID),
             Me = self(),
-            {Reported, CsBefore} =
-                case ets:lookup(Own, LJID) of
-                    [{_, Me, _, Before, reported}] when Cs =/= [] -> {reported, Before};
-                    _ when Cs =:= [] -> {private, none};
-                    %% A session that takes another's place begins anew.
-                    _ when ToAll -> {reported, none};
-                    _ -> {private, none}
-                end,
-            ets:insert(Own, {LJID, Me, Nodes, Cs, Reported}),
-            %% Only a change is worth a report.
-            case ToAll of
-                true when Cs =:= [] -> report(Capsd, {gone, LJID});
-                true when Cs =/= CsBefore -> report(Capsd, {holder, LJID, true, Cs});
-                _ -> ok
+            Before = ets:lookup(Own, LJID),
+            ets:insert(Own, {LJID, Me, Nodes, Cs}),
+            case Before of
+                %% Only a change is worth a report.
+                [{_, Me, _, Cs}] -> ok;
+                _ when Cs =:= [] -> report(Capsd, {gone, LJID});
+                _ -> report(Capsd, {holder, LJID, true, Cs})
             end,
             watched(Capsd, LJID, State, 0)
     end.
 
 retract(#capsd{own = Own} = Capsd, LJID, Session) ->
     case ets:lookup(Own, LJID) of
-        [{_, Session, _, _, Reported}] ->
+        [{_, Session, _, _}] ->
             ets:delete(Own, LJID),
-            Reported =:= private orelse report(Capsd, {gone, LJID});
+            report(Capsd, {gone, LJID});
         _ ->
             ok
     end.
