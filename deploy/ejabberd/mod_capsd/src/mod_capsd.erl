@@ -3,8 +3,7 @@
 %%% does, its options and its statistics.
 %%%
 %%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_link and
-%%% mod_capsd_flights are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_stanza is XML;
-%%% mod_capsd_notify sends what PEP would have sent earlier.
+%%% mod_capsd_flights are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_stanza is XML.
 -module(mod_capsd).
 
 -behaviour(gen_mod).
@@ -96,7 +95,7 @@ is_alone(Host) ->
 -spec pre_uninstall() -> ok.
 pre_uninstall() ->
     lists:foreach(fun stop/1, ejabberd_option:hosts()),
-    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_notify, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
+    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
     lists:foreach(fun(Part) -> code:purge(Part), code:delete(Part) end, Parts).
 
 %%% What hooks need

@@ -184,9 +184,7 @@ decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
                 {answer, Content} ->
                     mod_capsd_stats:count(Capsd, answered),
                     Again andalso mod_capsd_stats:count(Capsd, answered_after_hold),
-                    IsLate = mod_capsd_notify:is_late(IQ, Asked),
                     ejabberd_router:route(mod_capsd_stanza:answer(IQ, Asked, Content)),
-                    IsLate andalso mod_capsd_notify:tell(IQ, Asked),
                     Drop;
                 unknown when not Again ->
                     case mod_capsd_flights:hold(Capsd, Node, IQ) of
