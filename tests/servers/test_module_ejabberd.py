@@ -478,8 +478,9 @@ async def test_a_new_instance_is_told_everything_and_two_that_take_turns_are_sai
     capsd.instance = "second"
     await until(lambda: stats(server)["instance_conflicts"] >= 2, "and again")
     assert stats(server)["replays"] == replays, "nothing is replayed to and fro"
-    said = [line for line in server.log.read_text().splitlines() if "two capsd answer in turns" in line]
-    assert len(said) == 1 and COMPONENT in said[0]
+    said = lambda: [line for line in server.log.read_text().splitlines() if "two capsd answer in turns" in line]
+    await until(said, "it is said")
+    assert len(said()) == 1 and COMPONENT in said()[0]
 
 
 async def test_the_second_component_is_used_while_the_first_is_away_and_told_everything(server, connect, people):

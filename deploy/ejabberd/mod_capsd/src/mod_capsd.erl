@@ -2,8 +2,8 @@
 %%% clients that are asked. What servers and capsd agreed on is written in deploy/protocol.md of capsd; README.md tells what this module
 %%% does, its options and its statistics.
 %%%
-%%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_link and
-%%% mod_capsd_flights are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_stanza is XML.
+%%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_link, mod_capsd_flights and
+%%% mod_capsd_pep are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_stanza is XML.
 -module(mod_capsd).
 
 -behaviour(gen_mod).
@@ -55,6 +55,7 @@ enable(Host, Opts) ->
     is_alone(Host) andalso enable_once(),
     {ok, _} = gen_mod:start_child(mod_capsd_link, Host, Opts),
     {ok, _} = gen_mod:start_child(mod_capsd_flights, Host, Opts),
+    {ok, _} = gen_mod:start_child(mod_capsd_pep, Host, Opts),
     [ejabberd_hooks:add(Hook, Host, Module, Function, Order) || {Hook, Module, Function, Order} <- hooks()],
     mod_capsd_link:census(Host).
 
@@ -63,6 +64,7 @@ disable(Host) ->
     is_alone(Host) andalso disable_once(),
     %% First the one that lets go what it holds.
     _ = gen_mod:stop_child(mod_capsd_flights, Host),
+    _ = gen_mod:stop_child(mod_capsd_pep, Host),
     _ = gen_mod:stop_child(mod_capsd_link, Host),
     unpublish(Host),
     ok.
@@ -72,6 +74,7 @@ hooks() ->
     [
         {user_send_packet, mod_capsd_intercept, user_send_packet, 45},
         {user_receive_packet, mod_capsd_intercept, user_receive_packet, 60},
+        {presence_probe_hook, mod_capsd_pep, probed, 90},
         {c2s_copy_session, mod_capsd_watch, copy_session, 60},
         {c2s_handle_cast, mod_capsd_watch, handle_cast, 60}
     ].
@@ -95,7 +98,7 @@ is_alone(Host) ->
 -spec pre_uninstall() -> ok.
 pre_uninstall() ->
     lists:foreach(fun stop/1, ejabberd_option:hosts()),
-    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
+    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_pep, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
     lists:foreach(fun(Part) -> code:purge(Part), code:delete(Part) end, Parts).
 
 %%% What hooks need

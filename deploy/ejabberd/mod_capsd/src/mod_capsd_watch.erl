@@ -8,7 +8,7 @@
 -module(mod_capsd_watch).
 
 -export([user_send_packet/1, user_receive_packet/2, copy_session/2, handle_cast/2]).
--export([tables/0, forget/3, own_nodes/2, heard/2, next_reports/3]).
+-export([tables/0, forget/3, own_nodes/2, announced/2, heard/2, next_reports/3]).
 
 -include("mod_capsd.hrl").
 
@@ -102,6 +102,14 @@ own_nodes(#capsd{own = Own}, LJID) ->
     case ets:lookup(Own, LJID) of
         [{_, Session, Nodes, _}] when Session =:= self() -> Nodes;
         _ -> none
+    end.
+
+%% The nodes of the last announcement of a session of this node, whoever calls.
+-spec announced(#capsd{}, jid:ljid()) -> nodes_of().
+announced(#capsd{own = Own}, LJID) ->
+    case ets:lookup(Own, LJID) of
+        [{_, _, Nodes, _}] -> Nodes;
+        [] -> []
     end.
 
 %% What the session whose process calls was told by that address.
