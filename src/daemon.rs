@@ -4,6 +4,7 @@
 //! From then on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
 
+pub mod notify;
 pub mod reload;
 pub mod trust;
 
@@ -18,9 +19,11 @@ use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config};
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
+use crate::history::{self, History};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
+use crate::population::{self, Census};
 use crate::resolver::tiers::Below;
 use crate::resolver::{Resolver, flights};
 use crate::service::own::Contacts;
@@ -128,21 +131,30 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
     let (below, standing) = open_tiers(config, &metrics, &readiness)?;
-    metrics.config_last_reload_successful.set(1);
+    metrics.configuration_was_read(SystemTime::now());
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
         error,
     })?;
     if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
+        tracing::info!(%address, "HTTP: /, /api/v1, /metrics, /healthz, /readyz");
     }
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
+    let census = Census::new(
+        population_settings(&config.population),
+        Arc::clone(&metrics),
+    );
+    let census = Arc::new(census);
     let ended = CancellationToken::new();
+    let desk = daemon.desk(config);
+    let history = Arc::new(History::new(Arc::clone(&metrics), clock()));
     let sources = Sources {
         metrics: Arc::clone(&metrics),
-        readiness,
+        readiness: Arc::clone(&readiness),
+        desk: Arc::clone(&desk),
+        history: Arc::clone(&history),
     };
     let http = http::serve(
         listener,
@@ -151,8 +163,12 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
-    let control =
-        control.map(|socket| tokio::spawn(daemon.serve_control(socket, config, &metrics, &ended)));
+    let control = control.map(|socket| {
+        let settings = config.control.clone();
+        let ended = ended.clone().cancelled_owned();
+        let metrics = Arc::clone(&metrics);
+        tokio::spawn(server::serve(socket, desk, settings, metrics, ended))
+    });
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
         .links
@@ -164,16 +180,29 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
+    let counting = {
+        let resolver = Arc::clone(&daemon.resolver);
+        tokio::spawn(async move { census.run(&resolver, clock).await })
+    };
+    let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
+    tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut tick = tokio::time::interval(history::TICK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            // What came of it stands in the log.
-            _ = signals.hangup.recv() => drop(daemon.reload.reload()),
+            _ = signals.hangup.recv() => {
+                notify::reloading();
+                // What came of it stands in the log.
+                drop(daemon.reload.reload());
+                notify::ready(&readiness);
+            }
             _ = sweep.tick() => daemon.service.sweep(),
+            _ = tick.tick() => history.observe(clock()),
         }
     }
+    notify::stopping();
     tracing::info!("ending: requests are told to come back later, the store is flushed");
     let orderly = daemon.end(links, &close);
     let end = tokio::select! {
@@ -181,6 +210,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         () = signals.end() => false,
     };
     timers.abort();
+    counting.abort();
     ended.cancel();
     http.abort();
     if let Some(control) = control {
@@ -275,6 +305,14 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
     }
 }
 
+fn population_settings(config: &config::Population) -> population::Settings {
+    population::Settings {
+        features: config.features.clone(),
+        clients: config.clients,
+        kinds: config.kinds,
+    }
+}
+
 /// The contact addresses, by their fields in XEP-0157.
 fn contacts(contact: &config::Contact) -> Contacts {
     [
@@ -364,23 +402,14 @@ impl Daemon {
         })
     }
 
-    /// Serves the control socket until the end.
-    fn serve_control(
-        &self,
-        socket: ControlSocket,
-        config: &Config,
-        metrics: &Arc<Metrics>,
-        ended: &CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
-        let desk = Arc::new(Desk {
+    /// What answers those who ask over the control socket or HTTP.
+    fn desk(&self, config: &Config) -> Arc<Desk> {
+        Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
-        });
-        let settings = config.control.clone();
-        let metrics = Arc::clone(metrics);
-        let ended = ended.clone().cancelled_owned();
-        server::serve(socket, desk, settings, metrics, ended)
+            clock,
+        })
     }
 
     fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {

@@ -14,6 +14,7 @@
 
 mod questions;
 mod settings;
+mod snapshot;
 mod upkeep;
 
 use std::cmp::Reverse;
@@ -25,6 +26,7 @@ use ahash::{HashMap, HashSet, RandomState};
 
 pub use questions::{Question, QuestionId, Verdicts};
 pub use settings::Settings;
+pub use snapshot::{FlightView, KeyView, Snapshot};
 
 use super::limits::SourceQuotas;
 use crate::cache::Entry;
@@ -201,6 +203,11 @@ impl<W> Flights<W> {
     /// The holders, to look at.
     pub fn holders(&self) -> &Holders {
         &self.holders
+    }
+
+    /// The holders, to count them.
+    pub fn holders_mut(&mut self) -> &mut Holders {
+        &mut self.holders
     }
 
     /// How many flights are in progress beyond the tiers.

@@ -69,6 +69,14 @@ async def test_notifications(make_crowd_server, make_capsd, make_client, with_mo
     again = await contacts.log_in("first", wants)
     await until(lambda: set(moods(again)) == {"sad"}, lambda: f"the last mood is told at login, not {moods(again)}")
 
+    # One's own items, with a hash that nobody knew.
+    if with_module:
+        own = sample("own", [f"{MOOD}+notify"])
+        elsewhere = await make_client("publisher", own, resource="elsewhere", server=server).log_in()
+        elsewhere.announce()
+        await until(lambda: set(moods(elsewhere)) == {"sad"}, lambda: f"one's own mood is told, not {moods(elsewhere)}")
+        assert len(elsewhere.questions) == 1
+
     # Nobody is told what he does not want; by now it would have come.
     assert moods(other) == []
     everybody = [publisher, first, second, other, again]
