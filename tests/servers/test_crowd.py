@@ -19,7 +19,7 @@ async def test_with_capsd_one_question_for_each_hash_and_then_none(make_crowd_se
     server = make_crowd_server(module=True)
     crowd = Crowd(server, *CROWDS[crowd]).prepare()
     capsd = make_capsd(server).start()
-    rounds = await with_capsd(crowd, server, capsd)
+    rounds = await with_capsd(crowd, server, capsd, every_restart=LONG)
     for one in rounds:
         assert one.wrong == [], one.name
         assert one.most <= (1 if one is rounds[0] else 0), (one.name, one.by_hash, one.arrivals)

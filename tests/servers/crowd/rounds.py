@@ -16,7 +16,7 @@ from .member import Member
 from .real import REAL
 
 # A round is over when everybody knows everybody and nobody was asked anything for so many seconds: longer than a server may hold a query.
-QUIET = 1.5
+QUIET = 1.0
 # But it is given up after so many.
 AT_MOST = 60
 
