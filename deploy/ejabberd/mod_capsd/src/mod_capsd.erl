@@ -81,13 +81,14 @@ hooks() ->
     ].
 
 enable_once() ->
-    ejabberd_hooks:add(filter_packet, mod_capsd_intercept, filter_packet, 100),
+    %% After every filter that may drop a query.
+    ejabberd_hooks:add(filter_packet, mod_capsd_intercept, filter_packet, 1000),
     ejabberd_hooks:add(component_connected, ?MODULE, component_connected, 60),
     ejabberd_hooks:add(component_disconnected, ?MODULE, component_disconnected, 60),
     ejabberd_commands:register_commands(?MODULE, commands()).
 
 disable_once() ->
-    ejabberd_hooks:delete(filter_packet, mod_capsd_intercept, filter_packet, 100),
+    ejabberd_hooks:delete(filter_packet, mod_capsd_intercept, filter_packet, 1000),
     ejabberd_hooks:delete(component_connected, ?MODULE, component_connected, 60),
     ejabberd_hooks:delete(component_disconnected, ?MODULE, component_disconnected, 60),
     ejabberd_commands:unregister_commands(commands()).

@@ -215,8 +215,8 @@ expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
 release(#iq{meta = Meta} = IQ, Mark, #state{capsd = #capsd{state = Held} = Capsd}) ->
     atomics:sub(Held, ?HELD, 1),
     case {Mark, Meta} of
-        {again, #{?MARK := {_, Heard}}} ->
-            ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, {again, Heard}));
+        {again, #{?MARK := {_, Heard, Asker}}} ->
+            ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, {again, Heard, Asker}));
         _ ->
             mod_capsd_stats:count(Capsd, went_on),
             ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, pass))

@@ -8,7 +8,7 @@
 -module(mod_capsd_watch).
 
 -export([user_send_packet/1, user_receive_packet/2, copy_session/2, handle_cast/2]).
--export([tables/0, forget/3, own_nodes/2, announced/2, heard/2, next_reports/3]).
+-export([tables/0, forget/3, own_nodes/2, announced/2, session/2, heard/2, next_reports/3]).
 
 -include("mod_capsd.hrl").
 
@@ -110,6 +110,14 @@ announced(#capsd{own = Own}, LJID) ->
     case ets:lookup(Own, LJID) of
         [{_, _, Nodes, _}] -> Nodes;
         [] -> []
+    end.
+
+%% The same, with the process of that session.
+-spec session(#capsd{}, jid:ljid()) -> {nodes_of(), pid()} | none.
+session(#capsd{own = Own}, LJID) ->
+    case ets:lookup(Own, LJID) of
+        [{_, Session, Nodes, _}] -> {Nodes, Session};
+        [] -> none
     end.
 
 %% What the session whose process calls was told by that address.
