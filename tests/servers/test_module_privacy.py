@@ -173,6 +173,22 @@ async def test_blocked_by_the_one_who_is_asked(compare, with_module):
     assert dressed.heard[0] is False, "and before it the module answered"
 
 
+async def test_blocked_though_it_was_told(compare, with_module):
+    async def blocked_after_directed(stage):
+        # No subscription: the server does not tell the asker that the target is gone for it.
+        target, asker = await stage.enter("target"), await stage.enter("asker")
+        target.info = sample("blocks-the-told")
+        asker.announce_nothing()
+        await stage.tell(target, asker, directed=True)
+        await stage.ask(asker, target)
+        await stage.block(target, asker.bare)
+        await stage.ask(asker, target, target.info.node_0115())
+
+    bare, dressed = await compare(blocked_after_directed, with_module)
+    assert [kind for kind, *_ in bare.got] == ["result", "error"]
+    assert dressed.heard[0] is False
+
+
 async def test_blocked_by_the_asker(compare, with_module):
     async def blocked_by_asker(stage):
         target, asker = await stage.befriend(("target", sample("is-blocked")), ("asker", None))

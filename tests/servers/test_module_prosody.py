@@ -13,16 +13,18 @@ from harness.caps import CAPS_0115, DISCO_INFO, info_of, sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import free_ports, until, wait_until
 from harness.scripted import ScriptedCapsd
-from harness.servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, ROOMS, Prosody, stream_header
+from harness.servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, ROOMS, SECRET, Prosody, stream_header
 
 SECOND = "caps2.example.org"
+# A component whose users are contacts that are no users of this server.
+GATEWAY = "gateway.example.org"
 WATCH = "urn:example:caps-watch"
 SM = "urn:xmpp:sm:3"
 MUC = "http://jabber.org/protocol/muc"
 # In seconds: how long sessions wait to be resumed, and a hold that no test waits for.
 HIBERNATION = 2
 LONG_HOLD = 10
-DEFAULTS = {"enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
+DEFAULTS = {"0115": True, "enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
 
 
 class WatchedProsody(Prosody):
@@ -34,6 +36,8 @@ class WatchedProsody(Prosody):
         'statistics = "internal"\nstatistics_interval = "manual"\nmuc_room_locking = false\n'
         f"smacks_hibernation_time = {HIBERNATION}\n"
     )
+
+    more_hosts = f'Component "{GATEWAY}"\n\tcomponent_secret = "{SECRET}"\n'
 
     def __init__(self, directory, **options):
         (self.http_port,) = free_ports(1)
@@ -255,6 +259,83 @@ async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, co
     assert len(target.questions) == 1, "Prosody's own question among them"
     assert [request[0].get("node") for request in capsd.named("contribute")] == [info.node_0115()]
     assert await asked(asker, target, info.node_0115()) == 0
+
+
+class Gateway(ScriptedCapsd):
+    """A contact beyond a component: it announces an info and answers disco#info with it."""
+
+    def __init__(self, server, info):
+        super().__init__(server, jid=GATEWAY)
+        self.info = info
+        self.contact = f"friend@{GATEWAY}/far"
+
+    def announce(self, to):
+        """The contact's presence."""
+        self.writer.write(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>".encode())
+
+    def show_out(self, who):
+        """Tells a client that it is no longer in the room whose occupants are friend@gateway."""
+        x = f"<x xmlns='{MUC}#user'><item affiliation='none' role='none'/><status code='110'/></x>"
+        self.writer.write(f"<presence from='friend@{GATEWAY}/me' to='{who.jid}' type='unavailable'>{x}</presence>".encode())
+
+    def answer(self, iq):
+        query = self.info.query(iq[0].get("node"))
+        self.writer.write(f"<iq type='result' from='{self.contact}' to='{iq.get('from')}' id='{iq.get('id')}'>{query}</iq>".encode())
+
+
+async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
+    info = sample("beyond")
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    asker, = await people(beyond_asker=None)
+    gateway = await Gateway(server, info).start()
+    try:
+        gateway.announce(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}"), "the presence arrives")
+        replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=gateway.contact) for _ in range(5)))
+        assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
+        assert len(gateway.requests) == 1
+        assert (await asker.ask(to=gateway.contact)).info.covered() == info.covered()
+        assert len(gateway.requests) == 1
+        assert capsd.present()[gateway.contact] is False, "it is seen in passing: capsd may not ask it"
+        # Who is out of a room is not answered for its occupants any more.
+        gateway.show_out(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}", "unavailable"), "the asker is out")
+        await asker.ask(to=gateway.contact)
+        assert len(gateway.requests) == 2
+        # A full address of which nothing was heard.
+        gateway.contact = f"friend@{GATEWAY}/near"
+        assert (await asker.ask(info.node_0115(), to=gateway.contact)).kind == "result"
+        assert len(gateway.requests) == 3
+    finally:
+        await gateway.stop()
+
+
+async def test_by_which_announcement_who_is_answered(server, connect, people, configure):
+    info, other_client = sample("families"), "https://other.example/client"
+    target, asker = await people(families_target=None, families_asker=None)
+    of_0115, of_0390, elsewhere = info.node_0115(), info.node_0390(), info.node_0115(url=other_client)
+    configure(hold=LONG_HOLD)
+    await connect(known={node: info for node in (of_0115, of_0390, elsewhere)})
+
+    async def heard(*caps):
+        """Which of the nodes reach the client while it announces these."""
+        before = len(asker.presences)
+        target.info = info
+        target.announce(*caps, to=asker.jid)
+        await until(lambda: len(asker.presences) > before, "it arrives")
+        return [await asked(asker, target, node) for node in (None, of_0115, of_0390, elsewhere)]
+
+    assert await heard(info.c_0390("sha-256", "sha3-256")) == [0, 1, 0, 1]
+    assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
+    assert await heard(info.c_0115()) == [0, 0, 1, 1], "only the node that it announced itself"
+    assert await heard(info.c_0115(url=other_client)) == [0, 1, 1, 0], "the same hash under another URL is the same content"
+    assert await heard(f"<c xmlns='{CAPS_0115}' node='https://client.example/old' ver='1.0'/>") == [1, 1, 1, 1], "that proves nothing"
+    assert await heard(" ") == [1, 1, 1, 1], "it announced nothing"
+    configure(**{"0115": False})
+    await until(lambda: server.statistics()["usable", None] == 1, "capsd is found again")
+    assert await heard(info.c_0115()) == [1, 1, 1, 1]
+    assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
 
 
 async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):
@@ -494,3 +575,31 @@ async def test_one_capsd_takes_over_from_another(server, make_capsd, people):
     first.start()
     await until(lambda: used() == [COMPONENT], lambda: f"the first is used again, not {used()}", timeout=20)
     await serves(first, "over-first-again")
+
+
+async def test_nothing_is_needed_but_a_module_and_a_component(tmp_path, make_capsd):
+    snippet = f'''
+VirtualHost "{DOMAIN}"
+	modules_enabled = {{ "capsd" }}
+
+Component "{COMPONENT}"
+	component_secret = "CHANGE-ME"
+'''
+    server = Prosody(tmp_path, module=True, own_caps=True, snippet=snippet).start()
+    clients = []
+    try:
+        capsd = make_capsd(server).start(linked=False)
+        await until(lambda: "is used" in server.log.read_text(), "the module has found capsd")
+        server.add_users(["alone", "other"])
+        info = sample("alone")
+        clients = [Client(server, user, info) for user in ("alone", "other")]
+        for client in clients:
+            await client.log_in()
+            client.announce()
+        await capsd.until_metric("capsd_verifications_total", 1, result="ok")
+        assert await asked(clients[0], clients[0], info.node_0115()) == 0
+        questions = [question for client in clients for question in client.questions]
+        assert [question.sender for question in questions] == [COMPONENT]
+    finally:
+        await log_out_all(clients)
+        server.kill()
