@@ -2,12 +2,13 @@
 %%%
 %%% When somebody logs in, mod_pubsub sends the last items of each contact that is probed, to those whose features ask for them. Without
 %%% capsd the client has often told its features by then; an answer of capsd that is not there yet takes longer, and the items would be
-%%% lost. So the probes of somebody whose features are unknown are remembered, and their hook is run again when mod_caps knows them.
+%%% lost. So the probes of somebody whose features are unknown are remembered, and their hook is run again when mod_caps knows them. The same
+%%% for the items of one's own account, which mod_pubsub sends when a session hears its own presence.
 -module(mod_capsd_pep).
 
 -behaviour(gen_server).
 
--export([probed/3]).
+-export([probed/3, presence_in/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -24,7 +25,7 @@
     probes = 0 :: non_neg_integer()
 }).
 
-%%% Hook
+%%% Hooks
 
 %% Runs in the process of the contact that is probed, after mod_pubsub.
 -spec probed(jid:jid(), jid:jid(), pid()) -> ok.
@@ -45,6 +46,14 @@ probed(#jid{lserver = Host} = From, #jid{lserver = Host} = To, Session) ->
     end;
 probed(_, _, _) ->
     ok.
+
+%% Runs in the process of a session that hears its own presence, after mod_caps.
+-spec presence_in(ejabberd_c2s:state(), presence()) -> ejabberd_c2s:state().
+presence_in(#{jid := JID} = State, #presence{from = JID, type = available}) ->
+    probed(JID, JID, self()),
+    State;
+presence_in(State, _) ->
+    State.
 
 %% What mod_caps goes by: the announcement of XEP-0115, if it has a hash.
 caps_of(Capsd, JID) ->
@@ -78,8 +87,8 @@ handle_info(look, #state{host = Host, waiting = Waiting} = State) ->
             case mod_caps:get_features(Host, Caps) of
                 [] ->
                     Now < Until;
-                _ ->
-                    [ejabberd_hooks:run(presence_probe_hook, Host, [From, To, Session]) || {To, Session} <- lists:reverse(Sessions)],
+                Features ->
+                    [tell(Host, From, To, Session, Features) || {To, Session} <- lists:reverse(Sessions)],
                     false
             end
         end,
@@ -89,6 +98,11 @@ handle_info(look, #state{host = Host, waiting = Waiting} = State) ->
     {noreply, State#state{waiting = Left, probes = lists:sum([length(Sessions) || {_, _, Sessions} <- maps:values(Left)])}};
 handle_info(_, State) ->
     {noreply, State}.
+
+tell(Host, JID, JID, _, Features) ->
+    ejabberd_hooks:run(caps_update, Host, [JID, JID, Features]);
+tell(Host, From, To, Session, _) ->
+    ejabberd_hooks:run(presence_probe_hook, Host, [From, To, Session]).
 
 terminate(_, _) ->
     ok.
