@@ -5,9 +5,10 @@
 //! flushed, and the streams are closed, all within [`END`].
 
 pub mod notify;
+pub mod reload;
 pub mod trust;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
@@ -16,17 +17,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::component::session::Credentials;
 use crate::component::{self, Link};
-use crate::config::{self, Config, Resolve};
+use crate::config::{self, Config};
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
-use crate::holders::{self, LinkId};
+use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
+use crate::population::{self, Census};
 use crate::resolver::tiers::Below;
-use crate::resolver::{Resolver, flights, limits, probation};
+use crate::resolver::{Resolver, flights};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
-use trust::Reader;
+use crate::trusted::Overrides;
+use crate::trusted::orders::Orders;
+use reload::{Load, Reload};
+use trust::Trust;
 
 /// How long the end may take.
 pub const END: Duration = Duration::from_secs(5);
@@ -84,10 +89,7 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
 ///
 /// # Errors
 /// What keeps it from starting; nothing was started then.
-pub fn run(
-    config: &Config,
-    reload: impl Fn() -> Result<Config, config::ConfigFaults>,
-) -> Result<(), StartError> {
+pub fn run(config: &Config, reload: Load) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -117,22 +119,18 @@ fn clock() -> Instant {
 
 struct Daemon {
     resolver: Arc<Resolver>,
-    reader: Reader,
-    metrics: Arc<Metrics>,
+    reload: Arc<Reload>,
     service: Arc<Service>,
     links: Arc<Links>,
 }
 
-async fn serve(
-    config: &Config,
-    reload: impl Fn() -> Result<Config, config::ConfigFaults>,
-) -> Result<(), StartError> {
+async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(system("signal handlers"))?;
     let metrics = Arc::new(Metrics::new()?);
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
-    let below = open_tiers(config, &metrics, &readiness)?;
-    metrics.config_last_reload_successful.set(1);
+    let (below, standing) = open_tiers(config, &metrics, &readiness)?;
+    metrics.configuration_was_read(SystemTime::now());
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
@@ -142,7 +140,12 @@ async fn serve(
         tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
     }
     let control = control_socket(&config.control)?;
-    let daemon = Daemon::start(config, below, &metrics, &readiness)?;
+    let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
+    let census = Census::new(
+        population_settings(&config.population),
+        Arc::clone(&metrics),
+    );
+    let census = Arc::new(census);
     let ended = CancellationToken::new();
     let sources = Sources {
         metrics: Arc::clone(&metrics),
@@ -168,6 +171,10 @@ async fn serve(
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
+    let counting = {
+        let resolver = Arc::clone(&daemon.resolver);
+        tokio::spawn(async move { census.run(&resolver, clock).await })
+    };
     let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
     tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
@@ -177,7 +184,8 @@ async fn serve(
             _ = signals.interrupt.recv() => break,
             _ = signals.hangup.recv() => {
                 notify::reloading();
-                daemon.reload(reload());
+                // What came of it stands in the log.
+                drop(daemon.reload.reload());
                 notify::ready(&readiness);
             }
             _ = sweep.tick() => daemon.service.sweep(),
@@ -191,6 +199,7 @@ async fn serve(
         () = signals.end() => false,
     };
     timers.abort();
+    counting.abort();
     ended.cancel();
     http.abort();
     if let Some(control) = control {
@@ -205,13 +214,18 @@ async fn serve(
     Ok(())
 }
 
+/// What the operator's file of overrides says, and what he ordered besides.
+type Standing = (Arc<Overrides>, Orders);
+
 fn open_tiers(
     config: &Config,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
-) -> Result<Below, StartError> {
+) -> Result<(Below, Standing), StartError> {
     let settings = store_settings(config);
-    let overrides = trust::overrides(&config.trusted).map_err(StartError::Overrides)?;
+    let by_file = trust::overrides(&config.trusted).map_err(StartError::Overrides)?;
+    let orders = trust::orders(&config.store.path);
+    let overrides = Arc::new(by_file.with(&orders));
     overrides.announce();
     let store = Store::open(settings, Arc::clone(metrics), clock(), SystemTime::now())?;
     let readiness = Arc::clone(readiness);
@@ -220,12 +234,13 @@ fn open_tiers(
         StoreState::MemoryOnly { cause, .. } => readiness.store_in_memory(cause),
     });
     watcher(&store.state());
-    Ok(Below {
+    let below = Below {
         store,
         trusted: None,
         overrides,
         watcher,
-    })
+    };
+    Ok((below, (by_file, orders)))
 }
 
 /// The control socket. Where it cannot be made at the place where packages put it, capsd goes on without it: it may have been started
@@ -266,39 +281,6 @@ pub fn policy(config: &Config) -> crate::caps::Policy {
     }
 }
 
-fn rate(rate: config::Rate) -> limits::Rate {
-    limits::Rate {
-        interval: rate.interval(),
-        burst: rate.burst(),
-    }
-}
-
-fn flight_settings(config: &Config) -> flights::Settings {
-    flights::Settings {
-        on_announce: config.resolver.resolve == Resolve::OnAnnounce,
-        deadline: config.resolver.deadline,
-        holder_timeout: config.resolver.holder_timeout,
-        retry_after: config.resolver.retry_after,
-        max_flights: config.limits.flights,
-        max_waiters: config.limits.waiters,
-        max_waiters_per_flight: config.limits.waiters_per_flight,
-        new_keys_per_account: rate(config.limits.new_keys_per_account),
-        new_keys_per_domain: rate(config.limits.new_keys_per_domain),
-        questions_per_account: rate(config.limits.questions_per_account),
-        questions_per_domain: rate(config.limits.questions_per_domain),
-        probation: probation::Settings {
-            max_bytes: config.hot.probation_bytes,
-            second_uses_per_account: rate(config.limits.second_uses_per_account),
-            high_water_percent: config.store.high_water_percent as u64,
-        },
-        holders: holders::Settings {
-            max: config.holders.max,
-            expire_after: config.holders.expire_after,
-            per_key: config.holders.per_key,
-        },
-    }
-}
-
 /// How a component of the configuration is set up.
 pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
@@ -309,6 +291,14 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+fn population_settings(config: &config::Population) -> population::Settings {
+    population::Settings {
+        features: config.features.clone(),
+        clients: config.clients,
+        kinds: config.kinds,
     }
 }
 
@@ -331,11 +321,11 @@ fn contacts(contact: &config::Contact) -> Contacts {
 impl Daemon {
     fn start(
         config: &Config,
-        below: Below,
+        (below, (by_file, orders)): (Below, Standing),
         metrics: &Arc<Metrics>,
         readiness: &Arc<Readiness>,
+        load: Load,
     ) -> Result<Daemon, StartError> {
-        let overrides = Arc::clone(&below.overrides);
         let mut links = Vec::with_capacity(config.components.len());
         for (place, component) in config.components.iter().enumerate() {
             // The configuration allows 16 at the most.
@@ -349,7 +339,7 @@ impl Daemon {
         }
         let links = Arc::new(Links(links));
         let resolver = Resolver::start(
-            flight_settings(config),
+            flights::Settings::of(config),
             policy(config),
             config.hot.max_bytes,
             links.0.len(),
@@ -359,11 +349,19 @@ impl Daemon {
         )
         .map_err(system("a thread"))?;
         resolver.connect(Arc::clone(&links) as Arc<dyn crate::resolver::Upstream>);
-        let reader = Reader::start(&resolver, Arc::clone(metrics)).map_err(system("a thread"))?;
-        reader.read(trust::sources(&config.trusted), overrides);
+        let store = &config.store.path;
+        let trust = Trust::start(
+            &resolver,
+            Arc::clone(metrics),
+            Arc::clone(&by_file),
+            orders,
+            store,
+        );
+        let trust = Arc::new(trust.map_err(system("a thread"))?);
+        trust.read(trust::sources(&config.trusted), by_file);
         let settings = service::Settings {
             allow_md5: config.limits.allow_md5,
-            queries_per_asker: rate(config.limits.queries_per_asker),
+            queries_per_asker: config.limits.queries_per_asker.into(),
             max_subscribers: config.limits.subscribers,
             wall_clock: SystemTime::now,
         };
@@ -376,10 +374,18 @@ impl Daemon {
             Arc::clone(metrics),
             clock(),
         ));
+        let reload = Arc::new(Reload {
+            load,
+            in_force: Mutex::new(config.clone()),
+            trust,
+            resolver: Arc::clone(&resolver),
+            service: Arc::clone(&service),
+            links: Arc::clone(&links),
+            metrics: Arc::clone(metrics),
+        });
         Ok(Daemon {
             resolver,
-            reader,
-            metrics: Arc::clone(metrics),
+            reload,
             service,
             links,
         })
@@ -427,30 +433,6 @@ impl Daemon {
                 }
             }
         })
-    }
-
-    /// Applies what can change while running: the contact addresses, and all that is trusted, pinned and denied. The rest is named.
-    fn reload(&self, config: Result<Config, config::ConfigFaults>) {
-        let read = config.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
-        let successful = &self.metrics.config_last_reload_successful;
-        successful.set(i64::from(read.is_ok()));
-        match read {
-            Ok((overrides, config)) => {
-                let changed = self
-                    .service
-                    .change_contacts(&contacts(&config.contact), &self.links);
-                tracing::info!(
-                    own_caps_changed = changed,
-                    "configuration read again: `contact` is in force; `trusted` follows when it has been read; everything \
-                     else needs a restart"
-                );
-                overrides.announce();
-                self.reader.read(trust::sources(&config.trusted), overrides);
-            }
-            Err(faults) => tracing::error!(
-                "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"
-            ),
-        }
     }
 
     async fn end(&self, links: Vec<tokio::task::JoinHandle<()>>, close: &CancellationToken) {

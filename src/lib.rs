@@ -31,6 +31,7 @@
 //! | [`cli`] | the commands |
 //! | [`daemon`] | the process: start, signals, end |
 //! | [`http`], [`control`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the control socket; the log |
+//! | [`population`] | which software is online, with which features |
 //! | [`service`] | an inbound stanza to what is done about it |
 //! | [`component`] | the links to servers (XEP-0114, XEP-0356) |
 //! | [`resolver`] | from a key to its verified info: flights, limits, the tiers' thread |
@@ -52,6 +53,16 @@
 //! - **No input ends the process.** Stanzas are read by a state machine that keeps a bounded part of them; what makes no sense is
 //!   counted and dropped; a stream that cannot be read is opened again.
 
+//!
+//! # In other programs
+//!
+//! [`caps`] needs nothing else of capsd, no runtime and no I/O: it hashes, verifies and says what is ambiguous. [`cache`], [`store`], [`holders`]
+//! and [`resolver`] need threads and a directory; a program gives the resolver an [`Upstream`](resolver::Upstream), its own way to
+//! put questions, and tells it what it hears: announcements, departures, replies, the time. Two examples are run by the tests:
+//! `tests/examples/own_caps.rs`, what a client announces and when it must announce anew, and `tests/examples/one_question.rs`, a
+//! bot that asks as few of its contacts as it can. These modules keep to semantic versioning; the other rooms are the daemon's own and may
+//! change with any release.
+
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod bundle;
@@ -66,6 +77,7 @@ pub mod holders;
 pub mod http;
 pub mod layout;
 pub mod metrics;
+pub mod population;
 pub mod resolver;
 pub mod service;
 pub mod stanza;

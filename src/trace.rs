@@ -2,14 +2,16 @@
 //!
 //! `[log] level` is that of capsd itself; the libraries beneath it write warnings and errors only. The environment variable
 //! `CAPSD_LOG` overrides it with the directives of tracing-subscriber: `debug`, or `warn,capsd::resolver=trace`.
+//! A reload and `capsd log-level` change the level while capsd runs.
 //! Colours are used on a terminal only, and not when `NO_COLOR` is set.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -44,8 +46,36 @@ pub fn start(log: &Log) -> Result<(), TraceFault> {
     let directives = env::var_os(VARIABLE).map(|value| value.to_string_lossy().into_owned());
     let filter = filter(log.level, directives.as_deref())?;
     let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
-    let subscriber = subscriber(log.format, filter, colours, io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| TraceFault::Twice)
+    let (subscriber, change) = subscriber(log.format, filter, colours, io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| TraceFault::Twice)?;
+    CHANGE.set(change).map_err(|_| TraceFault::Twice)
+}
+
+/// Takes another level, that of `CAPSD_LOG` notwithstanding; false where the log was not set up.
+pub fn change(level: LogLevel) -> bool {
+    let filter = filter(level, None).ok();
+    CHANGE
+        .get()
+        .zip(filter)
+        .is_some_and(|(change, filter)| change(filter))
+}
+
+/// Whether the environment says what is logged.
+pub fn is_overridden() -> bool {
+    env::var_os(VARIABLE).is_some_and(|value| !value.to_string_lossy().trim().is_empty())
+}
+
+/// Puts another filter in force.
+type Change = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// That of the process: its log is one.
+static CHANGE: OnceLock<Change> = OnceLock::new();
+
+fn changing<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Change
+where
+    reload::Handle<EnvFilter, S>: Send + Sync,
+{
+    Box::new(move |filter| handle.reload(filter).is_ok())
 }
 
 fn filter(level: LogLevel, directives: Option<&str>) -> Result<EnvFilter, TraceFault> {
@@ -72,7 +102,7 @@ fn subscriber<W>(
     filter: EnvFilter,
     colours: bool,
     writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
+) -> (Box<dyn Subscriber + Send + Sync>, Change)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -83,8 +113,16 @@ where
         // A fault of standard error would be reported by printing to it, which panics.
         .log_internal_errors(false);
     match format {
-        LogFormat::Text => Box::new(builder.finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let change = changing(builder.reload_handle());
+            (Box::new(builder.finish()), change)
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let change = changing(builder.reload_handle());
+            (Box::new(builder.finish()), change)
+        }
     }
 }
 
@@ -114,7 +152,7 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let filter = filter(level, directives).unwrap();
-        let subscriber = subscriber(format, filter, false, move || writer.clone());
+        let (subscriber, _) = subscriber(format, filter, false, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::error!(target: "capsd::x", "own error");
             tracing::info!(target: "capsd::x", links = 2, "own info");
@@ -170,6 +208,36 @@ mod tests {
             fault.contains("\n\nhint: set it to a level such as `debug`"),
             "{fault}"
         );
+    }
+
+    #[test]
+    fn the_level_changes_while_it_is_written() {
+        let written = Written::default();
+        let writer = written.clone();
+        let quiet = filter(LogLevel::Warn, None).unwrap();
+        let (subscriber, change) =
+            subscriber(LogFormat::Json, quiet, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for level in [LogLevel::Debug, LogLevel::Error, LogLevel::Info] {
+                tracing::debug!(target: "capsd::x", "before {level:?}");
+                assert!(change(filter(level, None).unwrap()));
+                tracing::debug!(target: "capsd::x", "after {level:?}");
+                tracing::info!(target: "capsd::x", "after {level:?}");
+            }
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let events = events.map(|event: serde_json::Value| {
+            let text = |name: &str| event[name].as_str().unwrap().to_owned();
+            format!("{} {}", text("level"), text("message"))
+        });
+        let expected = [
+            "DEBUG after Debug",
+            "INFO after Debug",
+            "DEBUG before Error",
+            "INFO after Info",
+        ];
+        assert_eq!(events.collect::<Vec<_>>(), expected);
     }
 
     #[test]

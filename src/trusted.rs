@@ -7,6 +7,7 @@
 //! | `files` | directories with one file for each content |
 //! | `bundles` | [bundles](crate::bundle) |
 //! | `overrides` | pinned and denied keys |
+//! | [`orders`] | those of them that were given by command while capsd ran |
 //!
 //! A directory holds one file for each content, named `ALGO_NODE.xml`: `ALGO` is the hash function and `NODE` the node
 //! with its `ver` (`http://example.org#QgayPKawpkPSDYmwT/WM94uAlu0=`), percent-encoded; the file is the `<query/>` of a
@@ -29,6 +30,7 @@
 
 mod bundles;
 mod files;
+pub mod orders;
 mod overrides;
 
 use std::io;

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demonstration need, and nothing twice.
 #
-#     tests/install.sh [rust] [python] [PROGRAM…] [deb:PACKAGE…]
+#     tests/install.sh [rust] [python] [node] [grafana-types] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign, g++, cargo-deb, cargo-deny; PACKAGE is any Debian package.
-# The two of cargo are built into target/tools/, which takes minutes. Debian packages are installed only where they are missing. Their
+# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++, cargo-deb, cargo-deny; PACKAGE is any
+# Debian package. The two of cargo are built into target/tools/, which takes minutes. Debian packages are installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
-# back unchanged. Python packages go into a private environment below target/.
+# back unchanged. Python packages go into a private environment below target/, and so do those of npm (`node`: clients;
+# `grafana-types`: Grafana's published types with the TypeScript compiler).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/target/python
 requirements=$root/tests/servers/requirements.txt
+types=$root/target/grafana
+types_wanted=$root/tests/watch/grafana
 policy=/usr/sbin/policy-rc.d
 saved_policy=/usr/sbin/policy-rc.d.before-capsd
 policy_mark='# Put here by capsd tests/install.sh while apt runs.'
@@ -96,12 +99,24 @@ declare -A tool_versions=([cargo-deb]=3.8.0 [cargo-deny]=0.20.2)
 tools=()
 
 with_python=false
+with_node=false
+with_types=false
 for part in "$@"; do
     case $part in
         rust) check_rust ;;
         python)
             with_python=true
             python >/dev/null || packages+=(python3 python3-venv)
+            ;;
+        node)
+            with_node=true
+            want node nodejs
+            want npm npm
+            ;;
+        grafana-types)
+            with_types=true
+            want node nodejs
+            want npm npm
             ;;
         prosody)
             want prosody prosody
@@ -111,11 +126,11 @@ for part in "$@"; do
         cargo-deb | cargo-deny)
             [ "$("$root/target/tools/bin/$part" --version 2>/dev/null | grep -o '[0-9.]*$')" = "${tool_versions[$part]}" ] || tools+=("$part")
             ;;
-        profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
+        prometheus | profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python prosody ejabberd profanity mcabber poezio tmux minisign g++ cargo-deb cargo-deny, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python node grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++ cargo-deb cargo-deny, and deb:PACKAGE" ;;
     esac
 done
 
@@ -150,5 +165,34 @@ if $with_python; then
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" >&2 ||
             die "the Python packages of $requirements could not be installed; see what pip says above"
         printf '%s\n' "$stamp" >"$venv/stamp"
+    fi
+fi
+
+if $with_node; then
+    clients=$root/target/clients
+    for home in node strophe; do
+        mkdir -p "$clients/$home"
+        cmp -s "$root/tests/clients/$home-packages.json" "$clients/$home/installed.json" && continue
+        cp "$root/tests/clients/$home-packages.json" "$clients/$home/package.json"
+        npm install --prefix "$clients/$home" --no-audit --no-fund --ignore-scripts --silent >&2 || die "npm could not install the packages of $home-packages.json"
+        cp "$root/tests/clients/$home-packages.json" "$clients/$home/installed.json"
+    done
+    # Its package asks for a package that npm does not have; what it runs needs none.
+    if [ ! -e "$clients/converse/package" ]; then
+        mkdir -p "$clients/converse"
+        (cd "$clients/converse" && tar xzf "$(npm pack --silent @converse/headless@14.0.0)") || die "npm could not fetch @converse/headless"
+    fi
+fi
+
+if $with_types; then
+    stamp=$(cat "$types_wanted"/package*.json | sha256sum)
+    if [ "$(cat "$types/stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "fetching Grafana's published types into $types"
+        rm -rf "$types"
+        mkdir -p "$types"
+        cp "$types_wanted"/package*.json "$types"
+        (cd "$types" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+            die "the packages of $types_wanted/package.json could not be installed; see what npm says above"
+        printf '%s\n' "$stamp" >"$types/stamp"
     fi
 fi

@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
-# Runs every test: formatting, lints, the Rust tests, and capsd beside a real Prosody and a real ejabberd.
+# Runs every test: formatting, lints, the Rust tests, capsd watched by a real Prometheus, and capsd beside a real Prosody and a real
+# ejabberd.
 #
 #     tests/run.sh [--long]
 #
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
-# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, repeats the tests beside real servers
-# three times, builds the release twice and compares the bytes, checks licences and advisories of all libraries, and takes the package through
-# its life on Debian 12 machines of its own, as root. What each step printed is kept in target/tests/.
+# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets 50 clients log in at once, repeats the
+# tests beside real servers three times, builds the release twice and compares the bytes, checks licences and advisories of all libraries, and
+# takes the package through its life on Debian 12 machines of its own, as root. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repeat=1
-long=()
+more=()
 patience=1200
 case ${1-} in
     '') ;;
     --long)
         repeat=3
-        long=(g++ cargo-deb cargo-deny deb:zsh deb:fish deb:lintian deb:debootstrap deb:systemd-container)
+        more=(g++ node cargo-deb cargo-deny deb:zsh deb:fish deb:lintian deb:debootstrap deb:systemd-container)
         patience=7200
         export CAPSD_LONG=1 PROPTEST_CASES=${PROPTEST_CASES-20000}
         ;;
@@ -45,14 +46,15 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python prosody ejabberd profanity mcabber poezio tmux minisign deb:systemd deb:man-db deb:mandoc deb:yamllint "${long[@]}"
+tests/install.sh rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
 # A test that hangs must not hang everything that comes after it.
 step rust-tests timeout $patience cargo test --locked --no-fail-fast
-[ ${#long[@]} = 0 ] || step fuzz tests/fuzz/run.sh 75
+[ ${#more[@]} -eq 0 ] || step fuzz tests/fuzz/run.sh 75
 step build cargo build --release --locked
+step watch target/python/bin/python -m pytest tests/watch --durations=5
 for ((round = 1; round <= repeat; round++)); do
     step "servers-$round" target/python/bin/python -m pytest tests/servers --durations=5
 done
@@ -67,7 +69,7 @@ advisories() {
         echo 'note: the advisories were not checked: their database cannot be had here'
     fi
 }
-if [ ${#long[@]} -gt 0 ]; then
+if [ ${#more[@]} -gt 0 ]; then
     PATH=$PWD/target/tools/bin:$PATH step libraries advisories
     step reproducible tests/package/reproducible.sh
     step machines tests/package/debian12.sh target/debian12
@@ -79,6 +81,7 @@ printf '\n== Summary (what was printed is in target/tests/)\n'
 printf '%s\n' "${results[@]}"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
      END { printf "cargo test: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$logs/rust-tests.log"
+printf 'pytest: %s (watch)\n' "$(tail -n 1 "$logs/watch.log")"
 for ((round = 1; round <= repeat; round++)); do
     printf 'pytest: %s\n' "$(tail -n 1 "$logs/servers-$round.log")"
 done

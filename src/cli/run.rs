@@ -26,7 +26,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         config = %arguments.config.display(),
         "capsd starts"
     );
-    match daemon::run(&config, || Config::load(&arguments.config)) {
+    let file = arguments.config.clone();
+    match daemon::run(&config, Box::new(move || Config::load(&file))) {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure {
             message: error.to_string(),

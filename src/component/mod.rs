@@ -71,8 +71,9 @@ pub struct Grant {
 pub struct Link {
     /// Its place in the configuration.
     pub id: LinkId,
-    /// How it is set up.
-    pub settings: Settings,
+    jid: String,
+    /// How it is set up; secret and domains may change while it is up.
+    settings: RwLock<Arc<Settings>>,
     /// What is to be sent.
     pub outbox: Arc<Outbox>,
     /// Its metrics.
@@ -86,8 +87,9 @@ impl Link {
     pub fn new(id: LinkId, settings: Settings, metrics: ComponentMetrics) -> Link {
         Link {
             id,
+            jid: settings.credentials.jid.clone(),
             outbox: Arc::new(Outbox::new(settings.queue_bytes)),
-            settings,
+            settings: RwLock::new(Arc::new(settings)),
             metrics,
             grants: RwLock::default(),
             pings: AtomicU64::new(0),
@@ -96,12 +98,38 @@ impl Link {
 
     /// The component's JID.
     pub fn jid(&self) -> &str {
-        &self.settings.credentials.jid
+        &self.jid
+    }
+
+    /// How it is set up at present.
+    pub fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.read();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes other settings: whom it serves changes at once, the secret with the next connection. JID, server and the length of the queue
+    /// stay what they were.
+    pub fn change(&self, settings: Settings) {
+        let mut current = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (jid, server) = (self.jid.clone(), current.server.clone());
+        *current = Arc::new(Settings {
+            credentials: Credentials {
+                jid,
+                ..settings.credentials
+            },
+            server,
+            queue_bytes: current.queue_bytes,
+            ..settings
+        });
     }
 
     /// Whether the domain is one of those that the link serves.
     pub fn serves(&self, domain: &str) -> bool {
-        self.settings.domains.iter().any(|served| served == domain)
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.domains.iter().any(|served| served == domain)
     }
 
     /// What the server grants for a domain.
@@ -212,10 +240,10 @@ impl Link {
     /// Asks the server for a sign of life (XEP-0199).
     fn ping(&self) {
         let id = format!("ping-{}", self.pings.fetch_add(1, Ordering::Relaxed));
-        let to = self.settings.domains.first().map_or("", String::as_str);
+        let settings = self.settings();
         let route = Route {
             from: self.jid(),
-            to,
+            to: settings.domains.first().map_or("", String::as_str),
             id: &id,
         };
         self.outbox.push(|out| write::ping(out, route));
@@ -267,7 +295,7 @@ impl Handler for Session<'_> {
     fn opened(&self, now: Instant) {
         tracing::info!(
             component = self.link.jid(),
-            server = self.link.settings.server,
+            server = self.link.settings().server,
             "the link is up"
         );
         self.link.metrics.up.set(1);
@@ -277,12 +305,15 @@ impl Handler for Session<'_> {
 
     fn stanza(&self, now: Instant, stanza: Inbound) {
         let kind = match &stanza {
-            Inbound::Iq(_) => StanzaKind::Iq,
-            Inbound::Presence(_) => StanzaKind::Presence,
-            Inbound::Message(_) => StanzaKind::Message,
-            _ => StanzaKind::Other,
+            Inbound::Iq(_) => Some(StanzaKind::Iq),
+            Inbound::Presence(_) => Some(StanzaKind::Presence),
+            Inbound::Message(_) => Some(StanzaKind::Message),
+            // Counted as ignored.
+            _ => None,
         };
-        self.link.metrics.stanzas.get((Direction::In, kind)).inc();
+        if let Some(kind) = kind {
+            self.link.metrics.stanzas.get((Direction::In, kind)).inc();
+        }
         self.handler.stanza(now, self.link, stanza);
     }
 
@@ -298,7 +329,7 @@ pub async fn run(
     now: impl Fn() -> Instant + Clone,
     close: CancellationToken,
 ) {
-    let server = link.settings.server.clone();
+    let server = link.settings().server.clone();
     let connect = || connect(&server);
     run_over(Arc::clone(&link), handler, connect, now, close).await;
 }
@@ -339,12 +370,12 @@ pub async fn run_over<R, W, F>(
         if !was_up {
             link.metrics.connects.get(connect_result(&ended)).inc();
         }
-        let words = remedy(&ended, &link.settings);
+        let words = remedy(&ended, &link.settings());
         handler.down(now(), &link, &words);
         if was_up || said.as_ref() != Some(&words) {
             tracing::warn!(
                 component = link.jid(),
-                server = link.settings.server,
+                server = link.settings().server,
                 was_up,
                 "the link is down: {words}"
             );
@@ -383,7 +414,7 @@ where
     serve(
         reader,
         writer,
-        &link.settings.credentials,
+        &link.settings().credentials,
         &link.outbox,
         &session,
         now,

@@ -6,17 +6,20 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | `sections`, `component` | what is in each section, and how it is read |
+//! | `sections`, `component`, `population` | what is in each section, and how it is read |
 //! | `bounds` | default, minimum and maximum of each number |
 //! | `quantity` | durations, sizes, rates as they are written |
 //! | `secret` | the secret of a component: file, variable or systemd credential |
+//! | [`changes`] | which keys a reload applies, and which need a restart |
 //! | [`overrides`] | the file of pinned and denied keys, which is one of its own |
 //! | `source`, `fault` | the file while it is read; what is wrong with it |
 
 mod bounds;
+pub mod changes;
 mod component;
 mod fault;
 pub mod overrides;
+mod population;
 mod quantity;
 mod secret;
 mod sections;
@@ -34,6 +37,7 @@ use source::{Source, Table};
 
 pub use component::{Component, ServerAddress};
 pub use fault::{ConfigFaults, Fault};
+pub use population::Population;
 pub use quantity::Rate;
 pub use secret::{DEFAULT_SECRET_FILE, Secret, SecretSource};
 pub use sections::{
@@ -68,6 +72,8 @@ pub struct Config {
     pub holders: Holders,
     /// The bounds of the service.
     pub limits: Limits,
+    /// What is counted of who is online.
+    pub population: Population,
     /// The HTTP listener.
     pub http: Http,
     /// The control socket.
@@ -197,6 +203,7 @@ fn read(root: &mut Table<'_>) -> Config {
         resolver: read_section(root, "resolver", Resolver::read),
         holders: read_section(root, "holders", Holders::read),
         limits: read_section(root, "limits", Limits::read),
+        population: read_section(root, "population", Population::read),
         http: read_section(root, "http", Http::read),
         control: read_section(root, "control", Control::read),
         contact: read_section(root, "contact", Contact::read),
@@ -276,5 +283,5 @@ macro_rules! default_is_what_an_empty_section_gives {
 }
 
 default_is_what_an_empty_section_gives!(
-    Store, Hot, Trusted, Resolver, Holders, Limits, Http, Control, Log
+    Store, Hot, Trusted, Resolver, Holders, Limits, Population, Http, Control, Log
 );

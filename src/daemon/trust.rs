@@ -1,14 +1,18 @@
-//! Reads what the operator trusts, at start and again on SIGHUP, in a thread of its own: listing a large directory takes time, and one
-//! on a network may never end.
+//! What the operator trusts, pins and denies: by files, read at start and again at a reload, and by command.
+//!
+//! Directories are listed in a thread of its own: listing a large one takes time, and one on a network may never end.
 
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use crate::bundle::Signers;
+use crate::caps::CapsKey;
 use crate::config::{self, ConfigFaults, UnsignedBundles};
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
+use crate::trusted::orders::{OrderFault, Orders};
 use crate::trusted::{Overrides, Sources, Trusted};
 
 /// Reads the overrides that a configuration names; none where it names none.
@@ -34,41 +38,188 @@ pub fn sources(config: &config::Trusted) -> Sources {
     }
 }
 
-/// The way to the thread that reads.
-#[derive(Debug)]
-pub(super) struct Reader(Sender<(Sources, Arc<Overrides>)>);
+/// What was denied and pinned by command beside that store. A file that cannot be read is said in the log, and nothing is in force of
+/// it: it must not keep capsd from starting.
+pub fn orders(store: &Path) -> Orders {
+    let file = Orders::path(store);
+    Orders::load(&file).unwrap_or_else(|cause| {
+        tracing::error!(
+            file = %file.display(),
+            cause,
+            "what was denied and pinned by command cannot be read, and is not in force. Mend or remove the file and restart, or give the \
+             commands again, which replaces it"
+        );
+        Orders::default()
+    })
+}
 
-impl Reader {
-    /// Starts the thread, which gives what it read to the resolver.
-    pub(super) fn start(
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unordered {
+    /// The operator's file of overrides speaks for the key.
+    #[error(
+        "the file of overrides speaks for this key, and counts before commands: change it there, then `capsd reload`"
+    )]
+    ByFile,
+    /// Nothing was ordered for the key.
+    #[error("nothing was ordered for this key by command")]
+    Nothing,
+    /// It is not one that can be taken.
+    #[error("{0}")]
+    Fault(#[from] OrderFault),
+}
+
+/// What is in force, and where the orders are kept.
+struct Standing {
+    by_file: Arc<Overrides>,
+    orders: Orders,
+    kept_in: PathBuf,
+}
+
+impl Standing {
+    fn in_force(&self) -> Arc<Overrides> {
+        match self.orders.is_empty() {
+            true => Arc::clone(&self.by_file),
+            false => Arc::new(self.by_file.with(&self.orders)),
+        }
+    }
+}
+
+/// The way to what is trusted, pinned and denied.
+pub struct Trust {
+    resolver: Weak<Resolver>,
+    /// Held while it is sent, so that the resolver hears of changes in their order.
+    standing: Arc<Mutex<Standing>>,
+    requests: Sender<(Sources, Arc<Overrides>)>,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust").finish_non_exhaustive()
+    }
+}
+
+fn lock(standing: &Mutex<Standing>) -> MutexGuard<'_, Standing> {
+    standing.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Trust {
+    /// Starts the thread, which gives what it read to the resolver. `by_file` and `orders` are in force there already.
+    ///
+    /// # Errors
+    /// Where the operating system refuses a thread.
+    pub fn start(
         resolver: &Arc<Resolver>,
         metrics: Arc<Metrics>,
-    ) -> std::io::Result<Reader> {
-        let resolver: Weak<Resolver> = Arc::downgrade(resolver);
-        let (requests, queue) = mpsc::channel::<(Sources, Arc<Overrides>)>();
+        by_file: Arc<Overrides>,
+        orders: Orders,
+        store: &Path,
+    ) -> std::io::Result<Trust> {
+        let standing = Arc::new(Mutex::new(Standing {
+            by_file,
+            orders,
+            kept_in: Orders::path(store),
+        }));
+        let (requests, queue) = mpsc::channel();
+        let trust = Trust {
+            resolver: Arc::downgrade(resolver),
+            standing: Arc::clone(&standing),
+            requests,
+        };
+        let resolver = Arc::downgrade(resolver);
         std::thread::Builder::new()
             .name("trusted".to_owned())
-            .spawn(move || {
-                while let Ok(request) = queue.recv() {
-                    // Only what was asked for last counts.
-                    let (sources, overrides) = queue.try_iter().last().unwrap_or(request);
-                    let began = Instant::now();
-                    let trusted = Trusted::open(&sources, &metrics);
-                    tracing::debug!(
-                        seconds = began.elapsed().as_secs_f64(),
-                        "trusted content was listed"
-                    );
-                    if let Some(resolver) = resolver.upgrade() {
-                        resolver.trust(trusted, overrides);
-                    }
-                }
-            })?;
-        Ok(Reader(requests))
+            .spawn(move || list(&queue, &resolver, &standing, &metrics))?;
+        Ok(trust)
     }
 
-    /// Has everything read, and put in force together with the overrides. Returns at once.
-    pub(super) fn read(&self, sources: Sources, overrides: Arc<Overrides>) {
+    /// Has everything read, and put in force together with the overrides of the operator's file. Returns at once.
+    pub fn read(&self, sources: Sources, by_file: Arc<Overrides>) {
         // The thread ends only with the process.
-        let _ = self.0.send((sources, overrides));
+        let _ = self.requests.send((sources, by_file));
+    }
+
+    /// Denies a key; says why that lasts only until a restart, if it does.
+    ///
+    /// # Errors
+    /// An [`Unordered`]; nothing has changed then.
+    pub fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, Unordered> {
+        self.order(&key, |orders| Ok(orders.deny(key, reason)?))
+    }
+
+    /// Pins the content in a disco#info `<query/>` document under a key; says why that lasts only until a restart, if it does.
+    ///
+    /// # Errors
+    /// An [`Unordered`]; nothing has changed then.
+    pub fn pin(
+        &self,
+        key: CapsKey,
+        query: &str,
+        reason: &str,
+    ) -> Result<Option<String>, Unordered> {
+        self.order(&key, |orders| Ok(orders.pin(key, query, reason)?))
+    }
+
+    /// Takes back what was ordered for a key; says why that lasts only until a restart, if it does.
+    ///
+    /// # Errors
+    /// An [`Unordered`]; nothing has changed then.
+    pub fn withdraw(&self, key: &CapsKey) -> Result<Option<String>, Unordered> {
+        self.order(key, |orders| match orders.withdraw(key) {
+            true => Ok(()),
+            false => Err(Unordered::Nothing),
+        })
+    }
+
+    /// Whether something was ordered for a key by command.
+    pub fn is_ordered(&self, key: &CapsKey) -> bool {
+        lock(&self.standing)
+            .orders
+            .iter()
+            .any(|(ordered, ..)| ordered == key)
+    }
+
+    fn order(
+        &self,
+        key: &CapsKey,
+        change: impl FnOnce(&mut Orders) -> Result<(), Unordered>,
+    ) -> Result<Option<String>, Unordered> {
+        let mut standing = lock(&self.standing);
+        if standing.by_file.concerns(key) {
+            return Err(Unordered::ByFile);
+        }
+        change(&mut standing.orders)?;
+        let kept = standing.orders.save(&standing.kept_in);
+        if let Some(resolver) = self.resolver.upgrade() {
+            resolver.rule(standing.in_force());
+        }
+        let file = standing.kept_in.display();
+        Ok(kept
+            .err()
+            .map(|error| format!("{file} cannot be written: {error}")))
+    }
+}
+
+/// Lists what it is asked to, and puts it in force.
+fn list(
+    queue: &Receiver<(Sources, Arc<Overrides>)>,
+    resolver: &Weak<Resolver>,
+    standing: &Mutex<Standing>,
+    metrics: &Metrics,
+) {
+    while let Ok(request) = queue.recv() {
+        // Only what was asked for last counts.
+        let (sources, by_file) = queue.try_iter().last().unwrap_or(request);
+        let began = Instant::now();
+        let trusted = Trusted::open(&sources, metrics);
+        tracing::debug!(
+            seconds = began.elapsed().as_secs_f64(),
+            "trusted content was listed"
+        );
+        let mut standing = lock(standing);
+        standing.by_file = by_file;
+        if let Some(resolver) = resolver.upgrade() {
+            resolver.trust(trusted, standing.in_force());
+        }
     }
 }

@@ -13,55 +13,26 @@
 //!   flight ends may still prove its keys, for whoever asks next.
 
 mod questions;
+mod settings;
 mod upkeep;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ahash::{HashMap, HashSet, RandomState};
 
 pub use questions::{Question, QuestionId, Verdicts};
+pub use settings::Settings;
 
-use super::limits::{Rate, SourceQuotas};
+use super::limits::SourceQuotas;
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::holders::accounts::Common;
 use crate::holders::{Announcement, HolderId, Holders, LinkId};
 use crate::metrics::{LookupResult, Metrics, WaiterScope};
 use crate::trusted::Overrides;
-
-/// Bounds and times of the resolver; every one is a setting.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Whether an unknown key is resolved as soon as it is announced, or only when it is asked for.
-    pub on_announce: bool,
-    /// How long a flight may take from beginning to end.
-    pub deadline: Duration,
-    /// How long one holder may take before the next one is asked too.
-    pub holder_timeout: Duration,
-    /// How long a holder is not asked again for a key that it did not prove.
-    pub retry_after: Duration,
-    /// How many flights may be in progress.
-    pub max_flights: usize,
-    /// How many waiters there may be in all.
-    pub max_waiters: usize,
-    /// How many waiters one flight may have.
-    pub max_waiters_per_flight: usize,
-    /// How many new keys an account may have resolved as soon as it announces them, and written at once.
-    pub new_keys_per_account: Rate,
-    /// How many new keys the accounts of a domain may have so, together.
-    pub new_keys_per_domain: Rate,
-    /// How many questions an account that has spent that quota is asked for those who want to know.
-    pub questions_per_account: Rate,
-    /// How many questions the accounts of a domain are asked so, together.
-    pub questions_per_domain: Rate,
-    /// The bounds of what is not written before its second use.
-    pub probation: super::probation::Settings,
-    /// The bounds of the table of holders.
-    pub holders: crate::holders::Settings,
-}
 
 /// Identifies a flight to whoever looks in the tiers for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -197,9 +168,44 @@ impl<W> Flights<W> {
         }
     }
 
+    /// Takes other settings. The deadline of a flight is that with which it began; the bounds of the table of holders stay what they
+    /// were, but for the time after which the silent are forgotten.
+    pub fn change(&mut self, settings: Settings) {
+        self.new_keys
+            .change(settings.new_keys_per_account, settings.new_keys_per_domain);
+        self.more_questions.change(
+            settings.questions_per_account,
+            settings.questions_per_domain,
+        );
+        self.holders.change(settings.holders.expire_after);
+        let holders = crate::holders::Settings {
+            expire_after: settings.holders.expire_after,
+            ..self.settings.holders
+        };
+        self.settings = Settings {
+            holders,
+            ..settings
+        };
+    }
+
+    /// The bounds and times in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Forgets the holders of a domain that the link serves no more.
+    pub fn forget_domain(&mut self, link: LinkId, domain: &str) {
+        self.holders.forget_domain(link, domain);
+    }
+
     /// The holders, to look at.
     pub fn holders(&self) -> &Holders {
         &self.holders
+    }
+
+    /// The holders, to count them.
+    pub fn holders_mut(&mut self) -> &mut Holders {
+        &mut self.holders
     }
 
     /// How many flights are in progress beyond the tiers.

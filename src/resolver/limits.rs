@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ahash::{HashMap, RandomState};
@@ -16,6 +16,7 @@ use governor::nanos::Nanos;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::config;
 use crate::metrics::RateScope;
 use crate::stanza::jid;
 
@@ -35,6 +36,15 @@ pub struct Rate {
     pub interval: Duration,
     /// How many may come at once.
     pub burst: NonZeroU32,
+}
+
+impl From<config::Rate> for Rate {
+    fn from(rate: config::Rate) -> Rate {
+        Rate {
+            interval: rate.interval(),
+            burst: rate.burst(),
+        }
+    }
 }
 
 /// A clock that shows what it was told last.
@@ -58,14 +68,25 @@ pub struct Quotas {
     empty: Mutex<HashMap<u64, u64>>,
     /// When it was swept last, by its clock.
     swept: AtomicU64,
-    limiter:
-        RateLimiter<u64, HashMapStateStore<u64, RandomState>, ToldClock, NoOpMiddleware<Nanos>>,
+    /// The rate, and the buckets with it.
+    limiter: RwLock<(Rate, Limiter)>,
+}
+
+type Limiter =
+    RateLimiter<u64, HashMapStateStore<u64, RandomState>, ToldClock, NoOpMiddleware<Nanos>>;
+
+fn limiter(rate: Rate, clock: &ToldClock) -> Limiter {
+    // Only an interval of nothing has no quota; then the bucket fills as fast as the clock can tell.
+    let quota = Quota::with_period(rate.interval)
+        .unwrap_or(Quota::per_second(NonZeroU32::MAX))
+        .allow_burst(rate.burst);
+    RateLimiter::new(quota, HashMapStateStore::default(), clock.clone())
 }
 
 impl std::fmt::Debug for Quotas {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Quotas")
-            .field("buckets", &self.limiter.len())
+            .field("buckets", &self.buckets())
             .finish()
     }
 }
@@ -74,13 +95,9 @@ impl Quotas {
     /// A table whose buckets begin full; `now` is the beginning of its time.
     pub fn new(rate: Rate, now: Instant) -> Quotas {
         let clock = ToldClock::default();
-        // Only an interval of nothing has no quota; then the bucket fills as fast as the clock can tell.
-        let quota = Quota::with_period(rate.interval)
-            .unwrap_or(Quota::per_second(NonZeroU32::MAX))
-            .allow_burst(rate.burst);
         Quotas {
             epoch: now,
-            limiter: RateLimiter::new(quota, HashMapStateStore::default(), clock.clone()),
+            limiter: RwLock::new((rate, limiter(rate, &clock))),
             clock,
             hasher: RandomState::new(),
             empty: Mutex::default(),
@@ -88,12 +105,28 @@ impl Quotas {
         }
     }
 
+    /// Takes another rate. If it is another one, all buckets are full.
+    pub fn change(&self, rate: Rate) {
+        let mut current = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != rate {
+            *current = (rate, limiter(rate, &self.clock));
+            let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+            empty.clear();
+        }
+    }
+
+    fn buckets(&self) -> usize {
+        let current = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
+        current.1.len()
+    }
+
     /// Takes one from the bucket of `who`; false if it is empty.
     pub fn take(&self, who: &str, now: Instant) -> bool {
         let elapsed = self.elapsed(now);
         self.clock.0.fetch_max(elapsed, Ordering::Relaxed);
         let bucket = self.bucket(who);
-        let taken = self.limiter.check_key(&bucket);
+        let current = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
+        let taken = current.1.check_key(&bucket);
         if let Err(not_until) = &taken {
             let until = not_until.earliest_possible().as_u64();
             let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +151,7 @@ impl Quotas {
         self.hasher.hash_one(who) % MAX_BUCKETS
     }
 
-    /// Drops what is not needed any more, if there is much of it, at most once in [`SWEEP_EVERY`]; cheap otherwise.
+    /// Drops what is not needed any more, if there is much of it, at most once in a minute; cheap otherwise.
     pub fn sweep(&self) {
         let now = self.clock.0.load(Ordering::Relaxed);
         let due = self.swept.load(Ordering::Relaxed) + SWEEP_EVERY.as_nanos() as u64;
@@ -126,10 +159,12 @@ impl Quotas {
             return;
         }
         self.swept.store(now, Ordering::Relaxed);
-        if self.limiter.len() > SWEEP_AT {
-            self.limiter.retain_recent();
-            self.limiter.shrink_to_fit();
+        let current = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
+        if current.1.len() > SWEEP_AT {
+            current.1.retain_recent();
+            current.1.shrink_to_fit();
         }
+        drop(current);
         let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
         empty.retain(|_, until| *until > now);
         empty.shrink_to(64);
@@ -168,6 +203,12 @@ impl SourceQuotas {
             accounts: Quotas::new(per_account, now),
             domains: Quotas::new(per_domain, now),
         }
+    }
+
+    /// Takes other rates; see [`Quotas::change`].
+    pub fn change(&self, per_account: Rate, per_domain: Rate) {
+        self.accounts.change(per_account);
+        self.domains.change(per_domain);
     }
 
     /// Takes one for the address from the bucket of its account and from that of its domain.
@@ -230,17 +271,35 @@ mod tests {
     }
 
     #[test]
+    fn another_rate_counts_at_once_and_the_same_rate_changes_nothing() {
+        let start = Instant::now();
+        let quotas = twenty_an_hour(start);
+        let taken = |quotas: &Quotas| (0..30).filter(|_| quotas.take("a@b", start)).count();
+        assert_eq!(taken(&quotas), 20);
+        let same = quotas.limiter.read().unwrap().0;
+        quotas.change(same);
+        assert_eq!(taken(&quotas), 0, "the buckets stay as they are");
+        assert!(quotas.is_empty("a@b", start));
+        quotas.change(Rate {
+            burst: NonZeroU32::new(5).unwrap(),
+            ..same
+        });
+        assert!(!quotas.is_empty("a@b", start));
+        assert_eq!(taken(&quotas), 5);
+    }
+
+    #[test]
     fn there_are_only_so_many_buckets_however_many_come() {
         let start = Instant::now();
         let quotas = twenty_an_hour(start);
         for account in 0..3 * MAX_BUCKETS {
             quotas.take(&account.to_string(), start);
         }
-        let buckets = quotas.limiter.len() as u64;
+        let buckets = quotas.buckets() as u64;
         assert!(buckets <= MAX_BUCKETS, "{buckets}");
         assert!(buckets > MAX_BUCKETS * 9 / 10, "{buckets}: they are spread");
         quotas.take("a@b", start + Duration::from_secs(3600));
         quotas.sweep();
-        assert_eq!(quotas.limiter.len(), 1);
+        assert_eq!(quotas.buckets(), 1);
     }
 }

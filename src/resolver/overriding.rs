@@ -33,14 +33,35 @@ impl Resolver {
         }
     }
 
-    /// The other half of [`Resolver::trust`]: the tiers' thread has the new ones, and has reported all that it found in the old ones.
-    pub(super) fn trusted(&self, now: Instant, trusted: &Trusted, overrides: &Arc<Overrides>) {
+    /// Puts other overrides in force, without waiting for it; the trusted tier stays.
+    pub fn rule(&self, overrides: Arc<Overrides>) {
+        if let Some(tiers) = self.tiers.get() {
+            tiers.rule(overrides);
+        }
+    }
+
+    /// The other half of [`Resolver::rule`].
+    pub(super) fn ruled(&self, now: Instant, overrides: &Arc<Overrides>) {
+        let before = self.overrides();
+        self.take_overrides(now, overrides);
+        // A key that is overridden no more may be hot with what was pinned.
+        let keys: Vec<CapsKey> = before.keys().chain(overrides.keys()).copied().collect();
+        self.withdraw(&keys);
+        self.step(now, |flights| flights.look_again());
+    }
+
+    fn take_overrides(&self, now: Instant, overrides: &Arc<Overrides>) {
         // First this: whoever makes something hot looks here afterwards.
         *self
             .overrides
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::clone(overrides);
         self.step(now, |flights| flights.deny(now, overrides));
+    }
+
+    /// The other half of [`Resolver::trust`]: the tiers' thread has the new ones, and has reported all that it found in the old ones.
+    pub(super) fn trusted(&self, now: Instant, trusted: &Trusted, overrides: &Arc<Overrides>) {
+        self.take_overrides(now, overrides);
         let contradicted = |key: &CapsKey, entry: &Entry| {
             entry.is_trusted() || overrides.concerns(key) || trusted.contains(key)
         };

@@ -110,6 +110,11 @@ impl Probation {
         }
     }
 
+    /// Takes another rate of second uses.
+    pub fn change(&self, second_uses_per_account: Rate) {
+        self.second_uses.change(second_uses_per_account);
+    }
+
     /// Puts a content on probation that an account proved: that is its first use.
     pub fn begin(&self, unwritten: Unwritten, account: &str) {
         let place = Place {

@@ -4,13 +4,13 @@
 //! came meanwhile are worked off together and reported together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::flights::FlightId;
 use crate::cache::Entry;
-use crate::caps::CapsKey;
+use crate::caps::{CapsKey, VerifiedInfo};
 use crate::holders::accounts::Common;
 use crate::metrics::Metrics;
 use crate::store::{Learned, Store, StoreState};
@@ -37,6 +37,9 @@ pub trait Above: Send {
     /// Another trusted tier is in force: what it knows must no longer be served from elsewhere.
     fn trust(&self, trusted: &Trusted, overrides: &Arc<Overrides>);
 
+    /// Other overrides are in force: what they contradict must no longer be served from elsewhere.
+    fn rule(&self, overrides: &Arc<Overrides>);
+
     /// What was learned last for these keys does not count: the trusted tier has them.
     fn outdone(&self, keys: &[CapsKey]);
 }
@@ -53,6 +56,7 @@ enum Job {
     Common(Common),
     Work(Work),
     Trust(Box<Trusted>, Arc<Overrides>),
+    Rule(Arc<Overrides>),
     Close(tokio::sync::oneshot::Sender<()>),
 }
 
@@ -61,6 +65,8 @@ enum Job {
 pub struct Tiers {
     jobs: Sender<Job>,
     waiting: Arc<AtomicUsize>,
+    /// In hundredths of the store's bounds.
+    high_water: Arc<AtomicU64>,
     above_high_water: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
 }
@@ -84,6 +90,28 @@ impl std::fmt::Debug for Below {
     }
 }
 
+impl Below {
+    /// What is served under a key, and whether it is trusted: what is pinned, else what is trusted, else what was learned; nothing where
+    /// it is denied. `with` makes of it what is wanted.
+    pub fn find<T>(
+        &mut self,
+        key: &CapsKey,
+        with: impl FnOnce(&VerifiedInfo, bool) -> T,
+    ) -> Option<T> {
+        if self.overrides.denial(key).is_some() {
+            return None;
+        }
+        if let Some(pinned) = self.overrides.pinned(key) {
+            return Some(with(pinned, true));
+        }
+        let trusted = self.trusted.as_mut();
+        match trusted.and_then(|trusted| trusted.get(key)) {
+            Some(trusted) => Some(with(&trusted.info, true)),
+            None => Some(with(&self.store.get(key)?.info, false)),
+        }
+    }
+}
+
 impl Tiers {
     /// Starts the thread; results go to `above`. `clock` gives the time to the store's own intervals. Above `high_water` hundredths
     /// of its bounds the store is said to be above its high-water mark.
@@ -100,10 +128,11 @@ impl Tiers {
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let above_high_water = Arc::new(AtomicBool::new(below.store.is_above(high_water)));
+        let high_water = Arc::new(AtomicU64::new(high_water));
         let worker = Worker {
             below,
             waiting: Arc::clone(&waiting),
-            high_water,
+            high_water: Arc::clone(&high_water),
             above_high_water: Arc::clone(&above_high_water),
             above,
             parked: Vec::new(),
@@ -114,6 +143,7 @@ impl Tiers {
         Ok(Tiers {
             jobs,
             waiting,
+            high_water,
             above_high_water,
             metrics,
         })
@@ -133,6 +163,11 @@ impl Tiers {
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _ = self.jobs.send(Job::Learn(learned));
+    }
+
+    /// Takes another high-water mark, in hundredths of the store's bounds; it counts from the next job on, within a second at most.
+    pub fn change_high_water(&self, high_water: u64) {
+        self.high_water.store(high_water, Ordering::Relaxed);
     }
 
     /// Whether the learned tier was above its high-water mark when it was last looked at.
@@ -165,9 +200,19 @@ impl Tiers {
         outcome.await.ok()
     }
 
+    /// Has something done on the thread, in its turn, and does not wait for it.
+    pub fn order(&self, work: impl FnOnce(&mut Below) + Send + 'static) {
+        let _ = self.jobs.send(Job::Work(Box::new(work)));
+    }
+
     /// Puts another trusted tier and other overrides in force, both at once.
     pub fn trust(&self, trusted: Trusted, overrides: Arc<Overrides>) {
         let _ = self.jobs.send(Job::Trust(Box::new(trusted), overrides));
+    }
+
+    /// Puts other overrides in force.
+    pub fn rule(&self, overrides: Arc<Overrides>) {
+        let _ = self.jobs.send(Job::Rule(overrides));
     }
 
     /// Flushes and closes the store; returns when that is done.
@@ -182,8 +227,7 @@ impl Tiers {
 struct Worker {
     below: Below,
     waiting: Arc<AtomicUsize>,
-    /// In hundredths of the store's bounds.
-    high_water: u64,
+    high_water: Arc<AtomicU64>,
     above_high_water: Arc<AtomicBool>,
     above: Box<dyn Above>,
     /// Look-ups that wait for the trusted tier. Their flights end by their own deadlines; what is beyond the bound is dropped.
@@ -221,7 +265,17 @@ impl Worker {
                         let Common { key, node_url } = common;
                         self.below.store.note_common(&key, node_url.as_deref());
                     }
-                    Job::Work(work) => work(&mut self.below),
+                    Job::Rule(overrides) => {
+                        // As above.
+                        self.report(std::mem::take(&mut found));
+                        self.below.overrides = overrides;
+                        self.above.rule(&self.below.overrides);
+                    }
+                    Job::Work(work) => {
+                        // What it removes must not be reported as found afterwards.
+                        self.report(std::mem::take(&mut found));
+                        work(&mut self.below);
+                    }
                     Job::Close(done) => {
                         self.below.store.close();
                         let _ = done.send(());
@@ -242,7 +296,10 @@ impl Worker {
     }
 
     fn look_at_high_water(&self) {
-        let above = self.below.store.is_above(self.high_water);
+        let above = self
+            .below
+            .store
+            .is_above(self.high_water.load(Ordering::Relaxed));
         self.above_high_water.store(above, Ordering::Relaxed);
     }
 
@@ -265,28 +322,10 @@ impl Worker {
     fn load(&mut self, keys: Vec<CapsKey>) -> Vec<(CapsKey, Arc<Entry>)> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            let entry = self.find(&key);
+            let entry = self.below.find(&key, Entry::new);
             found.extend(entry.map(|entry| (key, Arc::new(entry))));
         }
         found
-    }
-
-    /// What is served under a key: what is pinned, else what is trusted, else what was learned; nothing where it is denied.
-    fn find(&mut self, key: &CapsKey) -> Option<Entry> {
-        if self.below.overrides.denial(key).is_some() {
-            return None;
-        }
-        if let Some(pinned) = self.below.overrides.pinned(key) {
-            return Some(Entry::new(pinned, true));
-        }
-        let trusted = self.below.trusted.as_mut();
-        match trusted.and_then(|trusted| trusted.get(key)) {
-            Some(trusted) => Some(Entry::new(&trusted.info, true)),
-            None => {
-                let stored = self.below.store.get(key)?;
-                Some(Entry::new(&stored.info, false))
-            }
-        }
     }
 
     /// Stores what was learned, but under no key that the operator speaks for.

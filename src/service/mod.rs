@@ -373,6 +373,16 @@ impl Service {
         self.own.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes another rate of queries and another bound on subscribers.
+    pub fn change_limits(&self, queries_per_asker: Rate, max_subscribers: usize) {
+        self.askers.change(queries_per_asker);
+        let mut subscribers = self
+            .subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        subscribers.change_max(max_subscribers);
+    }
+
     /// Takes other contact addresses; subscribers are sent the new caps if they change. Returns whether they did.
     pub fn change_contacts(&self, contacts: &Contacts, links: &Links) -> bool {
         let changed = self

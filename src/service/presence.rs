@@ -39,6 +39,11 @@ impl Subscribers {
         }
     }
 
+    /// Takes another bound; who is known already stays known.
+    pub(super) fn change_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// Changes what is known of a user; false if there is no room for a new one.
     fn change(&mut self, link: LinkId, bare: &str, change: impl FnOnce(&mut Subscription)) -> bool {
         let key = (link, bare.to_owned());

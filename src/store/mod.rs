@@ -274,6 +274,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Takes other intervals and bounds; the path, the engine's cache and the rules stay what they were.
+    pub fn change(&mut self, settings: StoreSettings) {
+        let current = &mut self.settings;
+        current.flush_interval = settings.flush_interval;
+        current.max_entries = settings.max_entries;
+        current.max_bytes = settings.max_bytes;
+        current.max_waste = settings.max_waste;
+        self.show();
+    }
+
+    /// How it is set up at present.
+    pub fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
     /// What is stored under a key, verified for it. What is stored but damaged is removed, counted, and absent.
     pub fn get(&mut self, key: &CapsKey) -> Option<Stored> {
         self.end_flush(Duration::ZERO);

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::files::read_answer;
+use super::orders::{Order, Orders};
 use super::verified;
 use crate::caps::{CapsKey, Policy, VerifiedInfo, verify};
 use crate::config::{ConfigFaults, overrides};
 
 /// Pinned and denied keys, each with the operator's reason.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Overrides {
     denied: HashMap<CapsKey, String, ahash::RandomState>,
     pinned: HashMap<CapsKey, (VerifiedInfo, String), ahash::RandomState>,
@@ -34,6 +35,27 @@ impl Overrides {
                 .map(|(key, info, reason)| (key, (info, reason)))
                 .collect(),
         })
+    }
+
+    /// These, and what was ordered for keys of which nothing is said here.
+    pub fn with(&self, orders: &Orders) -> Overrides {
+        let mut all = self.clone();
+        for (key, order, reason) in orders.iter().filter(|(key, ..)| !self.concerns(key)) {
+            match order {
+                Order::Deny => {
+                    all.denied.insert(*key, reason.to_owned());
+                }
+                Order::Pin(info, _) => {
+                    all.pinned.insert(*key, (info.clone(), reason.to_owned()));
+                }
+            }
+        }
+        all
+    }
+
+    /// The keys that anything is said about.
+    pub fn keys(&self) -> impl Iterator<Item = &CapsKey> {
+        self.denied.keys().chain(self.pinned.keys())
     }
 
     /// Why a key is denied; `None` where it is not.

@@ -14,7 +14,7 @@ installed=$PWD/target/clients
 here=tests/clients
 
 install_clients() {
-    tests/install.sh rust python prosody tmux profanity mcabber poezio
+    tests/install.sh rust python node prosody tmux profanity mcabber poezio
     tests/install.sh $(sed -e '/^#/d' -e 's/^/deb:/' $here/debian-packages.txt)
     local package home
     for package in $(sed '/^#/d' $here/pypi-packages.txt); do
@@ -22,16 +22,6 @@ install_clients() {
         [ -x "$home/bin/python" ] || /usr/bin/python3 -m venv "$home"
         "$home/bin/python" -m pip install --quiet --disable-pip-version-check "$package" pytz greenlet
     done
-    for home in node strophe; do
-        mkdir -p "$installed/$home"
-        cp "$here/$home-packages.json" "$installed/$home/package.json"
-        npm install --prefix "$installed/$home" --no-audit --no-fund --ignore-scripts --silent
-    done
-    # Its package asks for a package that npm does not have; what it runs needs none.
-    if [ ! -e "$installed/converse/package" ]; then
-        mkdir -p "$installed/converse"
-        (cd "$installed/converse" && tar xzf "$(npm pack --silent @converse/headless@14.0.0)")
-    fi
 }
 
 if [ "${1-}" = --install ]; then

@@ -7,6 +7,7 @@ mod components;
 mod example;
 mod faults;
 mod overrides;
+mod reload;
 mod secrets;
 mod trusted;
 mod values;

@@ -2,6 +2,7 @@
 
 import pytest
 
+from crowd.servers import CROWD_KINDS
 from harness.client import Client, log_out_all
 from harness.daemon import Capsd
 from harness.servers import DOMAIN, KINDS
@@ -32,6 +33,20 @@ def make_server(kind, tmp_path_factory):
 def server(make_server):
     """A server for the whole module."""
     return make_server()
+
+
+@pytest.fixture
+def make_crowd_server(kind, tmp_path_factory):
+    """Starts a server with rooms, PEP and rosters (crowd/servers.py), with options; it is stopped after the test."""
+    servers = []
+
+    def make(**options):
+        servers.append(CROWD_KINDS[kind](tmp_path_factory.mktemp(kind), **options))
+        return servers[-1].start()
+
+    yield make
+    for server in servers:
+        server.kill()
 
 
 @pytest.hookimpl(wrapper=True)

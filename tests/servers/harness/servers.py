@@ -4,11 +4,16 @@ The part of their configuration that concerns capsd is read from `deploy/prosody
 the secret and the port are filled in. All else is the least that lets clients log in on loopback.
 """
 
+import functools
 import glob
+import json
 import os
 import re
 import shutil
+import signal
 import socket
+import subprocess
+import urllib.request
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -21,6 +26,8 @@ DOMAIN = "example.org"
 COMPONENT = "caps.example.org"
 # A second virtual host of the same server, which capsd does not serve.
 STRANGE_DOMAIN = "stranger.example"
+# Rooms, where a server is told to have them.
+ROOMS = "rooms.example.org"
 DOMAINS = (DOMAIN, STRANGE_DOMAIN)
 
 PASSWORD = "password"
@@ -38,17 +45,20 @@ class Server:
     """What Prosody and ejabberd have in common.
 
     `language` is the default language of streams ('en' or 'de'); `own_caps` loads the modules by which the server itself asks clients
-    for their caps; `conflict` is what Prosody does with a second connection of a component.
+    for their caps; `conflict` is what Prosody does with a second connection of a component. `module` loads capsd's module for that
+    server, with those options of it if it is a dictionary. `services` adds rooms (XEP-0045, at `ROOMS`) and blocking (XEP-0191).
     """
 
     kind = ""
 
-    def __init__(self, directory, language="en", own_caps=False, conflict="kick_new", snippet=None):
+    def __init__(self, directory, language="en", own_caps=False, conflict="kick_new", snippet=None, module=False, services=False):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.language = language
         self.own_caps = own_caps
         self.conflict = conflict
+        self.module = module
+        self.services = services
         self.client_port, self.component_port = free_ports(2)
         self.log = self.directory / "server.log"
         self.users = set()
@@ -148,11 +158,12 @@ class Prosody(Server):
     def prepare(self):
         snippet = self.directory / "capsd.cfg.lua"
         snippet.write_text(
-            self.snippet.replace("CHANGE-ME", SECRET) + f'\tcomponent_conflict_resolve = "{self.conflict}"\n'
+            self.with_module(self.snippet).replace("CHANGE-ME", SECRET) + f'\tcomponent_conflict_resolve = "{self.conflict}"\n'
         )
         data = self.directory / "data"
         data.mkdir()
-        modules = [*self.modules, "pep"] if self.own_caps else self.modules
+        modules = [*self.modules, *["pep"] * self.own_caps, *["blocklist"] * self.services]
+        rooms = f'Component "{ROOMS}" "muc"\n' if self.services else ""
         config = self.directory / "prosody.cfg.lua"
         config.write_text(
             f"""
@@ -160,6 +171,7 @@ run_as_root = true
 pidfile = "{self.directory}/prosody.pid"
 data_path = "{data}"
 installer_plugin_path = "{self.directory}/plugins"
+plugin_paths = {{ "{REPOSITORY}/deploy/prosody" }}
 log = {{ debug = "{self.log}" }}
 network_settings = {{ nagle = false }}
 interfaces = {{ "127.0.0.1" }}
@@ -179,11 +191,37 @@ allow_registration = true
 VirtualHost "{DOMAIN}"
 VirtualHost "{STRANGE_DOMAIN}"
 Include "{snippet}"
-{self.more_hosts}
+{rooms}{self.more_hosts}
 """
         )
         program = shutil.which("prosody") or "/usr/bin/prosody"
         return Process("prosody", [program, "--config", str(config), "-F"], self.directory / "output.txt", directory=self.directory)
+
+    def with_module(self, snippet):
+        """The snippet with mod_capsd enabled on the virtual host, as its README says."""
+        if not self.module:
+            return snippet
+        options = self.module if isinstance(self.module, dict) else {}
+        lines = "".join(f"\tcapsd_{name} = {lua(value)}\n" for name, value in options.items())
+        enabled = snippet.replace('modules_enabled = { "privilege" }', 'modules_enabled = { "privilege", "capsd" }', 1)
+        host = f'VirtualHost "{DOMAIN}"\n'
+        assert enabled != snippet and host in enabled
+        return enabled.replace(host, host + lines)
+
+    def set_option(self, name, value):
+        """Gives an option of mod_capsd another value in the configuration file, and has the server read it again."""
+        file = self.directory / "capsd.cfg.lua"
+        host = f'VirtualHost "{DOMAIN}"\n'
+        text = re.sub(rf"\tcapsd_{name} = .*\n", "", file.read_text())
+        file.write_text(text.replace(host, f"{host}\tcapsd_{name} = {lua(value)}\n"))
+        self.process.child.send_signal(signal.SIGHUP)
+
+
+def lua(value):
+    """That value in Lua."""
+    if isinstance(value, list):
+        return f"{{ {quoted(value)} }}"
+    return json.dumps(value)
 
 
 def quoted(names):
@@ -192,9 +230,14 @@ def quoted(names):
 
 
 class Ejabberd(Server):
-    """ejabberd with mod_privilege, as an Erlang node without distribution: no epmd, no port but the two that it is given."""
+    """ejabberd with mod_privilege, as an Erlang node without distribution: no epmd, no port but those that it is given.
+
+    Commands (`ejabberdctl` elsewhere) go through mod_http_api on a loopback port of their own.
+    """
 
     kind = "ejabberd"
+    # More of the configuration, as whole sections.
+    more_settings = ""
 
     def read_snippet(self):
         return (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
@@ -202,42 +245,103 @@ class Ejabberd(Server):
     def prepare(self):
         snippet = self.directory / "capsd.yml"
         snippet.write_text(self.snippet.replace("CHANGE-ME", SECRET).replace("port: 5347", f"port: {self.component_port}"))
-        spool = self.directory / "spool"
-        spool.mkdir()
-        own_caps = "  mod_caps: {}\n  mod_pubsub: { plugins: [flat, pep] }\n" if self.own_caps else ""
-        config = self.directory / "ejabberd.yml"
-        config.write_text(
-            f"""
-hosts: [{", ".join(DOMAINS)}]
-language: {self.language}
-loglevel: info
-include_config_file:
-  - {snippet}
-listen:
-  - {{ port: {self.client_port}, ip: 127.0.0.1, module: ejabberd_c2s, access: all, starttls: false }}
-s2s_access: none
-auth_method: internal
-auth_password_format: plain
-registration_timeout: infinity
-modules:
-  mod_disco: {{}}
-  mod_roster: {{}}
-  mod_ping: {{}}
-  mod_register: {{ access: all, ip_access: all, password_strength: 0 }}
-{own_caps}"""
-        )
+        (self.directory / "spool").mkdir()
+        self.contributed = self.directory / "modules"
+        self.command_port, = free_ports(1)
+        self.options = dict(self.module) if isinstance(self.module, dict) else {}
+        self.config = self.directory / "ejabberd.yml"
+        self.write_config()
+        if self.module:
+            shutil.copytree(build_ejabberd_module(), self.contributed / "mod_capsd")
         # Erlang's own settings: no distribution (no -name), so neither epmd nor a cookie is touched.
-        command = ["erl", "-noinput", "-mnesia", "dir", f'"{spool}"', "-s", "ejabberd"]
-        environment = {
+        command = ["erl", "-noinput", "-mnesia", "dir", f'"{self.directory}/spool"', "-s", "ejabberd"]
+        return Process("ejabberd", command, self.directory / "output.txt", self.environment(), self.directory)
+
+    def environment(self):
+        """The environment of the Erlang node."""
+        return {
             "PATH": os.environ["PATH"] + ":/usr/bin:/bin",
             "HOME": str(self.directory),
             "LANG": "C.UTF-8",
             "ERL_LIBS": library_directory(),
             "ERL_CRASH_DUMP_BYTES": "0",
-            "EJABBERD_CONFIG_PATH": str(config),
+            "EJABBERD_CONFIG_PATH": str(self.config),
             "EJABBERD_LOG_PATH": str(self.log),
+            "CONTRIB_MODULES_PATH": str(self.contributed),
         }
-        return Process("ejabberd", command, self.directory / "output.txt", environment, self.directory)
+
+    def write_config(self):
+        """Writes the configuration file with the options of mod_capsd as they are now."""
+        own_caps = "  mod_caps: {}\n  mod_pubsub: { plugins: [flat, pep] }\n" if self.own_caps else ""
+        services = f'  mod_muc: {{ host: "{ROOMS}" }}\n  mod_blocking: {{}}\n  mod_privacy: {{}}\n' if self.services else ""
+        # On the virtual host that capsd serves, and not on the other.
+        module = ""
+        if self.module:
+            options = {"component": COMPONENT} | self.options
+            module = f"append_host_config:\n  {DOMAIN}:\n    modules:\n      mod_capsd: {json.dumps(options)}\n"
+        self.config.write_text(
+            f"""
+hosts: [{", ".join(DOMAINS)}]
+language: {self.language}
+loglevel: info
+include_config_file:
+  - {self.directory}/capsd.yml
+listen:
+  - {{ port: {self.client_port}, ip: 127.0.0.1, module: ejabberd_c2s, access: all, starttls: false }}
+  - {{ port: {self.command_port}, ip: 127.0.0.1, module: ejabberd_http, request_handlers: {{ /api: mod_http_api }} }}
+api_permissions:
+  loopback: {{ from: mod_http_api, who: {{ ip: 127.0.0.1 }}, what: "*" }}
+s2s_access: none
+auth_method: internal
+auth_password_format: plain
+registration_timeout: infinity
+{module}{self.more_settings}
+modules:
+  mod_disco: {{}}
+  mod_roster: {{}}
+  mod_ping: {{}}
+  mod_register: {{ access: all, ip_access: all, password_strength: 0 }}
+{own_caps}{services}"""
+        )
+
+    def command(self, name, **arguments):
+        """What a command of ejabberd returns."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.command_port}/api/{name}", json.dumps(arguments).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def set_option(self, name, value):
+        """Gives an option of mod_capsd another value in the configuration file, and has the server read it again."""
+        self.options[name] = value
+        self.write_config()
+        self.command("reload_config")
+
+
+@functools.cache
+def build_ejabberd_module():
+    """mod_capsd compiled, laid out as `ejabberdctl module_install` does; in a directory below target/."""
+    source = REPOSITORY / "deploy/ejabberd/mod_capsd"
+    built = REPOSITORY / "target/tests/mod_capsd"
+    shutil.rmtree(built, ignore_errors=True)
+    (built / "ebin").mkdir(parents=True)
+    shutil.copy(source / "mod_capsd.spec", built)
+    compile_ejabberd_module(built / "ebin")
+    return built
+
+
+def compile_ejabberd_module(directory):
+    """Compiles mod_capsd into a directory with every warning; returns what the compiler printed."""
+    sources = sorted((REPOSITORY / "deploy/ejabberd/mod_capsd/src").glob("*.erl"))
+    ejabberd = sorted(Path(library_directory()).glob("ejabberd-*"))[-1]
+    includes = [ejabberd / "include", *Path("/usr/lib/erlang/lib").glob("p1_xm*/include")]
+    command = ["erlc", "-Wall", "+debug_info", "-pa", ejabberd / "ebin", "-o", directory]
+    for include in includes:
+        command += ["-I", include]
+    done = subprocess.run([*command, *sources], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def library_directory():

@@ -1,0 +1,51 @@
+%%% What the parts of mod_capsd share.
+
+-include("xmpp.hrl").
+-include("logger.hrl").
+
+-define(NS_CAPSD, <<"urn:capsd:0">>).
+-define(NS_CAPS_0390, <<"urn:xmpp:caps">>).
+-define(NS_HASHES, <<"urn:xmpp:hashes:2">>).
+
+%% The mark of a stanza that this module has seen already (a key of its `meta`, which no client can set). Its value is one of
+%%   {heard, Heard}   the asker's session received that announcement of the addressed JID
+%%   {again, Heard}   the same, and the query was held before: it must not be held a second time
+%%   pass             goes its way unchanged
+-define(MARK, capsd).
+
+%% An announcement as far as queries are concerned: the caps nodes by which it can be asked for.
+-type nodes_of() :: [{xep0115 | xep0390, binary()}].
+
+%% Whether an announcement came directly or through a room.
+-type way() :: direct | room.
+-type heard() :: {nodes_of(), way()}.
+
+%% What hooks need of one virtual host, without asking a process.
+-record(capsd, {
+    host :: binary(),
+    %% {{Session, LJID of the announcer}, heard()}: what each local session was told
+    heard :: ets:tid(),
+    %% {LJID, Session, nodes_of(), [xmlel()], reported | private}: what each local session announced
+    own :: ets:tid(),
+    %% {LJID, number of sessions that heard it, [xmlel()]}: announcers of elsewhere
+    passing :: ets:tid(),
+    %% see mod_capsd_answers
+    answers :: ets:tid(),
+    counters :: counters:counters_ref(),
+    %% see ?READY
+    state :: atomics:atomics_ref(),
+    components = [] :: [binary()],
+    hold = 800 :: non_neg_integer(),
+    max_held = 1000 :: non_neg_integer(),
+    heard_per_session = 4096 :: pos_integer(),
+    answer = announced :: announced | subscribed,
+    xep0115 = true :: boolean()
+}).
+
+%% Places in the atomics: whether queries may be held (1) or not (0); how many are held now; bytes of the kept answers; which component is
+%% in use (0 for none).
+-define(READY, 1).
+-define(HELD, 2).
+-define(BYTES, 3).
+-define(COMPONENT, 4).
+-define(PLACES, 4).

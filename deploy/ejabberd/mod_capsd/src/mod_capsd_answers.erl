@@ -1,0 +1,82 @@
+%%% The answers that a virtual host keeps: what capsd said about a caps node, for as long as capsd permits, within a bound of entries and
+%%% bytes. Hooks read it in the process of the session; one process writes it.
+%%%
+%%% Past a bound, what was not used for longest goes, a tenth at a time, so that the search for it is paid once per tenth.
+-module(mod_capsd_answers).
+
+-export([new/0, find/2, put/5, fail/4]).
+
+-include("mod_capsd.hrl").
+
+-export_type([found/0]).
+
+-type found() :: {answer, [fxml:xmlel()]} | failed | unknown.
+
+%% Rows are {Node, Used, Expires, Bytes, Content}, times in milliseconds of the monotonic clock.
+-define(USED, 2).
+
+-spec new() -> ets:tid().
+new() ->
+    ets:new(mod_capsd_answers, [set, public, {read_concurrency, true}, {write_concurrency, true}]).
+
+%% What is known about a node: the children of the answer's <query/>, or that asking capsd was in vain a short time ago.
+-spec find(#capsd{}, binary()) -> found().
+find(#capsd{answers = Answers}, Node) ->
+    Now = now_ms(),
+    case ets:lookup(Answers, Node) of
+        [{_, _, Expires, _, _}] when Expires =< Now ->
+            unknown;
+        [{_, Used, _, _, Content}] ->
+            %% A hot answer is not written for each use.
+            Used =:= Now orelse ets:update_element(Answers, Node, {?USED, Now}),
+            case Content of
+                failed -> failed;
+                _ -> {answer, Content}
+            end;
+        [] ->
+            unknown
+    end.
+
+%% Keeps an answer for so many milliseconds; returns how many others were dropped to make room.
+-spec put(#capsd{}, binary(), [fxml:xmlel()], pos_integer(), {pos_integer(), pos_integer()}) -> non_neg_integer().
+put(Capsd, Node, Content, Life, Bounds) ->
+    insert(Capsd, Node, Life, erts_debug:flat_size(Content) * erlang:system_info(wordsize), Content),
+    bound(Capsd, Node, Bounds).
+
+%% Remembers for so many milliseconds that capsd has no answer, so that nobody is kept waiting for the same disappointment.
+-spec fail(#capsd{}, binary(), pos_integer(), {pos_integer(), pos_integer()}) -> non_neg_integer().
+fail(Capsd, Node, Life, Bounds) ->
+    insert(Capsd, Node, Life, 0, failed),
+    bound(Capsd, Node, Bounds).
+
+insert(#capsd{answers = Answers, state = State}, Node, Life, Bytes, Content) ->
+    Before =
+        case ets:lookup(Answers, Node) of
+            [{_, _, _, Size, _}] -> Size;
+            [] -> 0
+        end,
+    atomics:add(State, ?BYTES, Bytes - Before),
+    Now = now_ms(),
+    ets:insert(Answers, {Node, Now, Now + Life, Bytes, Content}).
+
+bound(#capsd{answers = Answers, state = State}, Latest, {MaxEntries, MaxBytes}) ->
+    Entries = ets:info(Answers, size),
+    Bytes = atomics:get(State, ?BYTES),
+    if
+        Entries > MaxEntries; Bytes > MaxBytes ->
+            Rows = ets:select(Answers, [{{'$1', '$2', '_', '$3', '_'}, [{'=/=', '$1', Latest}], [{{'$2', '$1', '$3'}}]}]),
+            {Dropped, Freed} = drop(lists:sort(Rows), Answers, Entries - MaxEntries * 9 div 10, Bytes - MaxBytes * 9 div 10, {0, 0}),
+            atomics:sub(State, ?BYTES, Freed),
+            Dropped;
+        true ->
+            0
+    end.
+
+drop([{_, Node, Size} | Rest], Answers, Entries, Bytes, {Dropped, Freed}) when Entries > 0; Bytes > 0 ->
+    ets:delete(Answers, Node),
+    drop(Rest, Answers, Entries - 1, Bytes - Size, {Dropped + 1, Freed + Size});
+drop(_, _, _, _, Result) ->
+    Result.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).

@@ -1,0 +1,264 @@
+%%% Queries that are held, one process for each virtual host: of several for one unknown node, one look-up; if capsd has no answer, one
+%%% of them goes its way and the others wait for its answer.
+%%%
+%%% A held query is never answered from here. When its time has come it is routed again with a mark that keeps it from being held a
+%%% second time, and is decided anew where it was held: block lists, the announcement in force and the answer are those of that moment.
+-module(mod_capsd_flights).
+
+-behaviour(gen_server).
+
+-export([hold/3, learn/4, options/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+
+-include("mod_capsd.hrl").
+
+%% How long capsd is not asked again for a node that it has no answer to, in milliseconds: if nothing was proven, and if it took too long.
+-define(IN_VAIN, 60000).
+-define(SLOW, 10000).
+%% Answers of clients that are being verified at the same time.
+-define(MAX_CONTRIBUTIONS, 64).
+%% Bytes of a client's answer that is worth verifying: capsd takes much less.
+-define(LONGEST_ANSWER, 65536).
+
+-record(flight, {
+    %% capsd is asked, or that client
+    phase = lookup :: lookup | {scout, jid:ljid()},
+    %% held queries, the first that came last, with the timer of each
+    held = [] :: [{reference(), iq()}]
+}).
+
+-record(state, {
+    host :: binary(),
+    capsd :: #capsd{},
+    bounds :: {pos_integer(), pos_integer()},
+    life :: pos_integer(),
+    flights = #{} :: #{binary() => #flight{}},
+    contributing = #{} :: #{{binary(), jid:ljid()} => []}
+}).
+
+%%% For hooks
+
+%% Takes a query into custody, unless capsd is away or too many are held already.
+-spec hold(#capsd{}, binary(), iq()) -> boolean().
+hold(#capsd{hold = 0}, _, _) ->
+    false;
+hold(#capsd{host = Host, state = State, max_held = Max} = Capsd, Node, IQ) ->
+    case atomics:get(State, ?READY) of
+        0 ->
+            false;
+        1 ->
+            case atomics:add_get(State, ?HELD, 1) of
+                Held when Held =< Max ->
+                    mod_capsd_stats:count(Capsd, held),
+                    gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {hold, Node, IQ}),
+                    true;
+                _ ->
+                    atomics:sub(State, ?HELD, 1),
+                    mod_capsd_stats:count(Capsd, held_full),
+                    false
+            end
+    end.
+
+%% An answer passed by for a node that its sender announced.
+-spec learn(#capsd{}, binary(), jid:jid(), fxml:xmlel()) -> ok.
+learn(#capsd{host = Host, state = State}, Node, JID, Query) ->
+    case atomics:get(State, ?READY) of
+        1 -> gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {learn, Node, JID, Query});
+        0 -> ok
+    end.
+
+-spec options(binary(), gen_mod:opts()) -> ok.
+options(Host, Opts) ->
+    gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {options, Opts}).
+
+%%% gen_server
+
+init([Host, Opts]) ->
+    process_flag(trap_exit, true),
+    Capsd = mod_capsd:find(Host),
+    atomics:put(Capsd#capsd.state, ?HELD, 0),
+    {ok, take_options(Opts, #state{host = Host, capsd = Capsd, bounds = {1, 1}, life = 1})}.
+
+handle_call(_, _, State) ->
+    {reply, {error, unknown}, State}.
+
+handle_cast({hold, Node, IQ}, State) ->
+    {noreply, hold_query(Node, IQ, renew(State))};
+handle_cast({learn, Node, JID, Query}, State) ->
+    {noreply, contribute(Node, JID, Query, renew(State))};
+handle_cast({options, Opts}, State) ->
+    {noreply, take_options(Opts, State)};
+handle_cast(_, State) ->
+    {noreply, State}.
+
+handle_info({capsd, {lookup, Node}, IQ}, State) ->
+    {noreply, looked_up(Node, mod_capsd_stanza:lookup_result(IQ, Node), renew(State))};
+handle_info({capsd, {contribute, Node, LJID}, IQ}, State) ->
+    {noreply, contributed(Node, LJID, mod_capsd_stanza:contribute_result(IQ), renew(State))};
+handle_info({timeout, Timer, {held, Node}}, State) ->
+    {noreply, expire(Node, Timer, renew(State))};
+handle_info(_, State) ->
+    {noreply, State}.
+
+%% Whatever is held goes its way.
+terminate(_, #state{flights = Flights} = State) ->
+    maps:foreach(fun(_, Flight) -> let_go(Flight, pass, State) end, Flights).
+
+code_change(_, State, _) ->
+    {ok, State}.
+
+%%% Holding
+
+hold_query(Node, IQ, #state{capsd = Capsd, flights = Flights} = State) ->
+    case {mod_capsd_answers:find(Capsd, Node), Flights} of
+        {unknown, #{Node := Flight}} ->
+            State#state{flights = Flights#{Node := add(Node, IQ, Flight, Capsd)}};
+        {unknown, _} ->
+            look_up(Node, true, Capsd),
+            State#state{flights = Flights#{Node => add(Node, IQ, #flight{}, Capsd)}};
+        {Found, _} ->
+            release(IQ, mark(Found), State),
+            State
+    end.
+
+add(Node, IQ, #flight{held = Held} = Flight, Capsd) ->
+    Timer = erlang:start_timer(Capsd#capsd.hold, self(), {held, Node}),
+    Flight#flight{held = [{Timer, IQ} | Held]}.
+
+mark({answer, _}) -> again;
+mark(failed) -> pass.
+
+look_up(Node, Wait, Capsd) ->
+    mod_capsd_stats:count(Capsd, lookups),
+    mod_capsd_link:request(Capsd, get, mod_capsd_stanza:lookup(Node, Wait), {lookup, Node}).
+
+looked_up(Node, {answer, _, Content, MaxAge}, #state{capsd = Capsd, life = Life} = State) when MaxAge > 0 ->
+    dropped(mod_capsd_answers:put(Capsd, Node, Content, min(MaxAge * 1000, Life), State#state.bounds), Capsd),
+    land(Node, again, State);
+looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = State) ->
+    mod_capsd_stats:count(Capsd, lookups_failed),
+    case {is_worth_asking(Reason), Flights} of
+        {true, #{Node := #flight{phase = lookup, held = [_ | _] = Held} = Flight}} ->
+            {Others, [{Timer, IQ}]} = lists:split(length(Held) - 1, Held),
+            _ = erlang:cancel_timer(Timer),
+            release(IQ, pass, State),
+            State#state{flights = Flights#{Node := Flight#flight{phase = {scout, jid:tolower(IQ#iq.to)}, held = Others}}};
+        {true, _} ->
+            land(Node, pass, State);
+        {false, _} ->
+            in_vain(Node, ?IN_VAIN, State)
+    end;
+looked_up(Node, _, #state{capsd = Capsd} = State) ->
+    mod_capsd_stats:count(Capsd, lookups_failed),
+    land(Node, pass, State).
+
+%% Whether the client itself may know what capsd does not: if nobody could be asked, or those that were asked were of no use.
+is_worth_asking(Reason) ->
+    lists:member(Reason, [
+        <<"unknown">>, <<"unreachable">>, <<"timeout">>, <<"mismatch">>, <<"ill-formed">>, <<"rate-limited">>, <<"overloaded">>, <<"too-large">>
+    ]).
+
+in_vain(Node, Life, #state{capsd = Capsd, bounds = Bounds} = State) ->
+    dropped(mod_capsd_answers:fail(Capsd, Node, Life, Bounds), Capsd),
+    land(Node, pass, State).
+
+dropped(Count, Capsd) ->
+    mod_capsd_stats:count(Capsd, answers_dropped, Count).
+
+%% The end of a flight: everything that it holds is decided anew, or goes its way.
+land(Node, Mark, #state{flights = Flights} = State) ->
+    case maps:take(Node, Flights) of
+        {Flight, Rest} ->
+            let_go(Flight, Mark, State),
+            State#state{flights = Rest};
+        error ->
+            State
+    end.
+
+let_go(#flight{held = Held}, Mark, State) ->
+    lists:foreach(
+        fun({Timer, IQ}) ->
+            _ = erlang:cancel_timer(Timer),
+            release(IQ, Mark, State)
+        end,
+        lists:reverse(Held)
+    ).
+
+%% One has waited long enough. The others have timers of their own; if nobody is left, capsd is not waited for again for a while.
+expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
+    case Flights of
+        #{Node := #flight{held = Held} = Flight} ->
+            case lists:keytake(Timer, 1, Held) of
+                {value, {_, IQ}, Others} ->
+                    mod_capsd_stats:count(Capsd, hold_timeouts),
+                    release(IQ, pass, State),
+                    Flight#flight.phase =:= lookup andalso mod_capsd_link:suspect(Capsd),
+                    case Others of
+                        [] -> in_vain(Node, ?SLOW, State);
+                        _ -> State#state{flights = Flights#{Node := Flight#flight{held = Others}}}
+                    end;
+                false ->
+                    State
+            end;
+        _ ->
+            State
+    end.
+
+release(#iq{meta = Meta} = IQ, Mark, #state{capsd = #capsd{state = Held} = Capsd}) ->
+    atomics:sub(Held, ?HELD, 1),
+    case {Mark, Meta} of
+        {again, #{?MARK := {_, Heard}}} ->
+            ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, {again, Heard}));
+        _ ->
+            mod_capsd_stats:count(Capsd, went_on),
+            ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, pass))
+    end.
+
+%%% Learning
+
+contribute(Node, JID, Query, #state{capsd = Capsd, contributing = Contributing} = State) ->
+    Which = {Node, jid:tolower(JID)},
+    IsNew = mod_capsd_answers:find(Capsd, Node) =:= unknown andalso not is_map_key(Which, Contributing),
+    case IsNew andalso iolist_size(fxml:element_to_binary(Query)) of
+        Bytes when is_integer(Bytes), Bytes > ?LONGEST_ANSWER orelse map_size(Contributing) >= ?MAX_CONTRIBUTIONS ->
+            mod_capsd_stats:count(Capsd, contributions_dropped),
+            State;
+        Bytes when is_integer(Bytes) ->
+            mod_capsd_stats:count(Capsd, contributed),
+            mod_capsd_link:request(Capsd, set, mod_capsd_stanza:contribute(Node, JID, Query), {contribute, Node, element(2, Which)}),
+            State#state{contributing = Contributing#{Which => []}};
+        false ->
+            State
+    end.
+
+contributed(Node, LJID, Result, #state{capsd = Capsd, flights = Flights, contributing = Contributing} = State0) ->
+    State = State0#state{contributing = maps:remove({Node, LJID}, Contributing)},
+    case {Result, Flights} of
+        %% What the client said may be more than what its hash covers, so capsd is asked for what was verified.
+        {verified, _} ->
+            mod_capsd_stats:count(Capsd, contributed_verified),
+            look_up(Node, false, Capsd),
+            State;
+        %% Only the answer of the client that was asked ends the wait: a liar that nobody asked must not.
+        {{reason, _}, #{Node := #flight{phase = {scout, LJID}}}} ->
+            in_vain(Node, ?SLOW, State);
+        {failed, #{Node := #flight{phase = {scout, LJID}}}} ->
+            land(Node, pass, State);
+        _ ->
+            State
+    end.
+
+%%% Options
+
+take_options(Opts, State) ->
+    (renew(State))#state{
+        bounds = {gen_mod:get_opt(cache_size, Opts), gen_mod:get_opt(cache_bytes, Opts)},
+        life = gen_mod:get_opt(cache_life_time, Opts)
+    }.
+
+%% The tables are others after mod_capsd_link began anew, and the settings after a reload.
+renew(#state{host = Host} = State) ->
+    case mod_capsd:find(Host) of
+        undefined -> State;
+        Capsd -> State#state{capsd = Capsd}
+    end.

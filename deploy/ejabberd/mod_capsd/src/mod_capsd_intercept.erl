@@ -1,0 +1,237 @@
+%%% Answers disco#info queries in the place of the client that is asked (XEP-0390 sections 6.3 and 6.4; rules in deploy/protocol.md,
+%%% section 7), and learns from answers that pass by.
+%%%
+%%% A query is looked at twice. Where it leaves its sender (`filter_packet`, after the sender's own privacy rules) it gets a mark if the
+%%% sender's session received an announcement of the addressed JID. Where it reaches a local session (`user_receive_packet`, after that
+%%% session's block lists and privacy lists, and after a local room's rules) it is answered if the mark is of that session's last
+%%% announcement. Both happen in the order in which the session handles presence, so that no query is ever answered by an announcement
+%%% that has been replaced. A query that leaves the server is answered where it would leave.
+-module(mod_capsd_intercept).
+
+-export([filter_packet/1, user_receive_packet/1, user_send_packet/1]).
+
+-include("mod_capsd.hrl").
+
+%%% Hooks. The head of each function is all that other stanzas meet.
+
+%% Where a query starts. Runs in the process of the sender's session, if the sender has one here.
+-spec filter_packet(stanza()) -> stanza() | drop.
+filter_packet(#iq{type = get, to = #jid{lresource = Resource}} = IQ) when Resource =/= <<>> ->
+    case mod_capsd_stanza:question(IQ) of
+        {node, Node} -> outgoing(IQ, Node);
+        none -> IQ
+    end;
+filter_packet(Stanza) ->
+    Stanza.
+
+%% Where a query reaches a local session, whose process this is.
+-spec user_receive_packet({stanza(), ejabberd_c2s:state()}) ->
+    {stanza(), ejabberd_c2s:state()} | {stop, {drop, ejabberd_c2s:state()}}.
+user_receive_packet({#iq{type = get} = IQ, State} = Acc) ->
+    case mod_capsd_stanza:question(IQ) of
+        {node, Node} -> incoming(IQ, Node, State, Acc);
+        none -> Acc
+    end;
+user_receive_packet({#presence{}, #{lserver := Host}} = Acc) ->
+    case mod_capsd:find(Host) of
+        undefined -> Acc;
+        Capsd -> mod_capsd_watch:user_receive_packet(Acc, Capsd)
+    end;
+user_receive_packet({#iq{type = result} = IQ, #{lserver := Host}} = Acc) ->
+    case mod_capsd_stanza:info(IQ) of
+        {Node, Query} -> heard_answer(IQ, Node, Query, Host);
+        none -> ok
+    end,
+    Acc;
+user_receive_packet(Acc) ->
+    Acc.
+
+%% Where a local session answers.
+-spec user_send_packet({stanza(), ejabberd_c2s:state()}) -> {stanza(), ejabberd_c2s:state()}.
+user_send_packet({#iq{type = result} = IQ, #{jid := JID, lserver := Host}} = Acc) ->
+    case mod_capsd_stanza:info(IQ) of
+        {Node, Query} -> own_answer(JID, Node, Query, Host);
+        none -> ok
+    end,
+    Acc;
+user_send_packet({#presence{}, _} = Acc) ->
+    mod_capsd_watch:user_send_packet(Acc);
+user_send_packet(Acc) ->
+    Acc.
+
+%%% Queries
+
+%% `Mark` is there if a room passes the query on, or if it was held.
+outgoing(#iq{to = To, meta = #{?MARK := Mark}} = IQ, Node) ->
+    case {Mark, sender(IQ)} of
+        {pass, _} -> IQ;
+        {_, undefined} -> IQ;
+        {{_, Heard}, Capsd} -> depart(Capsd, IQ, Node, To, Mark, Heard)
+    end;
+outgoing(#iq{from = #jid{lserver = Host}, to = To} = IQ, Node) ->
+    case mod_capsd:find(Host) of
+        undefined ->
+            IQ;
+        Capsd ->
+            case mod_capsd_watch:heard(Capsd, jid:tolower(To)) of
+                none -> IQ;
+                Heard -> depart(Capsd, IQ, Node, To, {heard, Heard}, Heard)
+            end
+    end.
+
+%% The virtual host whose user asks: of a query that a local room passes on, the one whose room it is.
+sender(#iq{from = #jid{lserver = Server}}) ->
+    case mod_capsd:find(Server) of
+        undefined ->
+            try mod_capsd:find(ejabberd_router:host_of_route(Server))
+            catch error:_ -> undefined
+            end;
+        Capsd ->
+            Capsd
+    end.
+
+%% A query to a local user or through a local room is decided where it arrives; others leave here.
+depart(Capsd, IQ, Node, #jid{lserver = Server}, Mark, {Nodes, Way} = Heard) ->
+    case ejabberd_router:is_my_host(Server) orelse is_local_room(Server) of
+        true ->
+            xmpp:put_meta(IQ, ?MARK, Mark);
+        false ->
+            case Way =:= room orelse may_ask(Capsd, IQ, outgoing) of
+                true -> decide(Capsd, xmpp:put_meta(IQ, ?MARK, {heard, Heard}), Node, Nodes, is_again(Mark), IQ, drop);
+                false -> IQ
+            end
+    end.
+
+is_local_room(Server) ->
+    try ejabberd_router:host_of_route(Server) of
+        Host -> gen_mod:is_loaded(Host, mod_muc) andalso lists:member(Server, gen_mod:get_module_opt_hosts(Host, mod_muc))
+    catch
+        error:_ -> false
+    end.
+
+incoming(#iq{meta = #{?MARK := pass}}, _, _, Acc) ->
+    Acc;
+incoming(#iq{from = From} = IQ, Node, #{jid := JID, lserver := Host} = State, Acc) ->
+    case mod_capsd:find(Host) of
+        undefined ->
+            Acc;
+        Capsd ->
+            LJID = jid:tolower(JID),
+            case mod_capsd_watch:own_nodes(Capsd, LJID) of
+                Nodes when Nodes =/= none, Nodes =/= [] ->
+                    case received(Capsd, IQ, jid:tolower(From), LJID, Nodes, State) of
+                        true -> decide(Capsd, marked(IQ, Nodes), Node, Nodes, is_again(IQ), Acc, {stop, {drop, State}});
+                        false -> Acc
+                    end;
+                _ ->
+                    Acc
+            end
+    end.
+
+%% A query that nobody marked gets a mark with which it can come a second time, after it was held.
+marked(#iq{meta = #{?MARK := _}} = IQ, _) -> IQ;
+marked(IQ, Nodes) -> xmpp:put_meta(IQ, ?MARK, {heard, {Nodes, direct}}).
+
+is_again(#iq{meta = #{?MARK := Mark}}) -> is_again(Mark);
+is_again({again, _}) -> true;
+is_again(_) -> false.
+
+%% Whether the asker received the announcement that is in force.
+received(_, _, LFrom, LFrom, _, _) ->
+    %% The server's own question about a session (mod_caps) comes from the session's own address.
+    true;
+received(Capsd, #iq{meta = #{?MARK := {_, {Nodes, Way}}}} = IQ, _, _, Nodes, _) ->
+    Way =:= room orelse may_ask(Capsd, IQ, incoming);
+received(_, #iq{meta = #{?MARK := {_, _}}}, _, _, _, _) ->
+    %% An announcement, but not the last one.
+    false;
+received(Capsd, IQ, {_, Server, Resource} = LFrom, _, _, State) when Resource =/= <<>> ->
+    %% From another server: who is subscribed has the presence that went to everybody, others have it if it was sent to them.
+    mod_capsd:find(Server) =:= undefined andalso
+        (not ejabberd_router:is_my_host(Server)) andalso
+        (not lists:member(Server, Capsd#capsd.components)) andalso
+        maps:is_key(pres_last, State) andalso
+        (has_subscription(Capsd, IQ, incoming) orelse
+            (Capsd#capsd.answer =:= announced andalso gb_sets:is_element(LFrom, maps:get(pres_a, State, gb_sets:new()))));
+received(_, _, _, _, _, _) ->
+    false.
+
+%% Whether the operator lets this asker have an answer, beyond that it received the announcement.
+may_ask(#capsd{answer = announced}, _, _) ->
+    true;
+may_ask(#capsd{answer = subscribed} = Capsd, IQ, Direction) ->
+    is_same_account(IQ) orelse has_subscription(Capsd, IQ, Direction).
+
+is_same_account(#iq{from = #jid{luser = User, lserver = Server}, to = #jid{luser = User, lserver = Server}}) -> true;
+is_same_account(_) -> false.
+
+%% From the roster of the local side: the asker sees the presence of the one that is asked.
+has_subscription(_, #iq{from = From, to = #jid{luser = User, lserver = Server}}, incoming) ->
+    lists:member(subscription(User, Server, From), [from, both]);
+has_subscription(_, #iq{from = #jid{luser = User, lserver = Server}, to = To}, outgoing) ->
+    lists:member(subscription(User, Server, To), [to, both]).
+
+subscription(User, Server, JID) ->
+    element(1, ejabberd_hooks:run_fold(roster_get_jid_info, Server, {none, none, []}, [User, Server, JID])).
+
+%% Answers a query, or holds it, or lets it go: returns `Pass` for the last, else `Drop`.
+decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
+    case node_for(Capsd, Asked, Nodes) of
+        none ->
+            Pass;
+        Node ->
+            case mod_capsd_answers:find(Capsd, Node) of
+                {answer, Content} ->
+                    mod_capsd_stats:count(Capsd, answered),
+                    Again andalso mod_capsd_stats:count(Capsd, answered_after_hold),
+                    ejabberd_router:route(mod_capsd_stanza:answer(IQ, Asked, Content)),
+                    Drop;
+                unknown when not Again ->
+                    case mod_capsd_flights:hold(Capsd, Node, IQ) of
+                        true -> Drop;
+                        false -> Pass
+                    end;
+                _ ->
+                    Pass
+            end
+    end.
+
+%% By which of the announced nodes a query can be answered: the one that it names, or any if it names none, those of XEP-0390 first.
+node_for(#capsd{xep0115 = XEP0115}, <<>>, Nodes) ->
+    case {lists:keyfind(xep0390, 1, Nodes), Nodes} of
+        {{_, Node}, _} -> Node;
+        {false, [{_, Node} | _]} when XEP0115 -> Node;
+        _ -> none
+    end;
+node_for(#capsd{xep0115 = XEP0115}, Asked, Nodes) ->
+    case {lists:keymember(Asked, 2, Nodes), XEP0115 orelse lists:keymember(xep0390, 1, Nodes)} of
+        {true, true} -> Asked;
+        _ -> none
+    end.
+
+%%% Answers that pass by
+
+own_answer(JID, Node, Query, Host) ->
+    case mod_capsd:find(Host) of
+        undefined -> ok;
+        Capsd -> learn(Capsd, mod_capsd_watch:own_nodes(Capsd, jid:tolower(JID)), JID, Node, Query)
+    end.
+
+heard_answer(#iq{from = From}, Node, Query, Host) ->
+    case mod_capsd:find(Host) of
+        undefined ->
+            ok;
+        Capsd ->
+            case mod_capsd_watch:heard(Capsd, jid:tolower(From)) of
+                {Nodes, _} -> learn(Capsd, Nodes, From, Node, Query);
+                none -> ok
+            end
+    end.
+
+learn(_, none, _, _, _) ->
+    ok;
+learn(Capsd, Nodes, JID, Node, Query) ->
+    case lists:keymember(Node, 2, Nodes) andalso mod_capsd_answers:find(Capsd, Node) of
+        unknown -> mod_capsd_flights:learn(Capsd, Node, JID, Query);
+        _ -> ok
+    end.

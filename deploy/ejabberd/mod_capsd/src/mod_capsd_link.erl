@@ -1,0 +1,384 @@
+%%% The way to capsd, one process for each virtual host: chooses the component, feeds it, sends look-ups and contributions, and watches the
+%%% ends of sessions. Nobody waits for it: hooks and mod_capsd_flights cast.
+%%%
+%%% What is sent keeps its order: a look-up leaves after the reports that were made before it. One <feed/> is on its way at a time; its
+%%% answer is the pace. Reports of what happens now go before the replay of what has been.
+-module(mod_capsd_link).
+
+-behaviour(gen_server).
+
+-export([report/2, watch/3, request/4, suspect/1, component/3, options/2, census/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+
+-include("mod_capsd.hrl").
+-include("ejabberd_sm.hrl").
+
+%% Reports in one feed, and about how many bytes of them.
+-define(BATCH, 256).
+-define(BATCH_BYTES, 65536).
+%% Milliseconds: a feed without an answer is given up; so is the question whether a component is there; so is a look-up.
+-define(FEED_TIMEOUT, 10000).
+-define(PROBE_TIMEOUT, 3000).
+-define(REQUEST_TIMEOUT, 10000).
+%% Instances that a component had before, by which two that take turns are recognised; and how long they are not said again.
+-define(FORMER, 8).
+-define(CONFLICT_PAUSE, 600000).
+
+-record(state, {
+    host :: binary(),
+    components :: [binary()],
+    retry :: pos_integer(),
+    max_queue :: pos_integer(),
+    %% the component in use and its instance
+    current = none :: none | {binary(), binary()},
+    former = [] :: [binary()],
+    conflict_said = undefined :: undefined | integer(),
+    %% what happens now: events and requests
+    queue = queue:new() :: queue:queue(),
+    queued = 0 :: non_neg_integer(),
+    %% where the replay is
+    replay = done :: {own | passing, jid:ljid() | first} | done,
+    %% the feed on its way
+    sent = none :: none | {reference(), [mod_capsd_stanza:event()]},
+    %% the component that is being tried
+    trying = none :: none | reference(),
+    idle = true :: boolean(),
+    sessions = #{} :: #{pid() => jid:ljid()}
+}).
+
+%%% For hooks and mod_capsd_flights
+
+-spec report(#capsd{}, mod_capsd_stanza:event()) -> ok.
+report(#capsd{host = Host}, Event) ->
+    cast(Host, {report, Event}).
+
+%% That session announced or heard something: when it ends, its rows go.
+-spec watch(#capsd{}, pid(), jid:ljid()) -> ok.
+watch(#capsd{host = Host}, Session, LJID) ->
+    cast(Host, {watch, Session, LJID}).
+
+%% Sends a request; the caller receives `{capsd, Tag, iq() | timeout}`.
+-spec request(#capsd{}, get | set, fxml:xmlel(), term()) -> ok.
+request(#capsd{host = Host}, Type, Payload, Tag) ->
+    cast(Host, {request, {Type, Payload, self(), Tag}}).
+
+%% Something took too long: nothing more is held until a feed is answered.
+-spec suspect(#capsd{}) -> ok.
+suspect(#capsd{host = Host, state = State}) ->
+    atomics:put(State, ?READY, 0),
+    cast(Host, suspect).
+
+-spec component(binary(), connected | disconnected, binary()) -> ok.
+component(Host, What, Component) ->
+    cast(Host, {What, Component}).
+
+-spec options(binary(), gen_mod:opts()) -> ok.
+options(Host, Opts) ->
+    cast(Host, {options, Opts}).
+
+%% Asks every session that is there already what it announces.
+-spec census(binary()) -> ok.
+census(Host) ->
+    cast(Host, census).
+
+cast(Host, Message) ->
+    gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), Message).
+
+%%% gen_server
+
+init([Host, Opts]) ->
+    process_flag(trap_exit, true),
+    Restarted = mod_capsd:find(Host) =/= undefined,
+    {Heard, Own, Passing} = mod_capsd_watch:tables(),
+    mod_capsd:publish(
+        #capsd{
+            host = Host,
+            heard = Heard,
+            own = Own,
+            passing = Passing,
+            answers = mod_capsd_answers:new(),
+            counters = mod_capsd_stats:new(),
+            state = atomics:new(?PLACES, [])
+        },
+        Opts
+    ),
+    Restarted andalso census(Host),
+    State = take_options(Opts, #state{host = Host, components = [], retry = 1, max_queue = 1}),
+    self() ! tick,
+    {ok, State}.
+
+handle_call(_, _, State) ->
+    {reply, {error, unknown}, State}.
+
+handle_cast({report, Event}, State) ->
+    {noreply, pump(enqueue(Event, State))};
+handle_cast({watch, Session, LJID}, #state{sessions = Sessions} = State) ->
+    case Sessions of
+        #{Session := _} ->
+            {noreply, State};
+        _ ->
+            _ = erlang:monitor(process, Session),
+            {noreply, State#state{sessions = Sessions#{Session => LJID}}}
+    end;
+handle_cast({request, Request}, #state{queue = Queue} = State) ->
+    case is_ready(State) of
+        true ->
+            {noreply, pump(State#state{queue = queue:in({request, Request}, Queue)})};
+        false ->
+            fail(Request),
+            {noreply, State}
+    end;
+handle_cast(suspect, State) ->
+    {noreply, choose(State)};
+handle_cast({connected, Component}, #state{components = Components} = State) ->
+    case {lists:member(Component, Components), State#state.current} of
+        %% It may be the same capsd or another one: either way it heard nothing of what was said before.
+        {true, {Component, _}} -> {noreply, choose(forget(State))};
+        {true, _} -> {noreply, choose(State)};
+        {false, _} -> {noreply, State}
+    end;
+handle_cast({disconnected, Component}, #state{current = {Component, _}} = State) ->
+    {noreply, choose(forget(State))};
+handle_cast({options, Opts}, #state{components = Before} = State0) ->
+    case take_options(Opts, State0) of
+        #state{components = Before} = State -> {noreply, State};
+        State -> {noreply, choose(forget(State))}
+    end;
+handle_cast(census, #state{host = Host} = State) ->
+    [
+        ejabberd_c2s:cast(Session, mod_capsd_tell)
+     || #session{usr = {_, Server, _}, sid = {_, Session}} <- ejabberd_sm:dirty_get_my_sessions_list(), Server =:= Host
+    ],
+    {noreply, State};
+handle_cast(_, State) ->
+    {noreply, State}.
+
+handle_info({iq_reply, IQ, {feed, Ref}}, #state{sent = {Ref, Events}} = State) ->
+    {noreply, fed(mod_capsd_stanza:instance(IQ), Events, State#state{sent = none})};
+handle_info({iq_reply, IQ, {try_it, Ref, Component, Others}}, #state{trying = Ref} = State) ->
+    {noreply, tried(mod_capsd_stanza:instance(IQ), Component, Others, State#state{trying = none})};
+handle_info({iq_reply, IQ, {request, Component, From, Tag}}, State) ->
+    From ! {capsd, Tag, IQ},
+    {noreply, requested(mod_capsd_stanza:instance(IQ), Component, State)};
+handle_info({'DOWN', _, process, Session, _}, #state{host = Host, sessions = Sessions} = State) ->
+    case maps:take(Session, Sessions) of
+        {LJID, Rest} ->
+            mod_capsd_watch:forget(mod_capsd:find(Host), Session, LJID),
+            {noreply, State#state{sessions = Rest}};
+        error ->
+            {noreply, State}
+    end;
+handle_info(tick, #state{retry = Retry} = State) ->
+    _ = erlang:send_after(Retry, self(), tick),
+    {noreply, tick(State)};
+handle_info(_, State) ->
+    {noreply, State}.
+
+terminate(_, #state{host = Host, queue = Queue}) ->
+    mod_capsd:unpublish(Host),
+    [fail(Request) || {request, Request} <- queue:to_list(Queue)],
+    ok.
+
+code_change(_, State, _) ->
+    {ok, State}.
+
+%%% Which component
+
+%% Every few seconds: an earlier component may be back, and one that hangs is noticed before anybody waits for it.
+tick(#state{components = [First | _], current = {First, _}, idle = false} = State) ->
+    case is_ready(State) of
+        true -> State#state{idle = true};
+        false -> choose(State)
+    end;
+tick(State) ->
+    choose(State#state{idle = true}).
+
+%% Tries the components in order with an empty feed, and uses the first that answers.
+choose(#state{trying = none, components = Components} = State) ->
+    try_next([Component || Component <- Components, is_connected(Component)], State);
+choose(State) ->
+    State.
+
+try_next([], State) ->
+    State;
+try_next([Component | Others], State) ->
+    Ref = make_ref(),
+    send(set, mod_capsd_stanza:feed([], known_instance(Component, State)), Component, {try_it, Ref, Component, Others}, ?PROBE_TIMEOUT, State),
+    State#state{trying = Ref}.
+
+tried({ok, Instance}, Component, _, #state{current = {Component, Instance}} = State) ->
+    pump(set_ready(State));
+tried({ok, Instance}, Component, _, State) ->
+    pump(adopt(Component, Instance, State));
+tried(failed, Component, Others, State) ->
+    count(feed_failures, State),
+    case State#state.current of
+        {Component, _} -> set_unready(State);
+        _ -> ok
+    end,
+    try_next(Others, State).
+
+%% Turns to a component that knows nothing yet: all is told anew.
+adopt(Component, Instance, #state{current = Before, host = Host} = State) ->
+    case Before of
+        {Component, Old} ->
+            renewed(Component, Old, Instance, State);
+        _ ->
+            ?INFO_MSG("mod_capsd of ~ts uses ~ts", [Host, Component]),
+            Before =:= none orelse count(failovers, State),
+            count(replays, State),
+            set_ready((forget(State))#state{current = {Component, Instance}, former = [], replay = {own, first}})
+    end.
+
+%% The component has another instance than before: it was started anew, unless it is one of two that take turns.
+renewed(Component, Old, New, #state{former = Former} = State) ->
+    case lists:member(New, Former) of
+        true ->
+            count(instance_conflicts, State),
+            set_ready(say_conflict(Component, State#state{current = {Component, New}, former = lists:usort([Old | Former])}));
+        false ->
+            count(replays, State),
+            set_ready(State#state{
+                current = {Component, New}, former = lists:sublist([Old | Former], ?FORMER), replay = {own, first}, sent = none
+            })
+    end.
+
+say_conflict(Component, #state{host = Host, conflict_said = Said} = State) ->
+    Now = erlang:monotonic_time(millisecond),
+    case Said =:= undefined orelse Now - Said > ?CONFLICT_PAUSE of
+        true ->
+            ?WARNING_MSG(
+                "mod_capsd of ~ts: two capsd answer in turns under the name ~ts, and each knows half of who is online. "
+                "Stop one of them, or give it a name of its own and list both under `component`.",
+                [Host, Component]
+            ),
+            State#state{conflict_said = Now};
+        false ->
+            State
+    end.
+
+%% Nobody is there to be told anything.
+forget(#state{queue = Queue} = State) ->
+    set_unready(State),
+    [fail(Request) || {request, Request} <- queue:to_list(Queue)],
+    State#state{current = none, queue = queue:new(), queued = 0, replay = done, sent = none}.
+
+known_instance(Component, #state{current = {Component, Instance}}) -> Instance;
+known_instance(_, _) -> <<>>.
+
+is_connected(Component) ->
+    ejabberd_router:is_my_route(Component).
+
+%%% Sending
+
+enqueue(_, #state{current = none} = State) ->
+    %% It will be in the replay.
+    State;
+enqueue(_, #state{queued = Queued, max_queue = Max} = State) when Queued >= Max ->
+    count(feed_dropped, State),
+    State#state{replay = {own, first}};
+enqueue(Event, #state{queue = Queue, queued = Queued} = State) ->
+    State#state{queue = queue:in({event, Event}, Queue), queued = Queued + 1}.
+
+%% Sends what may be sent now.
+pump(State) ->
+    case is_ready(State) of
+        true -> pump_queue(State);
+        false -> State
+    end.
+
+pump_queue(#state{queue = Queue, sent = Sent} = State) ->
+    case queue:peek(Queue) of
+        {value, {request, {Type, Payload, From, Tag}}} ->
+            {Component, _} = State#state.current,
+            send(Type, Payload, Component, {request, Component, From, Tag}, ?REQUEST_TIMEOUT, State),
+            pump_queue(State#state{queue = queue:drop(Queue)});
+        {value, {event, _}} when Sent =:= none ->
+            {Events, Rest} = take_events(Queue, ?BATCH, ?BATCH_BYTES, []),
+            pump_queue(feed(Events, State#state{queue = Rest, queued = State#state.queued - length(Events)}));
+        empty when Sent =:= none, State#state.replay =/= done ->
+            {Events, Place} = mod_capsd_watch:next_reports(mod_capsd:find(State#state.host), State#state.replay, {?BATCH, ?BATCH_BYTES}),
+            case Events of
+                [] -> State#state{replay = done};
+                _ -> feed(Events, State#state{replay = Place})
+            end;
+        _ ->
+            State
+    end.
+
+take_events(Queue, Count, Bytes, Events) when Count > 0, Bytes > 0 ->
+    case queue:peek(Queue) of
+        {value, {event, Event}} ->
+            take_events(queue:drop(Queue), Count - 1, Bytes - mod_capsd_stanza:bytes(Event), [Event | Events]);
+        _ ->
+            {lists:reverse(Events), Queue}
+    end;
+take_events(Queue, _, _, Events) ->
+    {lists:reverse(Events), Queue}.
+
+feed(Events, #state{current = {Component, Instance}} = State) ->
+    Ref = make_ref(),
+    send(set, mod_capsd_stanza:feed(Events, Instance), Component, {feed, Ref}, ?FEED_TIMEOUT, State),
+    count(feeds, State),
+    Holders = length([Event || {holder, _, _, _} = Event <- Events]),
+    count(reported_holders, Holders, State),
+    count(reported_gone, length(Events) - Holders, State),
+    State#state{sent = {Ref, Events}, idle = false}.
+
+fed({ok, Instance}, _, #state{current = {Component, Instance}} = State) when is_binary(Component) ->
+    pump(State);
+fed({ok, Instance}, _, #state{current = {Component, Old}} = State) ->
+    pump(renewed(Component, Old, Instance, State));
+fed(failed, Events, #state{queue = Queue, queued = Queued} = State) ->
+    count(feed_failures, State),
+    set_unready(State),
+    %% Whether it was taken is not known; to say it twice does no harm.
+    Again = lists:foldr(fun(Event, Rest) -> queue:in_r({event, Event}, Rest) end, Queue, Events),
+    choose(State#state{queue = Again, queued = Queued + length(Events)}).
+
+requested({ok, Instance}, Component, #state{current = {Component, Old}} = State) when Instance =/= Old ->
+    pump(renewed(Component, Old, Instance, State));
+requested(failed, Component, #state{current = {Component, _}} = State) ->
+    set_unready(State),
+    choose(State);
+requested(_, _, State) ->
+    State.
+
+fail({_, _, From, Tag}) ->
+    From ! {capsd, Tag, timeout},
+    ok.
+
+send(Type, Payload, Component, Context, Timeout, #state{host = Host}) ->
+    IQ = #iq{type = Type, from = jid:make(Host), to = jid:make(Component), sub_els = [Payload]},
+    ejabberd_router:route_iq(IQ, Context, self(), Timeout).
+
+%%% State that others see
+
+is_ready(#state{host = Host}) ->
+    #capsd{state = State} = mod_capsd:find(Host),
+    atomics:get(State, ?READY) =:= 1.
+
+set_ready(#state{host = Host, components = Components, current = {Component, _}} = State) ->
+    #capsd{state = Shared} = mod_capsd:find(Host),
+    atomics:put(Shared, ?COMPONENT, 1 + length(lists:takewhile(fun(Other) -> Other =/= Component end, Components))),
+    atomics:put(Shared, ?READY, 1),
+    State.
+
+set_unready(#state{host = Host} = State) ->
+    #capsd{state = Shared} = mod_capsd:find(Host),
+    atomics:put(Shared, ?READY, 0),
+    atomics:put(Shared, ?COMPONENT, 0),
+    State.
+
+count(Name, State) ->
+    count(Name, 1, State).
+
+count(Name, Increment, #state{host = Host}) ->
+    mod_capsd_stats:count(mod_capsd:find(Host), Name, Increment).
+
+take_options(Opts, State) ->
+    State#state{
+        components = gen_mod:get_opt(component, Opts),
+        retry = gen_mod:get_opt(retry, Opts),
+        max_queue = gen_mod:get_opt(feed_queue, Opts)
+    }.

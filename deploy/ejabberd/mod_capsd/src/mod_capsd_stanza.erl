@@ -1,0 +1,265 @@
+%%% XML of disco#info, entity capabilities and urn:capsd:0, read and written as plain data.
+-module(mod_capsd_stanza).
+
+-export([announcement/1, way/1, is_own_unavailable/1]).
+-export([question/1, info/1, answer/3]).
+-export([lookup/2, contribute/3, feed/2, bytes/1, instance/1, lookup_result/2, contribute_result/1]).
+
+-include("mod_capsd.hrl").
+
+-export_type([event/0]).
+
+%% Bounds of what an announcement may be: bytes of each text in it, and hashes of one element.
+-define(LONGEST_TEXT, 1023).
+-define(MOST_HASHES, 16).
+
+-type event() :: {holder, jid:ljid(), boolean(), [fxml:xmlel()]} | {gone, jid:ljid()}.
+
+%%% Presence
+
+%% The announcement in a presence: the nodes by which it can be asked for (none if it can never be verified) and its <c/> elements,
+%% without what does not belong into them. What is out of the bounds above is left out: queries for it go their way.
+-spec announcement(presence()) -> none | {nodes_of(), [fxml:xmlel()]}.
+announcement(#presence{sub_els = Els}) ->
+    case [El || El <- Els, is_c(El)] of
+        [] ->
+            none;
+        Given ->
+            {Nodes, Cs} = lists:unzip(lists:usort([Part || El <- Given, Part <- read_c(xmpp:encode(El))])),
+            {lists:usort(lists:append(Nodes)), Cs}
+    end.
+
+is_c(#xmlel{name = <<"c">>} = C) ->
+    Namespace = fxml:get_tag_attr_s(<<"xmlns">>, C),
+    Namespace =:= ?NS_CAPS orelse Namespace =:= ?NS_CAPS_0390;
+is_c(#caps{}) ->
+    true;
+is_c(_) ->
+    false.
+
+read_c(#xmlel{children = Children} = C) ->
+    case fxml:get_tag_attr_s(<<"xmlns">>, C) of
+        ?NS_CAPS ->
+            [Hash, Node, Ver, Ext] = [fxml:get_tag_attr_s(Name, C) || Name <- [<<"hash">>, <<"node">>, <<"ver">>, <<"ext">>]],
+            case is_text(Node) andalso is_text(Ver) andalso byte_size(Hash) =< ?LONGEST_TEXT andalso byte_size(Ext) =< ?LONGEST_TEXT of
+                true ->
+                    Attrs = [{<<"xmlns">>, ?NS_CAPS}, {<<"node">>, Node}, {<<"ver">>, Ver} | given([{<<"hash">>, Hash}, {<<"ext">>, Ext}])],
+                    %% Without `hash` it is of the time before version 1.4, and means nothing that could be proven.
+                    [{[{xep0115, <<Node/binary, "#", Ver/binary>>} || Hash =/= <<>>], #xmlel{name = <<"c">>, attrs = Attrs}}];
+                false ->
+                    []
+            end;
+        ?NS_CAPS_0390 ->
+            Hashes = [
+                {Algorithm, Digest}
+             || #xmlel{name = <<"hash">>} = Hash <- Children,
+                fxml:get_tag_attr_s(<<"xmlns">>, Hash) =:= ?NS_HASHES,
+                Algorithm <- [fxml:get_tag_attr_s(<<"algo">>, Hash)],
+                Digest <- [fxml:get_tag_cdata(Hash)],
+                is_text(Algorithm),
+                is_text(Digest)
+            ],
+            [c_0390(lists:sublist(Hashes, ?MOST_HASHES)) || Hashes =/= []]
+    end.
+
+c_0390(Hashes) ->
+    Nodes = [{xep0390, <<?NS_CAPS_0390/binary, "#", Algorithm/binary, ".", Digest/binary>>} || {Algorithm, Digest} <- Hashes],
+    Children = [
+        #xmlel{name = <<"hash">>, attrs = [{<<"xmlns">>, ?NS_HASHES}, {<<"algo">>, Algorithm}], children = [{xmlcdata, Digest}]}
+     || {Algorithm, Digest} <- Hashes
+    ],
+    {Nodes, #xmlel{name = <<"c">>, attrs = [{<<"xmlns">>, ?NS_CAPS_0390}], children = Children}}.
+
+is_text(Text) ->
+    Text =/= <<>> andalso byte_size(Text) =< ?LONGEST_TEXT.
+
+given(Attrs) ->
+    [Attr || {_, Value} = Attr <- Attrs, Value =/= <<>>].
+
+%% Rooms mark the presence of occupants (XEP-0045 section 7.1).
+-spec way(presence()) -> way().
+way(Presence) ->
+    case muc_user(Presence) of
+        false -> direct;
+        _ -> room
+    end.
+
+%% Whether a room says that the receiver itself has left (status 110).
+-spec is_own_unavailable(presence()) -> boolean().
+is_own_unavailable(Presence) ->
+    case muc_user(Presence) of
+        #muc_user{status_codes = Codes} ->
+            lists:member(110, Codes);
+        #xmlel{children = Children} ->
+            lists:any(
+                fun
+                    (#xmlel{name = <<"status">>} = Status) -> fxml:get_tag_attr_s(<<"code">>, Status) =:= <<"110">>;
+                    (_) -> false
+                end,
+                Children
+            );
+        false ->
+            false
+    end.
+
+muc_user(#presence{sub_els = Els}) ->
+    first(
+        fun
+            (#muc_user{}) -> true;
+            (#xmlel{name = <<"x">>} = X) -> fxml:get_tag_attr_s(<<"xmlns">>, X) =:= ?NS_MUC_USER;
+            (_) -> false
+        end,
+        Els
+    ).
+
+first(_, []) ->
+    false;
+first(Test, [El | Rest]) ->
+    case Test(El) of
+        true -> El;
+        false -> first(Test, Rest)
+    end.
+
+%%% Queries between clients
+
+%% The node that a disco#info get asks for, empty if it names none.
+-spec question(iq()) -> {node, binary()} | none.
+question(#iq{sub_els = [#xmlel{name = <<"query">>, attrs = Attrs}]}) ->
+    case lists:keyfind(<<"xmlns">>, 1, Attrs) of
+        {_, ?NS_DISCO_INFO} -> {node, node_of(Attrs)};
+        _ -> none
+    end;
+question(#iq{sub_els = [#disco_info{node = Node}]}) ->
+    {node, Node};
+question(_) ->
+    none.
+
+%% The <query/> of a disco#info result with a node.
+-spec info(iq()) -> {binary(), fxml:xmlel()} | none.
+info(#iq{sub_els = [El]} = IQ) ->
+    case question(IQ) of
+        {node, Node} when Node =/= <<>> -> {Node, xmpp:encode(El)};
+        _ -> none
+    end;
+info(_) ->
+    none.
+
+%% The result in the place of the addressed client.
+-spec answer(iq(), binary(), [fxml:xmlel()]) -> iq().
+answer(IQ, Node, Content) ->
+    xmpp:make_iq_result(IQ, #xmlel{name = <<"query">>, attrs = [{<<"xmlns">>, ?NS_DISCO_INFO} | node_attribute(Node)], children = Content}).
+
+node_of(Attrs) ->
+    case lists:keyfind(<<"node">>, 1, Attrs) of
+        {_, Node} -> Node;
+        false -> <<>>
+    end.
+
+node_attribute(<<>>) -> [];
+node_attribute(Node) -> [{<<"node">>, Node}].
+
+%%% Requests to capsd
+
+-spec lookup(binary(), boolean()) -> fxml:xmlel().
+lookup(Node, Wait) ->
+    element(<<"lookup">>, [{<<"wait">>, atom_to_binary(Wait, utf8)}], [#xmlel{name = <<"key">>, attrs = [{<<"node">>, Node}]}]).
+
+-spec contribute(binary(), jid:jid(), fxml:xmlel()) -> fxml:xmlel().
+contribute(Node, JID, Query) ->
+    Info = #xmlel{name = <<"info">>, attrs = [{<<"node">>, Node}, {<<"jid">>, jid:encode(JID)}], children = [Query]},
+    element(<<"contribute">>, [], [Info]).
+
+-spec feed([event()], binary()) -> fxml:xmlel().
+feed(Events, Instance) ->
+    element(<<"feed">>, [{<<"instance">>, Instance} || Instance =/= <<>>], lists:map(fun event/1, Events)).
+
+event({holder, LJID, Askable, Cs}) ->
+    Attrs = [{<<"jid">>, jid:encode(LJID)} | [{<<"askable">>, <<"true">>} || Askable]],
+    #xmlel{name = <<"holder">>, attrs = Attrs, children = Cs};
+event({gone, LJID}) ->
+    #xmlel{name = <<"gone">>, attrs = [{<<"jid">>, jid:encode(LJID)}]}.
+
+%% About how many bytes a report takes.
+-spec bytes(event()) -> pos_integer().
+bytes({holder, LJID, _, Cs}) ->
+    lists:foldl(fun(C, Sum) -> Sum + c_bytes(C) end, 100 + ljid_bytes(LJID), Cs);
+bytes({gone, LJID}) ->
+    50 + ljid_bytes(LJID).
+
+ljid_bytes({User, Server, Resource}) ->
+    byte_size(User) + byte_size(Server) + byte_size(Resource).
+
+c_bytes(#xmlel{attrs = Attrs, children = Children}) ->
+    lists:sum([20 + byte_size(Value) || {_, Value} <- Attrs]) + lists:sum([c_bytes(Child) || Child <- Children]);
+c_bytes({xmlcdata, Text}) ->
+    byte_size(Text).
+
+element(Name, Attrs, Children) ->
+    #xmlel{name = Name, attrs = [{<<"xmlns">>, ?NS_CAPSD} | Attrs], children = Children}.
+
+%%% Answers of capsd
+
+%% The instance that gave an answer, whatever it is an answer to.
+-spec instance(iq() | timeout) -> {ok, binary()} | failed.
+instance(#iq{type = result, sub_els = [#xmlel{} = El]}) ->
+    case fxml:get_tag_attr_s(<<"xmlns">>, El) of
+        ?NS_CAPSD -> {ok, fxml:get_tag_attr_s(<<"instance">>, El)};
+        _ -> failed
+    end;
+instance(_) ->
+    failed.
+
+%% What capsd says about the one node that was asked for, with the seconds for which it may be kept.
+-spec lookup_result(iq() | timeout, binary()) ->
+    {answer, Instance :: binary(), [fxml:xmlel()], non_neg_integer()} | {reason, Instance :: binary(), binary()} | failed.
+lookup_result(IQ, Node) ->
+    case result(IQ, <<"lookup">>) of
+        #xmlel{} = Lookup ->
+            Instance = fxml:get_tag_attr_s(<<"instance">>, Lookup),
+            case [Key || #xmlel{name = <<"key">>} = Key <- Lookup#xmlel.children, fxml:get_tag_attr_s(<<"node">>, Key) =:= Node] of
+                [Key | _] ->
+                    Unverified = lists:member(fxml:get_tag_attr_s(<<"unverified">>, Key), [<<"true">>, <<"1">>]),
+                    case fxml:get_subtag_with_xmlns(Key, <<"query">>, ?NS_DISCO_INFO) of
+                        #xmlel{children = Content} when not Unverified -> {answer, Instance, Content, max_age(Lookup)};
+                        _ -> {reason, Instance, fxml:get_tag_attr_s(<<"reason">>, Key)}
+                    end;
+                [] ->
+                    failed
+            end;
+        failed ->
+            failed
+    end.
+
+%% Whether the one answer that was contributed has the hash that it was said to have.
+-spec contribute_result(iq() | timeout) -> verified | {reason, binary()} | failed.
+contribute_result(IQ) ->
+    case result(IQ, <<"contribute">>) of
+        #xmlel{children = Children} ->
+            case [Info || #xmlel{name = <<"info">>} = Info <- Children] of
+                [Info | _] ->
+                    case fxml:get_tag_attr_s(<<"reason">>, Info) of
+                        <<>> -> verified;
+                        Reason -> {reason, Reason}
+                    end;
+                [] ->
+                    failed
+            end;
+        failed ->
+            failed
+    end.
+
+result(#iq{type = result, sub_els = [#xmlel{name = Name} = El]}, Name) ->
+    case fxml:get_tag_attr_s(<<"xmlns">>, El) of
+        ?NS_CAPSD -> El;
+        _ -> failed
+    end;
+result(_, _) ->
+    failed.
+
+max_age(Lookup) ->
+    try binary_to_integer(fxml:get_tag_attr_s(<<"max-age">>, Lookup)) of
+        Seconds when Seconds > 0 -> Seconds;
+        _ -> 0
+    catch
+        error:badarg -> 0
+    end.

@@ -1,0 +1,541 @@
+-- mod_capsd: answers disco#info queries for clients from capsd, a shared and verified cache of entity capabilities.
+--
+-- Summary, options, statistics and compatibility: README.md beside this file. The rules: deploy/protocol.md of capsd,
+-- sections 6 and 7.
+--
+-- This file decides who is told what. In mod_capsd/, announcements.lib.lua reads presences, link.lib.lua speaks with
+-- capsd, and answers.lib.lua answers and holds queries.
+--
+-- luacheck: globals module, read globals prosody, max line length 140
+
+local filters = require "util.filters";
+local st = require "util.stanza";
+local new_cache = require "util.cache".new;
+local jid = require "util.jid";
+local jid_bare, jid_host = jid.bare, jid.host;
+local xml_escape = st.xml_escape;
+
+local announcements = module:require "announcements";
+local new_link = module:require "link".new;
+local new_answers = module:require "answers".new;
+local read, heard_from = announcements.read, announcements.heard_from;
+
+local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
+local core_post_stanza = prosody.core_post_stanza;
+
+local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
+local xmlns_muc = "http://jabber.org/protocol/muc";
+local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
+
+-- Below every module that blocks, limits or rewrites, so that a query that one of them stops never comes here; above mod_iq, which
+-- delivers at 0, and where mod_firewall decides, at 0.1.
+local after_checks = 0.05;
+local after_own_checks = -10;
+-- Before mod_pep (10) and mod_presence (0) act on a presence of an own user.
+local before_pep = 20;
+-- After whatever else may drop a stanza, but before mod_smacks (-999) counts it as sent.
+local last_filter = -900;
+
+local stop, settings; -- while the module is at work
+
+-- Statistics
+
+local queries = module:metric("counter", "queries", "", "disco#info queries to clients that could be answered", { "result" });
+local contributions = module:metric("counter", "contributions", "", "Answers of clients handed over to capsd", { "result" });
+local reports = module:metric("counter", "reports", "", "Addresses reported to capsd", { "kind" });
+local limits = module:metric("counter", "limits", "", "Bounds of the module that were hit", { "limit" });
+local wait = module:metric("histogram", "hold", "seconds", "How long queries were held", {}, {
+	buckets = { 0.005, 0.02, 0.1, 0.4, 0.8, 2 };
+}):with_labels();
+local usable = module:metric("gauge", "usable", "", "Whether a capsd answers", {}):with_labels();
+local cached = module:metric("gauge", "cached", "", "Contents kept in this module", {}):with_labels();
+local held = module:metric("gauge", "held", "", "Queries held at this moment", {}):with_labels();
+
+local counters = { queries = {}, contributions = {}, reports = {}, limits = {} };
+for name, labels in pairs {
+	queries = { "answered", "held", "expired", "passed" }; contributions = { "accepted", "refused" };
+	reports = { "holder", "gone" }; limits = { "held", "heard", "seen", "reports", "contributions" };
+} do
+	local family = ({ queries = queries, contributions = contributions, reports = reports, limits = limits })[name];
+	for _, label in ipairs(labels) do
+		counters[name][label] = family:with_labels(label);
+		counters[name][label]:add(0);
+	end
+end
+
+local function count(name, label)
+	counters[name][label]:add(1);
+end
+
+-- Options
+
+-- A number within its bounds; what is out of them is refused, and said.
+local function number_option(name, default, min, max)
+	local value = module:get_option_number(name, default);
+	if value and value >= min and value <= max then return value; end
+	module:log("error", "%s must be a number from %g to %g; %g is used", name, min, max, default);
+	return default;
+end
+
+local function read_settings()
+	local answer = module:get_option_string("capsd_answer", "announced");
+	if answer ~= "announced" and answer ~= "subscribed" then
+		module:log("error", "capsd_answer must be \"announced\" or \"subscribed\"; the narrower, \"subscribed\", is used");
+		answer = "subscribed";
+	end
+	return {
+		enabled = module:get_option_boolean("capsd_enabled", true);
+		components = module:get_option_array("capsd_component", { "caps." .. module.host });
+		answer = answer;
+		old_style = module:get_option_boolean("capsd_0115", true);
+		hold = number_option("capsd_hold", 0.8, 0, 10);
+		cache_size = number_option("capsd_cache_size", 500, 1, 100000);
+		most_held = number_option("capsd_max_held", 10000, 0, 1000000);
+		most_heard = number_option("capsd_max_heard", 5000, 0, 1000000);
+		most_seen = number_option("capsd_max_seen", 20000, 1, 10000000);
+		most_reports = number_option("capsd_max_reports", 100000, 1000, 10000000);
+		stanza_size = number_option("capsd_stanza_size", 65536, 4096, 262144);
+		retry = number_option("capsd_retry", 5, 1, 300);
+	};
+end
+
+local function start()
+	local own_settings = settings;
+	-- Of sessions of this host: the announcement that was routed last; the one that capsd was told; and what was announced to addresses that
+	-- are told by directed presence: { count, [bare JID] = { announcement, room } }.
+	local announced, reported, directed = {}, {}, {};
+	for _, of_session in ipairs { announced, reported, directed } do setmetatable(of_session, { __mode = "k" }); end
+	-- What session.caps_cache was set to here.
+	local filled = setmetatable({}, { __mode = "k" });
+	local link, answers;
+
+	-- Contacts on other servers and occupants of rooms, as they pass by: full JID → announcement.
+	local seen = new_cache(settings.most_seen, function (address)
+		count("limits", "seen");
+		-- The cache removes it after this function.
+		module:add_timer(0, function () link.report(address); end);
+	end);
+
+	local function is_own(session)
+		return session.type == "c2s" and session.host == module.host and full_sessions[session.full_jid] == session;
+	end
+
+	-- Whether that is an address of a user of this server whose host has this module, which reports it and decides who is told.
+	local function is_of_module(address)
+		local host = hosts[jid_host(address)];
+		return host and host.type == "local" and host.modules.capsd and true;
+	end
+
+	local function see(address, announcement)
+		if seen:get(address) == announcement or is_of_module(address) then return; end
+		seen:set(address, announcement);
+		link.report(address);
+	end
+
+	-- For the link: what is to be told of an address, and whether capsd may ask it.
+	local source = {};
+	function source.holder(address)
+		local session = full_sessions[address];
+		if session and reported[session] then
+			-- A session that waits to be resumed (XEP-0198) would answer much later.
+			return reported[session], not session.hibernating;
+		end
+		return seen:get(address), false;
+	end
+	function source.holders()
+		return coroutine.wrap(function ()
+			for session in pairs(reported) do coroutine.yield(session.full_jid); end
+			for address in seen:items() do coroutine.yield(address); end
+		end);
+	end
+
+	-- Own sessions
+
+	local function set_caps_cache(session, query)
+		filled[session] = query;
+		session.caps_cache = query;
+		module:fire_event("c2s-capabilities-changed", { origin = session });
+	end
+
+	local function set_announcement(session, announcement)
+		local before = announced[session];
+		if announcement == before then return; end
+		announced[session] = announcement;
+		if filled[session] then
+			if session.caps_cache == filled[session] then session.caps_cache = nil; end
+			filled[session] = nil;
+		end
+		-- A presence without <c/> says nothing about keys; but nobody is answered from what it does not repeat.
+		if not announcement then return; end
+		reported[session] = announcement;
+		link.report(session.full_jid);
+		-- Those who want to know expect that the presence is in session.presence.
+		module:add_timer(0, function ()
+			if announced[session] == announcement then answers.learn(session, announcement); end
+		end);
+	end
+
+	local function end_session(session)
+		announcements.forget_all(session);
+		announced[session], directed[session], filled[session] = nil, nil, nil;
+		if reported[session] then
+			reported[session] = nil;
+			link.report(session.full_jid);
+		end
+	end
+
+	local function on_own_presence(event)
+		local session, stanza = event.origin, event.stanza;
+		if stanza.attr.to then return; end
+		if stanza.attr.type == nil and is_own(session) then
+			set_announcement(session, read(stanza));
+		elseif stanza.attr.type == "unavailable" and session.host == module.host then
+			end_session(session);
+		end
+	end
+
+	-- Presence to somebody: to subscribers it is part of a broadcast, to all others it is directed.
+	local function on_directed_presence(event)
+		local session, stanza = event.origin, event.stanza;
+		local to, kind = stanza.attr.to, stanza.attr.type;
+		if not to or kind ~= nil and kind ~= "unavailable" or not is_own(session) then return; end
+		local bare = jid_bare(to);
+		local contact = session.roster and session.roster[bare];
+		if contact and (contact.subscription == "both" or contact.subscription == "from") then return; end
+		local told = directed[session];
+		local announcement = kind == nil and read(stanza) or nil;
+		if not told then
+			if not announcement then return; end
+			told = { count = 0, to = {} };
+			directed[session] = told;
+		end
+		local before = told.to[bare];
+		if announcement and not before then
+			if told.count >= own_settings.most_heard then return count("limits", "heard"); end
+			told.count = told.count + 1;
+		elseif before and not announcement then
+			told.count = told.count - 1;
+		end
+		told.to[bare] = announcement and {
+			announcement = announcement;
+			room = stanza:get_child("x", xmlns_muc) ~= nil or before ~= nil and before.room;
+		} or nil;
+		if announcement then set_announcement(session, announcement); end
+	end
+
+	local function on_end(event)
+		end_session(event.session);
+	end
+
+	local function on_hibernation(event)
+		local session = event.resumed or event.origin;
+		if reported[session] then link.report(session.full_jid); end
+	end
+
+	-- The three ways of a query: how it is answered, and how a copy of it goes on.
+
+	local on_stanza_out;
+	local serialized = setmetatable({}, { __mode = "k" });
+
+	-- To write out sixty features takes longer than everything else about an answer. Where no other filter wants to see what the client
+	-- receives (mod_smacks does, for most clients), the text is used again.
+	local function respond(origin, stanza, answer)
+		local out = origin.type == "c2s" and origin.rawsend and origin.filters and origin.filters["stanzas/out"];
+		if not out or out[1] ~= on_stanza_out or out[2] then
+			return origin.send(st.reply(stanza):add_child(answer));
+		end
+		local text = serialized[answer];
+		if not text then
+			text = tostring(answer) .. "</iq>";
+			serialized[answer] = text;
+		end
+		local attr = stanza.attr;
+		return origin.rawsend("<iq type='result' id='" .. xml_escape(attr.id) .. "' from='" .. xml_escape(attr.to)
+			.. "' to='" .. xml_escape(attr.from) .. "'>" .. text);
+	end
+
+	local to_own = { respond = respond, send = core_post_stanza };
+	local from_own = { respond = respond };
+	function from_own.send(origin, copy)
+		core_post_stanza(origin, copy, true);
+	end
+
+	local for_pep = { patient = true };
+	function for_pep.respond(session, stanza, answer)
+		-- As the client's own answer would come: after the presence that gave rise to the question.
+		local reply = st.reply(stanza):add_child(answer);
+		module:add_timer(0, function ()
+			if not session.destroyed then core_post_stanza(session, reply); end
+		end);
+	end
+	function for_pep.send(session, copy)
+		session.send(copy);
+	end
+
+	-- What clients receive
+
+	local function has_status(x, code)
+		for _, tag in ipairs(x.tags) do
+			if tag.name == "status" and tag.attr.code == code then return true; end
+		end
+	end
+
+	local function on_presence_out(session, stanza)
+		local from, kind = stanza.attr.from, stanza.attr.type;
+		if not from then return; end
+		if kind == nil then
+			local announcement = read(stanza);
+			if not announcements.hear(session, from, announcement, own_settings.most_heard) then count("limits", "heard"); end
+			if announcement then see(from, announcement); end
+		elseif kind == "unavailable" then
+			local room = stanza:get_child("x", xmlns_muc_user);
+			if jid_bare(from) == from then
+				announcements.forget_bare(session, from);
+			elseif room and has_status(room, "110") and not has_status(room, "303") then
+				-- It is no longer in that room itself, and would be refused by it; 303 is a change of its nick alone.
+				announcements.forget_bare(session, jid_bare(from));
+			elseif announcements.knows(session) then
+				announcements.hear(session, from, nil, 0);
+			end
+			if seen:get(from) then see(from, nil); end
+		end
+	end
+
+	-- mod_pep's own question, which no event precedes.
+	local function take_pep_question(session, stanza)
+		local query, announcement = stanza.tags[1], announced[session];
+		if not announcement or stanza.attr.type ~= "get" or not query or query.attr.xmlns ~= xmlns_disco_info then return false; end
+		local asker = hosts[jid_host(stanza.attr.from)];
+		if stanza.attr.to ~= session.full_jid or not asker or asker.type ~= "local" then return false; end
+		return answers.take(stanza, query, announcement, session, for_pep);
+	end
+
+	function on_stanza_out(stanza, session)
+		if stanza.name == "presence" then
+			on_presence_out(session, stanza);
+		elseif stanza.attr.id == "disco" and stanza.name == "iq" and take_pep_question(session, stanza) then
+			return nil;
+		end
+		return stanza;
+	end
+
+	local function add_filter(session)
+		filters.add_filter(session, "stanzas/out", on_stanza_out, last_filter);
+	end
+
+	local function on_bind(event)
+		add_filter(event.session);
+	end
+
+	-- A resumed session has the filters of its new connection.
+	local function on_resumption(event)
+		local session = event.resumed or event.session;
+		if session and session.host == module.host and session.full_jid then add_filter(session); end
+	end
+
+	-- Who may be answered
+
+	-- capsd asks from its own address, or by XEP-0356 from the user's with an id of its own kind.
+	local function is_from_capsd(stanza)
+		local from = stanza.attr.from;
+		for _, component in ipairs(own_settings.components) do
+			if from == component then return true; end
+		end
+		local id = stanza.attr.id;
+		return #id == 32 and not id:find("[^0-9a-f]") and from == jid_bare(stanza.attr.to);
+	end
+
+	-- What the asker was told last by that session of this host, if the asker may be answered.
+	local function told_by(target, asker, origin)
+		local bare = jid_bare(asker);
+		if asker == module.host or bare == target.username .. "@" .. target.host then
+			return announced[target];
+		end
+		local contact = target.roster and target.roster[bare];
+		local subscribed = contact and (contact.subscription == "both" or contact.subscription == "from");
+		if origin.full_jid == asker then
+			return (subscribed or own_settings.answer == "announced") and heard_from(origin, target.full_jid);
+		end
+		if subscribed then return target.presence and announced[target]; end
+		local told = directed[target] and directed[target].to[bare];
+		if told and (told.room or own_settings.answer == "announced") then return told.announcement; end
+	end
+
+	local function on_iq_to_own(event)
+		local stanza, origin = event.stanza, event.origin;
+		local kind, query = stanza.attr.type, stanza.tags[1];
+		if kind == "get" then
+			if not query or query.attr.xmlns ~= xmlns_disco_info or query.name ~= "query" then return; end
+			local target = full_sessions[stanza.attr.to];
+			local announcement = target and announced[target];
+			if not announcement or is_from_capsd(stanza) then return; end
+			local told = told_by(target, stanza.attr.from, origin);
+			if not told or told.id ~= announcement.id then return; end
+			return answers.take(stanza, query, told, origin, to_own) or nil;
+		elseif kind == "result" and query and query.attr.xmlns == xmlns_disco_info or kind == "error" and answers.has_probes() then
+			local asker = full_sessions[stanza.attr.to];
+			answers.passing(stanza, asker and heard_from(asker, stanza.attr.from));
+		end
+	end
+
+	-- Whether that occupant of a room of this server is a user of a host where this module decides, behind the checks of the room and
+	-- those of the user.
+	local function is_own_occupant(host, occupant_jid)
+		local muc = host.modules.muc;
+		if not muc then return false; end
+		local room = muc.get_room_from_jid(jid_bare(occupant_jid));
+		local occupant = room and room:get_occupant_by_nick(occupant_jid);
+		return not occupant or is_of_module(occupant.jid);
+	end
+
+	local function on_answer_from_own(event)
+		local kind, query = event.stanza.attr.type, event.stanza.tags[1];
+		if kind == "result" and query and query.attr.xmlns == xmlns_disco_info or kind == "error" and answers.has_probes() then
+			answers.passing(event.stanza, announced[event.origin]);
+		end
+	end
+
+	local function on_iq_from_own(event)
+		local stanza, origin = event.stanza, event.origin;
+		if stanza.attr.type == "get" then
+			local query = stanza.tags[1];
+			if not query or query.attr.xmlns ~= xmlns_disco_info or query.name ~= "query" then return; end
+			local to = stanza.attr.to;
+			local announcement = heard_from(origin, to);
+			if not announcement then return; end
+			-- A user of this server: decided where the query would be delivered.
+			local host = hosts[jid_host(to)];
+			if host and (host.type == "local" or is_own_occupant(host, to)) then return; end
+			if own_settings.answer == "subscribed" and not announcement.room then
+				local contact = origin.roster and origin.roster[jid_bare(to)];
+				if not contact or contact.subscription ~= "both" and contact.subscription ~= "to" then return; end
+			end
+			return answers.take(stanza, query, announcement, origin, from_own) or nil;
+		else
+			on_answer_from_own(event);
+		end
+	end
+
+	local function on_iq_to_host(event)
+		local kind = event.stanza.attr.type;
+		if kind ~= "get" and kind ~= "set" and link.receive(event.stanza) then return true; end
+	end
+
+	-- Who changes what is blocked does not receive everything: what was heard may be out of date then.
+	local function on_block(event)
+		local user = hosts[module.host].sessions[event.origin.username or ""];
+		for _, session in pairs(user and user.sessions or {}) do announcements.forget_all(session); end
+	end
+
+	local function each_session(callback)
+		for _, user in pairs(hosts[module.host].sessions) do
+			for _, session in pairs(user.sessions) do callback(session); end
+		end
+	end
+
+	local listener = { count = count };
+	function listener.ready()
+		usable:set(1);
+		for session, announcement in pairs(announced) do
+			if not filled[session] then answers.learn(session, announcement); end
+		end
+	end
+	function listener.lost()
+		usable:set(0);
+		answers.release();
+	end
+	function listener.known(session, announcement, query)
+		if announced[session] == announcement and session.caps_cache ~= query then set_caps_cache(session, query); end
+	end
+	function listener.waited(seconds)
+		wait:sample(seconds);
+	end
+
+	link = new_link(settings, source, listener);
+	answers = new_answers(settings, link, listener);
+
+	local hooks = {
+		{ "resource-bind", on_bind };
+		{ "resource-unbind", on_end, 10 };
+		{ "smacks-hibernation-start", on_hibernation };
+		{ "smacks-hibernation-end", on_hibernation };
+		{ "smacks-hibernation-end", on_resumption };
+		{ "presence/bare", on_own_presence, before_pep };
+		{ "pre-presence/full", on_directed_presence, after_own_checks };
+		{ "pre-presence/bare", on_directed_presence, after_own_checks };
+		{ "pre-presence/host", on_directed_presence, after_own_checks };
+		{ "iq/full", on_iq_to_own, after_checks };
+		{ "pre-iq/full", on_iq_from_own, after_own_checks };
+		{ "pre-iq/bare", on_answer_from_own, after_own_checks };
+		{ "iq/host", on_iq_to_host, 5 };
+		{ "iq-set/self/urn:xmpp:blocking:block", on_block };
+		{ "iq-set/self/urn:xmpp:blocking:unblock", on_block };
+		{ "iq-set/self/jabber:iq:privacy:query", on_block };
+	};
+	for _, hook in ipairs(hooks) do module:hook(hook[1], hook[2], hook[3]); end
+	module:hook_global("c2s-session-updated", on_resumption);
+	local function on_statistics()
+		local contents, waiting = answers.sizes();
+		cached:set(contents);
+		held:set(waiting);
+	end
+	module:hook_global("stats-update", on_statistics);
+
+	each_session(function (session)
+		add_filter(session);
+		local announcement = session.presence and read(session.presence);
+		announced[session], reported[session] = announcement, announcement;
+	end);
+	link.open();
+
+	function stop()
+		for _, hook in ipairs(hooks) do module:unhook(hook[1], hook[2]); end
+		module:unhook_object_event(prosody.events, "c2s-session-updated", on_resumption);
+		module:unhook_object_event(prosody.events, "stats-update", on_statistics);
+		each_session(function (session)
+			filters.remove_filter(session, "stanzas/out", on_stanza_out);
+			announcements.forget_all(session);
+			if filled[session] and session.caps_cache == filled[session] then session.caps_cache = nil; end
+		end);
+		link.close();
+		usable:set(0);
+		answers.release();
+		stop = nil;
+	end
+end
+
+local function load_settings()
+	local before = settings;
+	settings = read_settings();
+	return before;
+end
+
+-- Whether two sets of options are the same.
+local function is_equal(one, other)
+	for name, value in pairs(one) do
+		if name == "components" then
+			if table.concat(value, "\n") ~= table.concat(other.components, "\n") then return false; end
+		elseif value ~= other[name] then
+			return false;
+		end
+	end
+	return true;
+end
+
+function module.load()
+	load_settings();
+	if settings.enabled then start(); end
+end
+
+function module.unload()
+	if stop then stop(); end
+end
+
+-- The options take effect with a reload of the configuration; `capsd_enabled = false` puts everything back as if the module was not there.
+module:hook_global("config-reloaded", function ()
+	local before = load_settings();
+	if is_equal(before, settings) then return; end
+	if stop then stop(); end
+	if settings.enabled then start(); end
+	module:log("info", settings.enabled and "works with new options" or "is switched off by capsd_enabled");
+end);

@@ -1,0 +1,176 @@
+-- What presences announce (XEP-0115, XEP-0390), and which session was told what by whom.
+--
+-- luacheck: globals module, read globals prosody, max line length 140
+
+local st = require "util.stanza";
+local jid_bare = require "util.jid".bare;
+
+local xmlns_0115 = "http://jabber.org/protocol/caps";
+local xmlns_0390 = "urn:xmpp:caps";
+local xmlns_hashes = "urn:xmpp:hashes:2";
+local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
+
+-- Whatever is longer than this or more than this is no announcement to this module; its questions go their way.
+local longest_text = 1023;
+local most_hashes = 16;
+
+-- Equal announcements are one table, so that a room of a thousand costs a thousand references.
+local interned = setmetatable({}, { __mode = "v" });
+
+local function is_text(text)
+	return text and text ~= "" and #text <= longest_text;
+end
+
+-- The <c/> of XEP-0115 without what does not belong there, and the text that tells it from others.
+local function trim_0115(c)
+	local attr = c.attr;
+	if not (is_text(attr.node) and is_text(attr.ver)) then return; end
+	local hash, ext = is_text(attr.hash) and attr.hash or nil, is_text(attr.ext) and attr.ext or nil;
+	return st.stanza("c", { xmlns = xmlns_0115, hash = hash, node = attr.node, ver = attr.ver, ext = ext }),
+		table.concat({ hash or "", attr.node, attr.ver, ext or "" }, "\n");
+end
+
+-- The same for XEP-0390.
+local function trim_0390(c)
+	local trimmed, texts = st.stanza("c", { xmlns = xmlns_0390 }), {};
+	for hash in c:childtags("hash", xmlns_hashes) do
+		local algorithm, digest = hash.attr.algo, hash:get_text();
+		if #trimmed.tags < most_hashes and is_text(algorithm) and is_text(digest) then
+			trimmed:text_tag("hash", digest, { xmlns = xmlns_hashes, algo = algorithm });
+			table.insert(texts, algorithm .. "." .. digest);
+		end
+	end
+	if texts[1] then return trimmed, table.concat(texts, "\n"); end
+end
+
+-- An announcement has:
+--   id        the text by which two announcements of one address are compared
+--   nodes     caps node (as in disco#info) → key: whatever is the same for every client with the same content
+--   node, key those to look up when a query has no node; nil for legacy announcements, which prove nothing
+--   new       whether it is made by XEP-0390
+--   elements  the <c/> elements, and `size`, about their bytes
+--   room      whether it came from a room
+local function make(c_0115, c_0390, room)
+	local announcement = { nodes = {}, elements = {}, size = 0, room = room, new = c_0390 ~= nil };
+	if c_0390 then
+		for hash in c_0390:childtags("hash", xmlns_hashes) do
+			local key = hash.attr.algo .. "." .. hash:get_text();
+			local node = xmlns_0390 .. "#" .. key;
+			announcement.nodes[node] = key;
+			if not announcement.node or hash.attr.algo == "sha-256" then
+				announcement.node, announcement.key = node, key;
+			end
+		end
+		announcement.id = announcement.node;
+		table.insert(announcement.elements, c_0390);
+	end
+	if c_0115 then
+		local node = c_0115.attr.node .. "#" .. c_0115.attr.ver;
+		announcement.id = node;
+		if c_0115.attr.hash then
+			-- The hash does not cover the URL in `node`: clients that differ in that alone have one key.
+			announcement.nodes[node] = "0115." .. c_0115.attr.ver;
+			if not announcement.node then
+				announcement.node, announcement.key = node, announcement.nodes[node];
+			end
+		end
+		table.insert(announcement.elements, c_0115);
+	end
+	for _, element in ipairs(announcement.elements) do
+		announcement.size = announcement.size + #tostring(element);
+	end
+	return announcement;
+end
+
+local last_stanza, last_announcement;
+
+-- What a presence announces; nil if nothing. One presence goes to many sessions as the same object, so the last is remembered.
+local function read(stanza)
+	if stanza == last_stanza then return last_announcement; end
+	local c_0115, c_0390, room, text_0115, text_0390;
+	for _, child in ipairs(stanza.tags) do
+		local xmlns = child.attr.xmlns;
+		if xmlns == xmlns_0115 and child.name == "c" then
+			c_0115, text_0115 = trim_0115(child);
+		elseif xmlns == xmlns_0390 and child.name == "c" then
+			c_0390, text_0390 = trim_0390(child);
+		elseif xmlns == xmlns_muc_user then
+			room = true;
+		end
+	end
+	local announcement;
+	if c_0115 or c_0390 then
+		local text = (room and "room" or "") .. "\n\n" .. (text_0115 or "") .. "\n\n" .. (text_0390 or "");
+		announcement = interned[text];
+		if not announcement then
+			announcement = make(c_0115, c_0390, room);
+			interned[text] = announcement;
+		end
+	end
+	last_stanza, last_announcement = stanza, announcement;
+	return announcement;
+end
+
+-- Which session was told what: session → { count, bares = { bare JID → { full JID → announcement } } }. Sessions of one virtual host ask
+-- for users of another, so all instances of the module share it. An entry goes with its session at the latest.
+local heard = setmetatable(module:shared("/*/capsd/heard"), { __mode = "k" });
+
+-- `most` bounds the addresses that are remembered for one session; what is beyond is not remembered. Returns whether there was room.
+local function hear(session, jid, announcement, most)
+	local told = heard[session];
+	if not told then
+		if not announcement then return true; end
+		told = { count = 0, bares = {} };
+		heard[session] = told;
+	end
+	local bare = jid_bare(jid);
+	local resources = told.bares[bare];
+	local before = resources and resources[jid];
+	if before == announcement then return true; end
+	if not announcement then
+		resources[jid] = nil;
+		told.count = told.count - 1;
+		if not next(resources) then told.bares[bare] = nil; end
+		return true;
+	end
+	if not before then
+		if told.count >= most then return false; end
+		told.count = told.count + 1;
+		if not resources then
+			resources = {};
+			told.bares[bare] = resources;
+		end
+	end
+	resources[jid] = announcement;
+	return true;
+end
+
+-- Forgets all resources of a contact, or all occupants of a room.
+local function forget_bare(session, bare)
+	local told = heard[session];
+	local resources = told and told.bares[bare];
+	if not resources then return; end
+	for _ in pairs(resources) do told.count = told.count - 1; end
+	told.bares[bare] = nil;
+end
+
+local function forget_all(session)
+	heard[session] = nil;
+end
+
+-- What that session was last told by that address.
+local function heard_from(session, jid)
+	local told = heard[session];
+	if not told then return; end
+	local resources = told.bares[jid_bare(jid)];
+	return resources and resources[jid];
+end
+
+return {
+	read = read;
+	hear = hear;
+	forget_bare = forget_bare;
+	forget_all = forget_all;
+	heard_from = heard_from;
+	knows = function (session) return heard[session] ~= nil; end;
+};

@@ -1,0 +1,297 @@
+-- Queries that are answered in the place of a client, or held until there is an answer (deploy/protocol.md section 7).
+--
+-- luacheck: globals module, read globals prosody, max line length 140
+
+local st = require "util.stanza";
+local new_cache = require "util.cache".new;
+local now = require "util.time".now;
+
+local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
+
+-- Reasons of capsd by which no answer of the client would be verified either.
+local hopeless = {
+	["ambiguous"] = true, ["ill-formed"] = true, ["legacy"] = true, ["unsupported-algorithm"] = true,
+	["denied"] = true, ["malformed-node"] = true, ["too-large"] = true,
+};
+-- Seconds for which a content is used where capsd does not say; for which a key without an answer is not waited for again; and for which
+-- an answer that was refused is not handed over again.
+local default_max_age, patience, refusal = 300, 30, 60;
+-- Keys that are looked up, or contributed, at one time.
+local most_flights, most_contributions = 512, 64;
+-- Nodes of one content (URLs of clients that differ in nothing else) for which the answer is kept ready.
+local most_forms = 8;
+
+-- `settings`: cache_size, hold, most_held, old_style. `listener.known(session, announcement, query)`: what that session announced is known;
+-- `listener.count(name, label)` counts; `listener.waited(seconds)` tells how long a query was held.
+local function new(settings, link, listener)
+	local answers = {};
+	local known = new_cache(settings.cache_size);
+	local unanswerable, refused = new_cache(settings.cache_size), new_cache(settings.cache_size);
+	local flights, flight_count, held_count = {}, 0, 0;
+	local contributions, contribution_count = {}, 0;
+	-- Queries that went their way for a flight: answerer and id → flight.
+	local probes = {};
+	-- Queries that are not to be held again.
+	local released = setmetatable({}, { __mode = "k" });
+
+	local function fresh(key)
+		local content = known:get(key);
+		if not content then return; end
+		if content.expires <= now() then
+			known:set(key, nil);
+			return;
+		end
+		known:set(key, content); -- it is the most recently used now
+		return content;
+	end
+
+	local function is_until(times, key)
+		local time = times:get(key);
+		return time and time > now();
+	end
+
+	-- The <query/> with a content, for that node as it was asked. The parts are shared between all answers: nobody changes them.
+	local function answer_for(content, node)
+		local form = content.forms[node or false];
+		if form then return form; end
+		form = st.stanza("query", { xmlns = xmlns_disco_info, node = node });
+		for _, tag in ipairs(content.tags) do form:add_direct_child(tag); end
+		if content.form_count < most_forms then
+			content.forms[node or false] = form;
+			content.form_count = content.form_count + 1;
+		end
+		return form;
+	end
+
+	-- What is known of an announcement: the key of `node` counts first, then any other of the same announcement.
+	local function find(announcement, node)
+		local key = node and announcement.nodes[node] or announcement.key;
+		local content = key and fresh(key);
+		if not content and key ~= announcement.key then content = fresh(announcement.key); end
+		return content, key;
+	end
+
+	local function store(key, query, max_age)
+		known:set(key, { tags = query.tags, expires = now() + (max_age or default_max_age), forms = {}, form_count = 0 });
+	end
+
+	-- Sends a held query on its way again, where it is answered if its key is known by now.
+	local function resend(item)
+		item.timer:stop();
+		item.timer = nil;
+		held_count = held_count - 1;
+		listener.waited(now() - item.since);
+		if not item.origin.destroyed then item.way.send(item.origin, item.stanza); end
+	end
+
+	local function close(flight)
+		if flights[flight.key] ~= flight then return; end
+		flights[flight.key] = nil;
+		flight_count = flight_count - 1;
+		for probe in pairs(flight.probes) do
+			if probes[probe] == flight then probes[probe] = nil; end
+		end
+		local content = fresh(flight.key);
+		for _, item in ipairs(flight.items) do
+			if item.timer then
+				if not content then released[item.stanza] = true; end
+				resend(item);
+			end
+		end
+		if not content then return; end
+		for _, wish in ipairs(flight.wishes) do
+			listener.known(wish.session, wish.announcement, answer_for(content, wish.announcement.id));
+		end
+	end
+
+	local function give_up(flight)
+		if flights[flight.key] ~= flight then return; end
+		unanswerable:set(flight.key, now() + patience);
+		close(flight);
+	end
+
+	-- A held query goes its way unchanged, and its answer counts for the flight.
+	local function let_go(flight, item)
+		flight.gone = true;
+		released[item.stanza] = true;
+		local probe = item.stanza.attr.to .. "\n" .. item.stanza.attr.id;
+		probes[probe] = flight;
+		flight.probes[probe] = true;
+		resend(item);
+	end
+
+	local function looked_up(flight, query, reason, max_age)
+		if query then
+			store(flight.key, query, max_age);
+			return close(flight);
+		elseif flights[flight.key] ~= flight then
+			return;
+		elseif hopeless[reason] then
+			return give_up(flight);
+		end
+		flight.asking = false;
+		for _, item in ipairs(flight.items) do
+			if item.timer and not item.origin.destroyed then
+				module:add_timer(settings.hold, function () give_up(flight); end);
+				return let_go(flight, item);
+			end
+		end
+		close(flight);
+	end
+
+	local function open_flight(key, node, jid)
+		local flight = { key = key, node = node, jid = jid, items = {}, wishes = {}, probes = {}, asking = true };
+		flights[key] = flight;
+		flight_count = flight_count + 1;
+		return flight;
+	end
+
+	local function ask(flight)
+		link.lookup(flight.node, flight.jid, true, function (...) return looked_up(flight, ...); end);
+	end
+
+	local function expire(_, flight, item)
+		if flight.asking then link.doubt(); end
+		if item.way.patient and flight.gone and not item.spared then
+			item.spared = true;
+			item.timer = module:add_timer(settings.hold, expire, flight, item);
+			return;
+		end
+		listener.count("queries", "expired");
+		let_go(flight, item);
+	end
+
+	-- After a time in which the process was busy with something else, the answer may be there already, unread: it is read first.
+	local function look_once_more(_, flight, item)
+		item.timer = module:add_timer(settings.hold * 0.05, expire, flight, item);
+	end
+
+	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer,
+	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came. Queries of a `patient` way wait twice as long if another
+	-- one went its way already: nobody sees them wait, and its answer will do for all.
+	function answers.take(stanza, query, announcement, origin, way)
+		local node = query.attr.node;
+		if node == "" then node = nil; end
+		if not link.usable or not announcement.key or node and not announcement.nodes[node] then return false; end
+		if not (announcement.new or settings.old_style) then return false; end
+		local content, key = find(announcement, node);
+		if content then
+			listener.count("queries", "answered");
+			way.respond(origin, stanza, answer_for(content, query.attr.node));
+			return true;
+		end
+		local flight = flights[key];
+		if released[stanza] or not link.prompt or settings.hold == 0 or is_until(unanswerable, key)
+		or not flight and flight_count >= most_flights then
+			listener.count("queries", "passed");
+			return false;
+		elseif held_count >= settings.most_held then
+			listener.count("limits", "held");
+			listener.count("queries", "passed");
+			return false;
+		end
+		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
+		local item = { stanza = st.clone(stanza), origin = origin, way = way, since = now() };
+		local is_new = not flight;
+		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
+		table.insert(flight.items, item);
+		held_count = held_count + 1;
+		listener.count("queries", "held");
+		item.timer = module:add_timer(settings.hold * 0.95, look_once_more, flight, item);
+		if is_new then ask(flight); end
+		return true;
+	end
+
+	-- Finds out what a session of this host announced, for those inside the server who want to know.
+	function answers.learn(session, announcement)
+		if not link.usable or not announcement.key then return; end
+		local content, key = find(announcement);
+		if content then
+			return listener.known(session, announcement, answer_for(content, announcement.id));
+		end
+		local flight = flights[key];
+		if not flight then
+			if is_until(unanswerable, key) or flight_count >= most_flights then return; end
+			flight = open_flight(key, announcement.node, session.full_jid);
+			table.insert(flight.wishes, { session = session, announcement = announcement });
+			return ask(flight);
+		end
+		table.insert(flight.wishes, { session = session, announcement = announcement });
+	end
+
+	local function contribute(key, node, jid, query, flight)
+		contributions[key] = true;
+		contribution_count = contribution_count + 1;
+		local function finish(content, max_age)
+			contributions[key] = nil;
+			contribution_count = contribution_count - 1;
+			if content then
+				store(key, content, max_age);
+			else
+				refused:set(key .. "\n" .. jid, now() + refusal);
+			end
+			listener.count("contributions", content and "accepted" or "refused");
+			if content and flights[key] then
+				close(flights[key]);
+			elseif flight then
+				give_up(flight);
+			end
+		end
+		link.contribute(node, jid, query, function (is_known)
+			if not is_known then return finish(nil); end
+			-- What passed by may hold more than its hash covers.
+			link.lookup(node, jid, false, function (content, _, max_age) finish(content, max_age); end);
+		end);
+	end
+
+	-- An answer or an error passes by. `announcement` is what its sender announced, if anything.
+	function answers.passing(stanza, announcement)
+		local from = stanza.attr.from;
+		local flight = stanza.attr.id and probes[from .. "\n" .. stanza.attr.id];
+		if stanza.attr.type == "error" then
+			if flight then give_up(flight); end
+			return;
+		end
+		local query = stanza:get_child("query", xmlns_disco_info);
+		if not query then return; end
+		local node = query.attr.node;
+		local key = announcement and announcement.nodes[node or ""];
+		if not key and flight and (node == nil or node == "") then
+			node, key = flight.node, flight.key;
+		end
+		if not key or not link.usable or fresh(key) or contributions[key] then return; end
+		if is_until(refused, key .. "\n" .. from) then return; end
+		if contribution_count >= most_contributions then
+			listener.count("limits", "contributions");
+			return;
+		end
+		contribute(key, node, from, query, flight);
+	end
+
+	-- Is anything awaited that an error could end?
+	function answers.has_probes()
+		return next(probes) ~= nil;
+	end
+
+	-- Everything that is held goes its way.
+	function answers.release()
+		local open = flights;
+		flights, flight_count, probes = {}, 0, {};
+		for _, flight in pairs(open) do
+			for _, item in ipairs(flight.items) do
+				if item.timer then
+					released[item.stanza] = true;
+					resend(item);
+				end
+			end
+		end
+	end
+
+	function answers.sizes()
+		return known:count(), held_count;
+	end
+
+	return answers;
+end
+
+return { new = new };

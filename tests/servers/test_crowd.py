@@ -1,0 +1,35 @@
+"""A crowd logs in at once: at most one question for each hash reaches a client, and none once capsd knows it; counted at the clients."""
+
+import os
+
+import pytest
+
+from crowd.campaign import with_capsd, without_capsd
+from crowd.real import REAL
+from crowd.rounds import Crowd
+
+LONG = os.environ.get("CAPSD_LONG") == "1"
+# Careful clients, contents that they announce, and clients that people use.
+CROWDS = {"careful": (50, 5, []), "real": (42, 1, [name for name in sorted(REAL) for _ in range(2)])} if LONG else {"short": (18, 4, ["poezio", "profanity"])}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("crowd", sorted(CROWDS))
+async def test_with_capsd_one_question_for_each_hash_and_then_none(make_crowd_server, make_capsd, crowd):
+    server = make_crowd_server(module=True)
+    crowd = Crowd(server, *CROWDS[crowd]).prepare()
+    capsd = make_capsd(server).start()
+    rounds = await with_capsd(crowd, server, capsd)
+    for one in rounds:
+        assert one.wrong == [], one.name
+        assert one.most <= (1 if one is rounds[0] else 0), (one.name, one.by_hash, one.arrivals)
+
+
+if LONG:
+
+    @pytest.mark.timeout(300)
+    async def test_without_capsd_everybody_asks_everybody(make_crowd_server):
+        server = make_crowd_server()
+        for one in await without_capsd(Crowd(server, *CROWDS["careful"]).prepare(), server):
+            assert one.wrong == []
+            assert one.most >= 40, one.by_hash

@@ -1,0 +1,77 @@
+"""PEP notifications (`+notify`) arrive as without the module, also right after login, and no client is asked for them twice."""
+
+import pytest
+
+from crowd.campaign import Beside
+from harness.caps import sample
+from harness.processes import until
+
+MOOD = "http://jabber.org/protocol/mood"
+PUBSUB = "http://jabber.org/protocol/pubsub"
+
+
+def moods(client):
+    """The moods that the client was told, in order; Prosody may tell the last one several times at login, with the module and without."""
+    return [mood[0].tag.split("}")[1] for message in client.messages for mood in message.iter(f"{{{MOOD}}}mood") if len(mood)]
+
+
+async def publish(client, mood):
+    """Sets the client's mood."""
+    item = f"<item id='current'><mood xmlns='{MOOD}'><{mood}/></mood></item>"
+    reply = await client.iq(None, f"<pubsub xmlns='{PUBSUB}'><publish node='{MOOD}'>{item}</publish></pubsub>", "set")
+    assert reply.kind == "result", reply.xml
+
+
+class Contacts:
+    """Accounts that are subscribed to each other, beside one server."""
+
+    def __init__(self, server, make_client, names):
+        self.server = server
+        self.make_client = make_client
+        server.add_users(names)
+        server.befriend(names)
+
+    async def log_in(self, name, info):
+        """A contact that has logged in and announced itself."""
+        client = await self.make_client(name, info, server=self.server).log_in()
+        client.announce()
+        return client
+
+
+@pytest.mark.parametrize("with_module", [False, True], ids=["without-module", "with-module"])
+async def test_notifications(make_crowd_server, make_capsd, make_client, with_module):
+    server = make_crowd_server(module=with_module)
+    capsd = make_capsd(server).start()
+    if with_module:
+        await Beside(server, capsd).until_fed()
+    contacts = Contacts(server, make_client, ["publisher", "first", "second", "deaf"])
+    wants, deaf = sample("wants", [f"{MOOD}+notify"]), sample("deaf")
+    publisher = await contacts.log_in("publisher", deaf)
+    await publish(publisher, "happy")
+
+    # Right after login: what was published before.
+    first = await contacts.log_in("first", wants)
+    await until(lambda: set(moods(first)) == {"happy"}, lambda: f"the last mood is told at login, not {moods(first)}")
+    second = await contacts.log_in("second", wants)
+    await until(lambda: set(moods(second)) == {"happy"}, lambda: f"the last mood is told at login, not {moods(second)}")
+
+    # While everybody is there.
+    other = await contacts.log_in("deaf", deaf)
+    await publish(publisher, "sad")
+    for client in (first, second):
+        await until(lambda: moods(client)[-1] == "sad", lambda: f"the new mood is told, not {moods(client)}")
+
+    # Once more, when everything is known.
+    await first.log_out()
+    again = await contacts.log_in("first", wants)
+    await until(lambda: set(moods(again)) == {"sad"}, lambda: f"the last mood is told at login, not {moods(again)}")
+
+    # Nobody is told what he does not want; by now it would have come.
+    assert moods(other) == []
+    everybody = [publisher, first, second, other, again]
+    if with_module:
+        asked = {info.ver(): sum(len(client.questions) for client in everybody if client.info is info) for info in (wants, deaf)}
+        assert all(times <= 1 for times in asked.values()), asked
+        assert again.questions == []
+    else:
+        assert sum(len(client.questions) for client in everybody) > 2, "the server asks for itself"
