@@ -19,6 +19,7 @@ use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config};
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
+use crate::history::{self, History};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
@@ -137,7 +138,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         error,
     })?;
     if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
+        tracing::info!(%address, "HTTP: /, /api/v1, /metrics, /healthz, /readyz");
     }
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
@@ -147,9 +148,13 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     );
     let census = Arc::new(census);
     let ended = CancellationToken::new();
+    let desk = daemon.desk(config);
+    let history = Arc::new(History::new(Arc::clone(&metrics), clock()));
     let sources = Sources {
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
+        desk: Arc::clone(&desk),
+        history: Arc::clone(&history),
     };
     let http = http::serve(
         listener,
@@ -158,8 +163,12 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
-    let control =
-        control.map(|socket| tokio::spawn(daemon.serve_control(socket, config, &metrics, &ended)));
+    let control = control.map(|socket| {
+        let settings = config.control.clone();
+        let ended = ended.clone().cancelled_owned();
+        let metrics = Arc::clone(&metrics);
+        tokio::spawn(server::serve(socket, desk, settings, metrics, ended))
+    });
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
         .links
@@ -178,6 +187,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
     tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut tick = tokio::time::interval(history::TICK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
@@ -189,6 +199,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
                 notify::ready(&readiness);
             }
             _ = sweep.tick() => daemon.service.sweep(),
+            _ = tick.tick() => history.observe(clock()),
         }
     }
     notify::stopping();
@@ -391,23 +402,14 @@ impl Daemon {
         })
     }
 
-    /// Serves the control socket until the end.
-    fn serve_control(
-        &self,
-        socket: ControlSocket,
-        config: &Config,
-        metrics: &Arc<Metrics>,
-        ended: &CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
-        let desk = Arc::new(Desk {
+    /// What answers those who ask over the control socket or HTTP.
+    fn desk(&self, config: &Config) -> Arc<Desk> {
+        Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
-        });
-        let settings = config.control.clone();
-        let metrics = Arc::clone(metrics);
-        let ended = ended.clone().cancelled_owned();
-        server::serve(socket, desk, settings, metrics, ended)
+            clock,
+        })
     }
 
     fn open(&self, link: &Arc<Link>, close: &CancellationToken) -> tokio::task::JoinHandle<()> {

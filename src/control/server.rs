@@ -6,16 +6,16 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
-use super::desk;
-use super::protocol::{Answer, MAX_LINE, Request, Status};
-use crate::caps::Policy;
+use super::desk::{self, Finding};
+use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
+use crate::caps::{CapsKey, Policy};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
@@ -178,15 +178,29 @@ pub struct Desk {
     pub policy: Policy,
     /// `store.path`, to be told.
     pub store: PathBuf,
+    /// The clock of the daemon.
+    pub clock: fn() -> Instant,
 }
 
 impl Desk {
-    async fn answer(&self, request: Request) -> Answer {
+    /// What is served under a key; nobody is asked. `None` once the daemon is ending.
+    pub async fn find(&self, key: CapsKey) -> Option<Finding> {
+        let policy = self.policy.clone();
+        let find = move |below: &mut Below| desk::find(below, &key, &policy);
+        self.resolver.work(find).await
+    }
+
+    /// Carries out a request.
+    pub async fn answer(&self, request: Request) -> Answer {
         let policy = self.policy.clone();
         let answer = match request {
             Request::Status => {
                 let store = self.store.display().to_string();
                 self.resolver.work(|below| desk_status(below, store)).await
+            }
+            Request::Flights { all } => {
+                let snapshot = self.resolver.snapshot((self.clock)(), MAX_FLIGHTS);
+                Some(Answer::Flights(desk::flights(snapshot, all)))
             }
             Request::Flush => {
                 self.resolver
