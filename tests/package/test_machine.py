@@ -1,17 +1,20 @@
 """The Debian package on real Debian 12 machines with a real systemd: its life from installation to purge, and the trial of a new operator
 beside a server that he has already. Runs with CAPSD_LONG=1 (tests/run.sh --long), as root, after deploy/build.sh --deb."""
 
+import os
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from machine import REPOSITORY, Machine
 
-DIST = REPOSITORY / "target/dist"
+# Where the package is; CAPSD_DIST names another directory.
+DIST = Path(os.environ.get("CAPSD_DIST", REPOSITORY / "target/dist"))
 # A content that does not come with the package: the example of XEP-0115 section 5.2.
 EXODUS = REPOSITORY / "tests/caps/documents/xep0115-simple.xml"
 NODE = "http://code.google.com/p/exodus#QgayPKawpkPSDYmwT/WM94uAlu0="
@@ -52,11 +55,15 @@ def test_what_is_in_the_package():
     for path in [
         "usr/bin/capsd", "etc/capsd/capsd.toml", "usr/share/man/man1/capsd.1.gz", "usr/share/man/man5/capsd.toml.5.gz",
         "usr/share/bash-completion/completions/capsd", "usr/share/zsh/vendor-completions/_capsd", "usr/share/fish/vendor_completions.d/capsd.fish",
-        "usr/share/capsd/prosody/capsd.cfg.lua", "usr/share/capsd/ejabberd/capsd.yml", "usr/share/capsd/trusted/clients.tsv",
+        "usr/share/capsd/prosody/capsd.cfg.lua", "usr/share/capsd/prosody/mod_capsd.lua", "usr/share/capsd/ejabberd/capsd.yml",
+        "usr/share/capsd/ejabberd/mod_capsd/src/mod_capsd.erl", "usr/share/capsd/dashboards/overview.json", "usr/share/capsd/dashboards/alerts.yml", "usr/share/capsd/trusted/clients.tsv",
         "usr/share/doc/capsd/copyright", "usr/share/doc/capsd/privacy.md", "usr/lib/sysusers.d/capsd.conf",
     ]:
         assert f"./{path}" in paths, path
     trusted = {path.removeprefix("./usr/share/capsd/trusted/") for path in paths if "/trusted/hashes/" in path and not path.endswith("/")}
+    for tree in ("prosody", "ejabberd"):
+        sources = {str(file.relative_to(REPOSITORY / "deploy")) for file in (REPOSITORY / "deploy" / tree).rglob("*") if file.is_file()}
+        assert sources <= {path.removeprefix("./usr/share/capsd/") for path in paths}
     assert trusted == {f"hashes/{file.name}" for file in (REPOSITORY / "config/trusted/hashes").iterdir()}
     # Nothing can be written by others, and nothing but the program can be run.
     assert {mode[5] + mode[8] for mode in paths.values()} == {"--"}
@@ -84,8 +91,14 @@ def test_install_upgrade_remove_purge(machine, tmp_path):
     assert vm.do("systemctl show -P NRestarts capsd").strip() == "0"
 
     vm.do("(umask 077; echo secret > /etc/capsd/secret); echo '# edited' >> /etc/capsd/capsd.toml")
-    vm.do("systemctl start capsd")
-    assert "link caps.example.org: down" in vm.do("systemctl show -P StatusText capsd")
+    # By a name, for confined as it is it must still be able to resolve one.
+    vm.do("sed -i 's/127.0.0.1:5347/localhost:5347/' /etc/capsd/capsd.toml; systemctl start capsd")
+    assert re.search("link caps.example.org: down: .*refused", vm.do("systemctl show -P StatusText capsd"))
+    # What the process says of itself comes from /proc, of which it sees as much as it needs.
+    read = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9116/metrics').read().decode())"
+    metrics = vm.within_its_network(sys.executable, "-c", read)
+    for name in ["start_time_seconds", "resident_memory_bytes", "open_fds", "max_fds", "threads"]:
+        assert float(re.search(rf"^process_{name} (\S+)$", metrics, re.MULTILINE)[1]) > 0, name
     assert vm.do("stat -c %U:%a /var/lib/capsd /run/capsd /run/capsd/control.sock").split() == ["capsd:700", "capsd:750", "capsd:660"]
     assert vm.do("ps -o user= -C capsd").strip() == "capsd"
     # `capsd check` by the operator reads the same secret.
