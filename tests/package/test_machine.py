@@ -103,10 +103,13 @@ def test_install_upgrade_remove_purge(machine, tmp_path):
     assert vm.do("ps -o user= -C capsd").strip() == "capsd"
     # `capsd check` by the operator reads the same secret.
     vm.do("capsd check")
-    vm.do("systemctl reload capsd; sleep 1; systemctl is-active capsd")
+    vm.do("systemctl reload capsd")
     assert "configuration read again" in vm.journal()
+    vm.do("cp /etc/capsd/capsd.toml good; echo nonsense >> /etc/capsd/capsd.toml")
+    vm.do("systemctl reload capsd", expect=1)
+    vm.do("cp good /etc/capsd/capsd.toml; systemctl is-active capsd")
     # Content that survives what follows.
-    vm.do(f"mkdir contents; mv {EXODUS.name} contents/{quote('sha-1_' + NODE, safe='')}.xml; capsd import contents; capsd flush")
+    vm.do(f"mkdir contents; mv {EXODUS.name} contents/{quote('sha-1_' + NODE, safe='')}.xml; capsd import contents; capsd sync")
     look_up = f"capsd lookup '{NODE}'"
     assert "Exodus" in vm.do(look_up)
 

@@ -30,7 +30,7 @@ async def test_nothing_that_capsd_writes_names_a_user(server, make_capsd, make_c
     assert (await people[2].ask("nonsense")).kind == "error"
     capsd.reload()
     await capsd.until_idle()
-    capsd.command("flush")
+    capsd.command("sync")
     capsd.command("export", "--all", tmp_path / "all.capsd")
     capsd.command("export", "--all", tmp_path / "database")
     printed = [capsd.command("status"), capsd.command("status", "--json"), capsd.command("lookup", info.node_0115())]
