@@ -3,8 +3,8 @@
 #
 #     tests/install.sh [rust] [python] [node] [grafana-types] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
-# installed only where they are missing. Their
+# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++, cargo-deb, cargo-deny; PACKAGE is any
+# Debian package. The two of cargo are built into target/tools/, which takes minutes. Debian packages are installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
 # back unchanged. Python packages go into a private environment below target/, and so do those of npm (`node`: clients;
 # `grafana-types`: Grafana's published types with the TypeScript compiler).
@@ -94,6 +94,10 @@ check_rust() {
     want cc gcc libc6-dev
 }
 
+# The versions of cargo's tools: another one may make another package of the same sources.
+declare -A tool_versions=([cargo-deb]=3.8.0 [cargo-deny]=0.20.2)
+tools=()
+
 with_python=false
 with_node=false
 with_types=false
@@ -119,11 +123,14 @@ for part in "$@"; do
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
+        cargo-deb | cargo-deny)
+            [ "$("$root/target/tools/bin/$part" --version 2>/dev/null | grep -o '[0-9.]*$')" = "${tool_versions[$part]}" ] || tools+=("$part")
+            ;;
         prometheus | profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python node grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python node grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++ cargo-deb cargo-deny, and deb:PACKAGE" ;;
     esac
 done
 
@@ -140,6 +147,13 @@ if [ ${#packages[@]} -gt 0 ]; then
         die "missing: ${packages[*]}; neither root nor sudo is at hand, so run as root: apt-get install ${packages[*]}"
     fi
 fi
+
+for tool in "${tools[@]}"; do
+    say "building $tool ${tool_versions[$tool]} into target/tools/"
+    cargo install --quiet --locked --no-track --force --root "$root/target/tools" --target-dir "$root/target/tools/build" \
+        --version "${tool_versions[$tool]}" "$tool" >&2 || die "$tool could not be built; see what cargo says above"
+done
+[ ${#tools[@]} = 0 ] || rm -rf "$root/target/tools/build"
 
 if $with_python; then
     interpreter=$(python) || die "no python3 of version 3.11 or later with the venv module was found (Debian: python3-venv)"

@@ -6,8 +6,9 @@
 #
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
-# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets 50 clients log in at once, and repeats the tests beside real servers
-# three times. What each step printed is kept in target/tests/.
+# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets 50 clients log in at once, repeats the
+# tests beside real servers three times, builds the release twice and compares the bytes, checks licences and advisories of all libraries, and
+# takes the package through its life on Debian 12 machines of its own, as root. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,7 +19,7 @@ case ${1-} in
     '') ;;
     --long)
         repeat=3
-        more=(g++ node)
+        more=(g++ node cargo-deb cargo-deny deb:zsh deb:fish deb:lintian deb:debootstrap deb:systemd-container)
         patience=7200
         export CAPSD_LONG=1 PROPTEST_CASES=${PROPTEST_CASES-20000}
         ;;
@@ -45,7 +46,7 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:lua-check deb:systemd deb:man-db deb:mandoc "${more[@]}"
+tests/install.sh rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:lua-check deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
@@ -58,6 +59,23 @@ step watch target/python/bin/python -m pytest tests/watch --durations=5
 for ((round = 1; round <= repeat; round++)); do
     step "servers-$round" target/python/bin/python -m pytest tests/servers --durations=5
 done
+
+# shellcheck disable=SC2317 # It is called by its name, as a step.
+# The database of advisories is on a host that not every machine reaches.
+advisories() {
+    cargo deny check licenses bans sources || return
+    if cargo deny fetch db; then
+        cargo deny check advisories
+    else
+        echo 'note: the advisories were not checked: their database cannot be had here'
+    fi
+}
+if [ ${#more[@]} -gt 0 ]; then
+    PATH=$PWD/target/tools/bin:$PATH step libraries advisories
+    step reproducible tests/package/reproducible.sh
+    step machines tests/package/debian12.sh target/debian12
+    step package target/python/bin/python -m pytest -c tests/package/pytest.ini tests/package --durations=5
+fi
 
 printf '\n== Summary (what was printed is in target/tests/)\n'
 [ -n "${CAPSD_CORPUS-}" ] || echo 'note     the corpus of real answers was not checked: CAPSD_CORPUS is not set'
