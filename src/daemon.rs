@@ -22,6 +22,7 @@ use crate::config::{self, Config};
 use crate::control::act::{Process, Surroundings};
 use crate::control::adhoc::AdHoc;
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
+use crate::history::{self, History};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
@@ -140,7 +141,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         error,
     })?;
     let address = listener.local_addr().unwrap_or(config.http.listen);
-    tracing::info!(%address, "HTTP: /metrics, /healthz, /readyz");
+    tracing::info!(%address, "HTTP: /, /api/v1, /metrics, /healthz, /readyz");
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
     let desk = daemon.desk(config, &readiness, address);
@@ -150,9 +151,12 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     );
     let census = Arc::new(census);
     let ended = CancellationToken::new();
+    let history = Arc::new(History::new(Arc::clone(&metrics), clock()));
     let sources = Sources {
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
+        desk: Arc::clone(&desk),
+        history: Arc::clone(&history),
     };
     let http = http::serve(
         listener,
@@ -165,13 +169,8 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let control = control.map(|socket| {
         let settings = config.control.clone();
         let ended = ended.clone().cancelled_owned();
-        tokio::spawn(server::serve(
-            socket,
-            desk,
-            settings,
-            Arc::clone(&metrics),
-            ended,
-        ))
+        let metrics = Arc::clone(&metrics);
+        tokio::spawn(server::serve(socket, desk, settings, metrics, ended))
     });
     let close = CancellationToken::new();
     let links: Vec<_> = daemon
@@ -191,6 +190,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
     tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut tick = tokio::time::interval(history::TICK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
@@ -202,6 +202,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
                 notify::ready(&readiness);
             }
             _ = sweep.tick() => daemon.service.sweep(),
+            _ = tick.tick() => history.observe(clock()),
         }
     }
     notify::stopping();
@@ -405,7 +406,7 @@ impl Daemon {
         })
     }
 
-    /// Where requests are carried out, whoever they come from.
+    /// What answers those who ask over the control socket, HTTP, or by ad-hoc commands.
     fn desk(&self, config: &Config, readiness: &Arc<Readiness>, http: SocketAddr) -> Arc<Desk> {
         Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),

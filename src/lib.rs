@@ -30,7 +30,8 @@
 //! |---|---|
 //! | [`cli`] | the commands |
 //! | [`daemon`] | the process: start, signals, end |
-//! | [`http`], [`control`], [`trace`] | `/metrics`, `/healthz`, `/readyz`; the control socket; the log |
+//! | [`http`] | the page at `/`, `/api/v1`, `/metrics`, `/healthz`, `/readyz` |
+//! | [`control`], [`trace`] | the control socket, and the desk that answers it; the log |
 //! | [`population`] | which software is online, with which features |
 //! | [`service`] | an inbound stanza to what is done about it |
 //! | [`component`] | the links to servers (XEP-0114, XEP-0356) |
@@ -40,6 +41,7 @@
 //! | [`layout`] | the names of files that hold contents |
 //! | [`bundle`] | many contents in one signed file |
 //! | [`stanza`] | XML in, XML out, as plain data |
+//! | [`history`] | what the counters said before |
 //! | [`metrics`], [`config`] | every count; every setting with default, minimum and maximum |
 //! | [`caps`] | the domain, without I/O: keys, disco info, verification strings, ambiguity, `verify` |
 //!
@@ -73,6 +75,7 @@ pub mod component;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod history;
 pub mod holders;
 pub mod http;
 pub mod layout;

@@ -82,6 +82,8 @@ pub struct TrustedEntry {
     pub info: VerifiedInfo,
     /// Node URLs that it is known to be announced with; not covered by the hash.
     pub nodes: Vec<String>,
+    /// The name of the file or bundle that it is in.
+    pub source: String,
 }
 
 /// The trusted tier.
@@ -157,6 +159,12 @@ fn read_names(sources: &Sources) -> (Files, Vec<PathBuf>) {
     }
     found.extend_from_slice(&sources.bundles);
     (files, found)
+}
+
+/// The name of a file, for people.
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 fn verified(verdict: Verdict) -> Result<VerifiedInfo, String> {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::reason::Reason;
+
 /// The longest digest of any supported algorithm, in bytes.
 pub const MAX_DIGEST_LEN: usize = 64;
 
@@ -153,6 +155,17 @@ pub enum NodeError {
     /// Longer than [`MAX_NODE_LEN`].
     #[error("too-large: the node is longer than {MAX_NODE_LEN} bytes")]
     TooLarge,
+}
+
+impl NodeError {
+    /// The word for it.
+    pub fn reason(self) -> Reason {
+        match self {
+            NodeError::Malformed => Reason::MalformedNode,
+            NodeError::UnsupportedAlgorithm => Reason::UnsupportedAlgorithm,
+            NodeError::TooLarge => Reason::TooLarge,
+        }
+    }
 }
 
 /// The name of a disco info: family, algorithm and digest.

@@ -9,6 +9,7 @@
 //! | [`xep0390`] | the hash input of XEP-0390 |
 //! | [`ambiguity`] | the rule that a 0115 verification string must have exactly one reading |
 //! | [`reason`] | the closed set of words for "no" |
+//! | [`hashes`](mod@hashes) | every key of one answer |
 //! | [`digest`] | the hash functions of both families |
 //! | [`verify`](mod@verify) | the only maker of [`VerifiedInfo`] |
 //! | [`codec`] | the compact binary form of a [`DiscoInfo`], for stores |
@@ -19,6 +20,7 @@ pub mod children;
 pub mod codec;
 pub mod digest;
 pub mod disco_info;
+pub mod hashes;
 pub mod ill_formed;
 pub mod key;
 pub mod reason;
@@ -28,6 +30,7 @@ pub mod xep0390;
 
 pub use codec::DecodeError;
 pub use disco_info::{Answer, AnswerField, AnswerForm, DiscoInfo, Field, Form, Identity};
+pub use hashes::{Hashed, hashes};
 pub use ill_formed::IllFormed;
 pub use key::{Algorithm, CapsKey, Family, NodeError};
 pub use reason::Reason;

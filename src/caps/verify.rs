@@ -69,6 +69,27 @@ pub enum Verdict {
     Rejected(Reason, String),
 }
 
+impl Verdict {
+    /// The word for it: `verified`, `quarantined` or `rejected`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::Verified(_) => "verified",
+            Verdict::Quarantined(..) => "quarantined",
+            Verdict::Rejected(..) => "rejected",
+        }
+    }
+
+    /// Why it is not "verified", with a text for people.
+    pub fn refusal(&self) -> Option<(Reason, &str)> {
+        match self {
+            Verdict::Verified(_) => None,
+            Verdict::Quarantined(reason, detail) | Verdict::Rejected(reason, detail) => {
+                Some((*reason, detail))
+            }
+        }
+    }
+}
+
 /// Content that was proven to be what a caps key means; only [`verify`] and [`verify_canonical`] make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedInfo {

@@ -17,7 +17,7 @@ use crate::component::examine::{LinkStatus, Tried, visit};
 use crate::config::{self, Config, ConfigFaults, DEFAULT_PATH};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
-use crate::control::protocol::{Answer, Examined, Status};
+use crate::control::protocol::{Answer, Examined, Overview};
 use crate::daemon::{self, link_settings};
 use crate::metrics::Metrics;
 use finding::{Finding, State};
@@ -102,7 +102,7 @@ fn of_faults(faults: &ConfigFaults) -> impl Iterator<Item = Finding> {
 
 /// What a daemon that runs says of itself.
 struct Running {
-    status: Status,
+    status: Overview,
     examined: Examined,
 }
 
@@ -124,17 +124,17 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
         }
     });
     match asked {
-        Ok(running) if running.status.version == env!("CARGO_PKG_VERSION") => {
+        Ok(running) if running.status.tiers.version == env!("CARGO_PKG_VERSION") => {
             let said = format!(
                 "it answers, process {}, version {}",
-                running.status.process, running.status.version
+                running.status.tiers.process, running.status.tiers.version
             );
             (Some(running), Finding::fine(CHECK, &said))
         }
         Ok(running) => {
             let symptom = format!(
                 "version {} runs, and version {} is installed",
-                running.status.version,
+                running.status.tiers.version,
                 env!("CARGO_PKG_VERSION")
             );
             let cause = "it was not restarted after an upgrade";
@@ -175,7 +175,7 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
     }
 }
 
-fn status(client: &mut Client) -> Result<Status, ClientFault> {
+fn status(client: &mut Client) -> Result<Overview, ClientFault> {
     match client.ask(&Request::Status)? {
         Answer::Status(status) => Ok(*status),
         _ => Err(unexpected()),
@@ -192,7 +192,7 @@ fn of_daemon(running: &Running) -> Vec<Finding> {
     for (link, tried) in status.links.iter().zip(&examined.links) {
         findings.extend(links::check(link, tried, examined.clock));
     }
-    findings.push(machine::store(status));
+    findings.push(machine::store(&status.tiers));
     findings.push(machine::http(&examined.http));
     findings
 }

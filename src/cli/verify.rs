@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::document::{Document, WHOLE_FILE};
 use super::{Exit, Failure, explain, print};
-use crate::caps::{CapsKey, Family, NodeError, Policy, Reason, Verdict, verify};
+use crate::caps::{CapsKey, Family, Policy, Reason, Verdict, verify};
 
 /// Check a disco#info answer against a caps hash
 ///
@@ -36,18 +36,6 @@ fn parse_family(text: &str) -> Result<Family, String> {
         .ok_or_else(|| "expected 0115 or 0390".to_owned())
 }
 
-/// The words for a verdict: the verdict, the reason for a "no", and a text for people.
-pub(super) type Words = (&'static str, Option<Reason>, Option<String>);
-
-/// The words for a verdict.
-pub(super) fn words(verdict: Verdict) -> Words {
-    match verdict {
-        Verdict::Verified(_) => ("verified", None, None),
-        Verdict::Quarantined(reason, detail) => ("quarantined", Some(reason), Some(detail)),
-        Verdict::Rejected(reason, detail) => ("rejected", Some(reason), Some(detail)),
-    }
-}
-
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     // The whole file is read even where the key is hopeless, so that an unreadable file is always noticed.
@@ -55,9 +43,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let key = CapsKey::from_base64(arguments.family, &arguments.algorithm, &arguments.ver);
     let verdict = match key {
         Ok(key) => verify(&key, &answer, &Policy::default()),
-        Err(error) => Verdict::Rejected(reason_of(error), error.to_string()),
+        Err(error) => Verdict::Rejected(error.reason(), error.to_string()),
     };
-    let (word, reason, detail) = words(verdict);
+    let word = verdict.word();
+    let refusal = verdict.refusal();
+    let reason = refusal.map(|(reason, _)| reason);
+    let detail = refusal.map(|(_, detail)| detail);
     if arguments.json {
         let object = json!({
             "verdict": word,
@@ -70,19 +61,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
         print(&format!("{word}{reason}"))?;
         if let Some(detail) = detail {
-            explain(&detail);
+            explain(detail);
         }
     }
     match reason {
         None => Ok(Exit::Done),
         Some(_) => Ok(Exit::No),
-    }
-}
-
-fn reason_of(error: NodeError) -> Reason {
-    match error {
-        NodeError::Malformed => Reason::MalformedNode,
-        NodeError::UnsupportedAlgorithm => Reason::UnsupportedAlgorithm,
-        NodeError::TooLarge => Reason::TooLarge,
     }
 }

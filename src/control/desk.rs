@@ -1,14 +1,15 @@
 //! What a request does to the tiers. Nothing here waits for anybody, or reads a clock.
 
-use crate::caps::{
-    Algorithm, CapsKey, DiscoInfo, NodeError, Policy, Reason, Verdict, VerifiedInfo, verify,
-};
+use crate::caps::{Algorithm, CapsKey, DiscoInfo, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::resolver::flights::Snapshot;
 use crate::resolver::tiers::Below;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
 use crate::store::{Learned, PagePlace, PagedEntry, Store, StoreState, standard_keys};
 use crate::trusted::{Overrides, Trusted};
 
-use super::protocol::{Answer, BATCH_BYTES, Content, Item, Judged, MAX_BATCH, Tier};
+use super::protocol::{
+    Answer, BATCH_BYTES, Content, Flight, Flights, Item, Judged, MAX_BATCH, Tier,
+};
 
 /// How many entries are read from the store for one answer.
 const PAGE: usize = 32;
@@ -42,7 +43,7 @@ pub fn prove(item: &Item, policy: &Policy) -> Checked {
     let mut proven: Option<(VerifiedInfo, Vec<CapsKey>)> = None;
     for node in item.keys.iter().take(MAX_ITEM_KEYS) {
         let key = CapsKey::from_node(node)
-            .map_err(|fault| rejected(reason_of(fault), fault.to_string()))?;
+            .map_err(|fault| rejected(fault.reason(), fault.to_string()))?;
         match (verify(&key, &answer, policy), &mut proven) {
             (Verdict::Verified(info), None) => proven = Some((info, vec![key])),
             // Languages may be read in two ways (XEP-0390 section 6.2.1): only what is the same content goes together.
@@ -79,14 +80,6 @@ fn rejected(reason: Reason, detail: String) -> Judged {
     Judged::Rejected {
         reason: reason.to_string(),
         detail,
-    }
-}
-
-fn reason_of(fault: NodeError) -> Reason {
-    match fault {
-        NodeError::Malformed => Reason::MalformedNode,
-        NodeError::UnsupportedAlgorithm => Reason::UnsupportedAlgorithm,
-        NodeError::TooLarge => Reason::TooLarge,
     }
 }
 
@@ -207,6 +200,28 @@ fn content(entry: PagedEntry, overrides: &Overrides) -> Option<Content> {
     })
 }
 
+/// What is being resolved, with the keys that fewer than three accounts announced only if `all` are wanted.
+pub fn flights(snapshot: Snapshot, all: bool) -> Flights {
+    let flights = snapshot.flights.into_iter().map(|flight| {
+        let told = flight.keys.iter().filter(|view| all || view.common);
+        let keys: Vec<String> = told.map(|view| view.key.to_node("")).collect();
+        Flight {
+            rare_keys: flight.keys.len() - keys.len(),
+            keys,
+            age_ms: u64::try_from(flight.age.as_millis()).unwrap_or(u64::MAX),
+            waiters: flight.waiters,
+            asked: flight.asked,
+            awaited: flight.awaited,
+        }
+    });
+    Flights {
+        in_progress: snapshot.in_progress,
+        looking: snapshot.looking,
+        waiters: snapshot.waiters,
+        flights: flights.collect(),
+    }
+}
+
 /// The `<query/>` of a content, as a document.
 pub fn query(info: &DiscoInfo) -> String {
     let mut children = Vec::new();
@@ -234,44 +249,107 @@ pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
     })
 }
 
+/// A content that is served under a key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it is served from.
+    pub tier: Tier,
+    /// What sets it apart there, for people: the operator's reason for pinning it, or the file or bundle that he installed.
+    pub source: Option<String>,
+    /// Its keys; the one that was looked for is among them.
+    pub keys: Vec<CapsKey>,
+    /// The node URLs that it was announced with.
+    pub nodes: Vec<String>,
+    /// As [`Content::seen_nodes`].
+    pub seen_nodes: Option<usize>,
+    /// The content, verified for the key.
+    pub info: VerifiedInfo,
+}
+
+impl From<Found> for Content {
+    fn from(found: Found) -> Content {
+        Content {
+            tier: found.tier,
+            keys: found.keys.iter().map(|key| key.to_node("")).collect(),
+            nodes: found.nodes,
+            seen_nodes: found.seen_nodes,
+            query: query(found.info.info()),
+        }
+    }
+}
+
+/// What came of looking for a key.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// It is served.
+    Found(Box<Found>),
+    /// The operator denies it, for that reason.
+    Denied(String),
+    /// It is not stored.
+    Unknown,
+    /// It cannot be said before what is trusted has been listed.
+    NotYet,
+}
+
 /// What is served under a key; nobody is asked.
+pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
+    if let Some(denial) = below.overrides.denial(key) {
+        return Finding::Denied(denial.to_owned());
+    }
+    let of = |tier, info| Found {
+        tier,
+        source: None,
+        keys: vec![*key],
+        nodes: Vec::new(),
+        seen_nodes: None,
+        info,
+    };
+    if let Some((pinned, reason)) = below.overrides.pin(key) {
+        return Finding::Found(Box::new(Found {
+            source: Some(reason.to_owned()),
+            ..of(Tier::Pinned, pinned.clone())
+        }));
+    }
+    let Some(trusted) = &mut below.trusted else {
+        return Finding::NotYet;
+    };
+    if let Some(entry) = trusted.get(key) {
+        return Finding::Found(Box::new(Found {
+            source: Some(entry.source),
+            nodes: entry.nodes,
+            ..of(Tier::Trusted, entry.info)
+        }));
+    }
+    let permitted = key.algorithm() != Algorithm::Md5 || policy.allow_md5;
+    match below.store.get(key).filter(|_| permitted) {
+        Some(stored) => Finding::Found(Box::new(Found {
+            keys: stored.keys,
+            nodes: stored.nodes,
+            seen_nodes: stored.seen_nodes,
+            ..of(Tier::Learned, stored.info)
+        })),
+        None => Finding::Unknown,
+    }
+}
+
+/// What is served under a key, as the log has it, or a node; nobody is asked.
 pub fn look_up(below: &mut Below, key: &str, policy: &Policy) -> Answer {
     match key_of(key) {
-        Ok(key) => look_up_key(below, key, policy),
+        Ok(key) => answer_of(find(below, &key, policy)),
         Err(refused) => refused,
     }
 }
 
-/// The same.
-pub fn look_up_key(below: &mut Below, key: CapsKey, policy: &Policy) -> Answer {
-    if let Some(denial) = below.overrides.denial(&key) {
-        let denied = Some(denial.to_owned());
-        return Answer::NotFound { denied };
-    }
-    let of = |tier, info: &VerifiedInfo, nodes| Content {
-        tier,
-        keys: vec![key.to_node("")],
-        nodes,
-        seen_nodes: None,
-        query: query(info.info()),
-    };
-    if let Some(pinned) = below.overrides.pinned(&key) {
-        return Answer::Found(of(Tier::Pinned, pinned, Vec::new()));
-    }
-    let Some(trusted) = &mut below.trusted else {
-        let message = "trusted content is still being listed; try again in a moment".to_owned();
-        return Answer::Refused { message };
-    };
-    if let Some(entry) = trusted.get(&key) {
-        return Answer::Found(of(Tier::Trusted, &entry.info, entry.nodes));
-    }
-    let permitted = key.algorithm() != Algorithm::Md5 || policy.allow_md5;
-    match below.store.get(&key).filter(|_| permitted) {
-        Some(stored) => Answer::Found(Content {
-            keys: stored.keys.iter().map(|key| key.to_node("")).collect(),
-            seen_nodes: stored.seen_nodes,
-            ..of(Tier::Learned, &stored.info, stored.nodes)
-        }),
-        None => Answer::NotFound { denied: None },
+/// What to answer to a look-up.
+pub fn answer_of(found: Finding) -> Answer {
+    match found {
+        Finding::Found(found) => Answer::Found((*found).into()),
+        Finding::Denied(reason) => Answer::NotFound {
+            denied: Some(reason),
+        },
+        Finding::Unknown => Answer::NotFound { denied: None },
+        Finding::NotYet => Answer::Refused {
+            message: "trusted content is still being listed; try again in a moment".to_owned(),
+        },
     }
 }

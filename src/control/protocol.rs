@@ -19,12 +19,21 @@ pub const MAX_BATCH: usize = 64;
 /// About how many bytes of contents a request or answer should not exceed: a step that nobody who waits for the tiers feels.
 pub const BATCH_BYTES: usize = 64 * 1024;
 
+/// The most flights of one answer: the oldest ones.
+pub const MAX_FLIGHTS: usize = 256;
+
 /// What is asked of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// How the daemon is.
     Status,
+    /// What is being resolved now.
+    Flights {
+        /// Whether keys that fewer than three accounts announced are told too: such a key may tell who is online.
+        #[serde(default)]
+        all: bool,
+    },
     /// Make durable what was learned.
     Sync,
     /// What is stored under a caps node.
@@ -108,7 +117,9 @@ pub struct Item {
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Answer {
     /// How the daemon is.
-    Status(Box<Status>),
+    Status(Box<Overview>),
+    /// What is being resolved now.
+    Flights(Flights),
     /// What was learned is on disk.
     Synced,
     /// What is stored under the node.
@@ -183,6 +194,15 @@ pub struct Status {
     pub bytes: u64,
     /// How many trusted contents there are; none while they are being listed.
     pub trusted: Option<u64>,
+}
+
+/// How the daemon is, with everything around its tiers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Overview {
+    /// The process and its tiers.
+    #[serde(flatten)]
+    pub tiers: Status,
     /// How many keys are denied.
     pub denied: u64,
     /// How many keys are pinned.
@@ -225,6 +245,38 @@ pub struct Examined {
     pub http: String,
     /// The links, in the order of the configuration; what was tried over each.
     pub links: Vec<Tried>,
+}
+
+/// What is being resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Flights {
+    /// How many flights are in progress.
+    pub in_progress: usize,
+    /// How many look-ups in the tiers are under way, which are flights only if they find nothing.
+    pub looking: usize,
+    /// How many requests wait, for flights and look-ups.
+    pub waiters: usize,
+    /// The oldest flights, the oldest first; at most [`MAX_FLIGHTS`].
+    pub flights: Vec<Flight>,
+}
+
+/// A flight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Flight {
+    /// The keys that it resolves as caps nodes, the 0115 ones without a node URL.
+    pub keys: Vec<String>,
+    /// How many more keys it resolves, which are not told because fewer than three accounts announced them.
+    pub rare_keys: usize,
+    /// How long ago it began, in milliseconds.
+    pub age_ms: u64,
+    /// How many requests wait for it.
+    pub waiters: usize,
+    /// How many clients were asked.
+    pub asked: usize,
+    /// How many of them may still answer.
+    pub awaited: usize,
 }
 
 /// Where a content is served from.
@@ -290,6 +342,7 @@ mod tests {
         for (line, request) in [
             (r#"{"do":"status"}"#, Request::Status),
             (r#"{"do":"entries"}"#, Request::Entries { from: None }),
+            (r#"{"do":"flights"}"#, Request::Flights { all: false }),
             (
                 r##"{"do":"lookup","node":"a#b"}"##,
                 Request::Lookup {

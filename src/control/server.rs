@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use super::act::{Actor, Surroundings, ending};
-use super::desk;
-use super::protocol::{Answer, MAX_LINE, Request, Status};
-use crate::caps::Policy;
+use super::desk::{self, Finding};
+use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Overview, Request, Status};
+use crate::caps::{CapsKey, Policy};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
@@ -186,6 +186,13 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// What is served under a key; nobody is asked. `None` once the daemon is ending.
+    pub async fn find(&self, key: CapsKey) -> Option<Finding> {
+        let policy = self.policy.clone();
+        let find = move |below: &mut Below| desk::find(below, &key, &policy);
+        self.resolver.work(find).await
+    }
+
     /// Carries out a request that changes nothing but the learned tier.
     pub async fn answer(&self, request: Request) -> Answer {
         let policy = self.policy.clone();
@@ -194,6 +201,10 @@ impl Desk {
                 let store = self.store.display().to_string();
                 let tiers = self.resolver.work(|below| desk_status(below, store)).await;
                 tiers.map(|tiers| Answer::Status(Box::new(self.with_surroundings(tiers))))
+            }
+            Request::Flights { all } => {
+                let snapshot = self.resolver.snapshot((self.clock)(), MAX_FLIGHTS);
+                Some(Answer::Flights(desk::flights(snapshot, all)))
             }
             Request::Sync => {
                 self.resolver
@@ -234,8 +245,8 @@ impl Desk {
     }
 }
 
-fn desk_status(below: &mut Below, store: String) -> Status {
-    Status {
+fn desk_status(below: &mut Below, store: String) -> Overview {
+    let tiers = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: std::process::id(),
         store,
@@ -246,9 +257,12 @@ fn desk_status(below: &mut Below, store: String) -> Status {
         entries: below.store.entries(),
         bytes: below.store.bytes(),
         trusted: below.trusted.as_ref().map(Trusted::entries),
+    };
+    Overview {
+        tiers,
         denied: below.overrides.denials() as u64,
         pinned: below.overrides.pins() as u64,
-        ..Status::default()
+        ..Overview::default()
     }
 }
 

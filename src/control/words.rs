@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::protocol::{Answer, Content, LinkStatus, Status, Tier};
+use super::protocol::{Answer, Content, Flight, Flights, LinkStatus, Overview, Tier};
 use crate::caps::{CapsKey, Reason};
 use crate::config::changes::Changes;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
@@ -17,6 +17,7 @@ const LIMITS: AnswerLimits = AnswerLimits {
 pub fn words(answer: &Answer) -> (bool, String) {
     match answer {
         Answer::Status(found) => (true, status(found)),
+        Answer::Flights(found) => (true, flights(found)),
         Answer::Synced => (true, "what was learned is on disk".to_owned()),
         Answer::Found(found) => (true, content(found)),
         Answer::NotFound { denied: Some(why) } => (false, format!("{}: {why}", Reason::Denied)),
@@ -94,27 +95,28 @@ fn ordered(until_restart: Option<&str>) -> String {
     }
 }
 
-/// A status.
-pub fn status(status: &Status) -> String {
-    let store = match &status.memory_only {
+/// An overview.
+pub fn status(status: &Overview) -> String {
+    let tiers = &status.tiers;
+    let store = match &tiers.memory_only {
         None => "on disk".to_owned(),
         Some(cause) => format!("in memory only, a restart loses what is learned: {cause}"),
     };
-    let trusted = match status.trusted {
+    let trusted = match tiers.trusted {
         Some(contents) => format!("{contents} contents"),
         None => "being listed".to_owned(),
     };
     let counts = &status.counts;
     let mut lines = vec![format!(
         "capsd {}, process {}, up {}",
-        status.version,
-        status.process,
+        tiers.version,
+        tiers.process,
         duration(status.uptime_seconds)
     )];
     lines.extend(status.links.iter().map(link));
     lines.push(format!(
         "learned: {} contents, {} bytes, {store} ({})",
-        status.entries, status.bytes, status.store
+        tiers.entries, tiers.bytes, tiers.store
     ));
     lines.push(format!(
         "trusted: {trusted}; {} keys denied, {} pinned",
@@ -142,6 +144,39 @@ pub fn status(status: &Status) -> String {
         counts.flights, counts.waiters, counts.holders
     ));
     lines.join("\n")
+}
+
+/// What is being resolved: the oldest first.
+pub fn flights(flights: &Flights) -> String {
+    let mut lines = vec![format!(
+        "{} being resolved, {} being looked up, {} waiting",
+        flights.in_progress, flights.looking, flights.waiters
+    )];
+    lines.extend(flights.flights.iter().map(flight));
+    let more = flights.in_progress.saturating_sub(flights.flights.len());
+    if more > 0 {
+        lines.push(format!("… and {more} younger ones"));
+    }
+    lines.join("\n")
+}
+
+fn flight(flight: &Flight) -> String {
+    let keys = flight
+        .keys
+        .iter()
+        .map(|node| CapsKey::from_node(node).map_or_else(|_| node.clone(), |key| key.to_string()));
+    let mut keys: Vec<String> = keys.collect();
+    if flight.rare_keys > 0 {
+        keys.push(format!("{} of few accounts", flight.rare_keys));
+    }
+    let seconds = flight.age_ms as f64 / 1000.0;
+    format!(
+        "{seconds:>6.1} s  {} waiting, {} asked, {} may still answer  {}",
+        flight.waiters,
+        flight.asked,
+        flight.awaited,
+        keys.join(" ")
+    )
 }
 
 /// A link.

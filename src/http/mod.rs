@@ -1,7 +1,9 @@
-//! HTTP, read-only: `/metrics`, `/healthz`, `/readyz`.
+//! HTTP, read-only: a page for people, an API for programs, `/metrics`, `/healthz`, `/readyz`.
 //!
 //! | path | answer |
 //! |---|---|
+//! | `/` | the [page](mod@page); a `GET` with `?node=` and a `POST` with a disco#info answer what was asked on it |
+//! | `/api/v1/…` | the [API](mod@api) |
 //! | `/metrics` | 200, all metrics in the text format of Prometheus |
 //! | `/healthz` | 200 `ok`, while the process can answer at all |
 //! | `/readyz` | 200 when the store is open and every link is up, else 503; the body names the state of each |
@@ -9,9 +11,14 @@
 //! A store that is in memory only still serves: `/readyz` says 200 and "degraded". A link that is down makes it 503 although
 //! the others are served; `capsd_component_up` tells them apart.
 //!
-//! No answer holds a JID of a user or a secret. A connection carries one request, lasts at most `http.timeout`, and at
-//! most `http.connections` are open at once, so that a slow or hostile reader cannot use up the process.
+//! Nothing that is asked over HTTP makes capsd ask a client: what is stored is told, and whoever wants more asks over XMPP, where
+//! capsd knows who asks. No answer holds a JID of a user or a secret, and no list a hash that only few announce. A connection
+//! carries one request, lasts at most `http.timeout`, and at most `http.connections` are open at once, so that a slow or hostile
+//! reader cannot use up the process. Nothing is kept for the page but what [`History`] holds, some kilobytes.
 
+pub mod api;
+mod body;
+pub mod page;
 mod readiness;
 
 use std::future::Future;
@@ -21,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -35,6 +42,8 @@ use tokio::task::JoinSet;
 pub use readiness::{LinkState, Readiness, Report, StoreState};
 
 use crate::config;
+use crate::control::server::Desk;
+use crate::history::History;
 use crate::metrics::{HttpAnswer, Metrics, Route};
 
 /// The largest head of a request, in bytes.
@@ -56,6 +65,10 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// For `/readyz`.
     pub readiness: Arc<Readiness>,
+    /// For what is stored and what is going on.
+    pub desk: Arc<Desk>,
+    /// For what was going on before.
+    pub history: Arc<History>,
 }
 
 /// Serves connections of the listener until `shutdown` completes; answers that have begun by then get one more second.
@@ -118,19 +131,31 @@ where
 /// What is there to be asked for.
 pub fn router(sources: Sources) -> Router {
     Router::new()
+        .merge(api::routes())
+        .merge(page::routes())
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .fallback(async || {
-            let text = "not found: there are /metrics, /healthz and /readyz\n";
-            (StatusCode::NOT_FOUND, text)
-        })
-        .method_not_allowed_fallback(async || {
-            let text = "method not allowed: use GET or HEAD\n";
-            (StatusCode::METHOD_NOT_ALLOWED, text)
-        })
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(sources.clone(), count))
         .with_state(sources)
+}
+
+async fn not_found(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        return api::not_found().into_response();
+    }
+    let text = "not found: there are /, /api/v1/, /metrics, /healthz and /readyz\n";
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+async fn wrong_method(uri: Uri) -> Response {
+    let text = "another method is to be used here: the header `allow` says which";
+    if uri.path().starts_with("/api/") {
+        return api::Problem::http(StatusCode::METHOD_NOT_ALLOWED, text).into_response();
+    }
+    (StatusCode::METHOD_NOT_ALLOWED, format!("{text}\n")).into_response()
 }
 
 async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
@@ -152,12 +177,7 @@ async fn readyz(State(sources): State<Sources>) -> impl IntoResponse {
 
 async fn count(State(sources): State<Sources>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let route = match request.uri().path() {
-        "/metrics" => Route::Metrics,
-        "/healthz" => Route::Healthz,
-        "/readyz" => Route::Readyz,
-        _ => Route::Other,
-    };
+    let route = Route::of(request.uri().path());
     let method = request.method().clone();
     let response = next.run(request).await;
     let metrics = &sources.metrics;

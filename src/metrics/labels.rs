@@ -107,11 +107,11 @@ closed_set! {
         Rejected => ["xmpp", "rejected"],
         /// Over HTTP: served from the hot or the learned tier.
         HttpHit => ["http", "hit"],
-        /// Over HTTP: served from the trusted tier.
+        /// Over HTTP: served from the trusted tier, or as it is pinned.
         HttpOverride => ["http", "override"],
-        /// Over HTTP: not stored; nobody is asked.
+        /// Over HTTP: nothing stored. Nobody is asked for those who ask over HTTP.
         HttpNegative => ["http", "negative"],
-        /// Over HTTP: turned away before the cache was looked at.
+        /// Over HTTP: malformed, denied, or before the tiers could be looked in.
         HttpRejected => ["http", "rejected"],
     }
 }
@@ -355,6 +355,10 @@ closed_set! {
 closed_set! {
     /// What the duration of an HTTP request is counted under (label `route`).
     Route {
+        /// `/`, with its style and its picture.
+        Page => ["/"],
+        /// Everything that is there below `/api/v1/`.
+        Api => ["/api/v1"],
         /// `/metrics`.
         Metrics => ["/metrics"],
         /// `/healthz`.
@@ -366,9 +370,39 @@ closed_set! {
     }
 }
 
+impl Route {
+    /// What a path is counted under.
+    pub fn of(path: &str) -> Route {
+        match path {
+            "/" | "/style.css" | "/icon.svg" => Route::Page,
+            "/metrics" => Route::Metrics,
+            "/healthz" => Route::Healthz,
+            "/readyz" => Route::Readyz,
+            _ if path.starts_with("/api/v1/") => Route::Api,
+            _ => Route::Other,
+        }
+    }
+
+    /// The codes of GET and HEAD, of POST where that is of any use, and of any other method. Where there are many kinds of errors,
+    /// those of one class are one.
+    fn codes(self) -> [&'static [&'static str]; 3] {
+        match self {
+            Route::Page => [&["200", "5xx"], &["200", "4xx", "5xx"], &["4xx"]],
+            Route::Api => [
+                &["200", "304", "404", "4xx", "5xx"],
+                &["200", "4xx", "5xx"],
+                &["4xx"],
+            ],
+            Route::Metrics | Route::Healthz => [&["200"], &[], &["405"]],
+            Route::Readyz => [&["200", "503"], &[], &["405"]],
+            Route::Other => [&["404"], &[], &["404"]],
+        }
+    }
+}
+
 /// What an HTTP answer is counted under (labels `route`, `method`, `code`).
 ///
-/// Only what can occur is a member: each route with its own statuses for GET and HEAD, and 405 for any other method.
+/// Only what can occur is a member: each route with its own codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpAnswer {
     route: Route,
@@ -377,47 +411,41 @@ pub struct HttpAnswer {
 }
 
 impl HttpAnswer {
-    /// What to count an answer under; a method other than GET and HEAD is `other`. `None` for what cannot occur.
+    /// What to count an answer under: HEAD as GET, which it is without its body, and a method that is of no use here as `other`. A
+    /// status that has no code of its own is counted with its class. `None` for what cannot occur.
     pub fn of(route: Route, method: &str, status: u16) -> Option<HttpAnswer> {
+        let [_, posted, _] = route.codes();
         let method = match method {
-            "GET" | "HEAD" => method,
+            "GET" | "HEAD" => "GET",
+            "POST" if !posted.is_empty() => "POST",
             _ => "other",
         };
-        HttpAnswer::all().into_iter().find(|answer| {
-            answer.route == route && answer.method == method && answer.code.parse() == Ok(status)
-        })
+        let all = HttpAnswer::all().into_iter();
+        let mut alike = all.filter(|answer| answer.route == route && answer.method == method);
+        let class = format!("{}xx", status / 100);
+        alike
+            .clone()
+            .find(|answer| answer.code.parse() == Ok(status))
+            .or_else(|| alike.find(|answer| answer.code == class))
     }
 }
 
 impl Labels for HttpAnswer {
-    const COUNT: usize = 14;
+    const COUNT: usize = 24;
 
     fn all() -> Vec<HttpAnswer> {
-        let answered = [
-            (Route::Metrics, "200"),
-            (Route::Healthz, "200"),
-            (Route::Readyz, "200"),
-            (Route::Readyz, "503"),
-            (Route::Other, "404"),
-        ];
-        let refused = [
-            (Route::Metrics, "405"),
-            (Route::Healthz, "405"),
-            (Route::Readyz, "405"),
-            (Route::Other, "404"),
-        ];
-        let get = answered.map(|(route, code)| (route, "GET", code));
-        let head = answered.map(|(route, code)| (route, "HEAD", code));
-        let other = refused.map(|(route, code)| (route, "other", code));
-        [&get[..], &head, &other]
-            .concat()
-            .into_iter()
-            .map(|(route, method, code)| HttpAnswer {
-                route,
-                method,
-                code,
-            })
-            .collect()
+        let mut all = Vec::with_capacity(HttpAnswer::COUNT);
+        for route in Route::all() {
+            let [read, posted, other] = route.codes();
+            for (method, codes) in [("GET", read), ("POST", posted), ("other", other)] {
+                all.extend(codes.iter().map(|code| HttpAnswer {
+                    route,
+                    method,
+                    code,
+                }));
+            }
+        }
+        all
     }
 
     fn index(self) -> usize {

@@ -14,6 +14,7 @@
 
 mod questions;
 mod settings;
+mod snapshot;
 mod upkeep;
 
 use std::cmp::Reverse;
@@ -25,6 +26,7 @@ use ahash::{HashMap, HashSet, RandomState};
 
 pub use questions::{Question, QuestionId, Verdicts};
 pub use settings::Settings;
+pub use snapshot::{FlightView, KeyView, Snapshot};
 
 use super::limits::SourceQuotas;
 use crate::cache::Entry;

@@ -36,7 +36,9 @@ use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
 use crate::trusted::{Overrides, Trusted};
-use flights::{Effect, Flights, Outcome, Question, QuestionId, Served, Settings, Verdicts};
+use flights::{
+    Effect, Flights, Outcome, Question, QuestionId, Served, Settings, Snapshot, Verdicts,
+};
 use limits::Spent;
 use probation::{Probation, Unwritten};
 use tiers::{Above, Below, Found, Tiers};
@@ -508,6 +510,11 @@ impl Resolver {
                 () = self.rearm.notified() => {}
             }
         }
+    }
+
+    /// The `most` oldest flights in progress, and how many there are.
+    pub fn snapshot(&self, now: Instant, most: usize) -> Snapshot {
+        self.lock().flights.snapshot(now, most)
     }
 
     /// Ends every flight, telling whoever waits.

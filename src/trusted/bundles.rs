@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{MAX_BUNDLES, TrustedEntry, verified};
+use super::{MAX_BUNDLES, TrustedEntry, name_of, verified};
 use crate::bundle::{Bundle, Entries, Signers};
 use crate::caps::{CapsKey, Policy};
 
@@ -95,6 +95,7 @@ impl TrustedBundle {
             Ok(info) => Some(TrustedEntry {
                 info,
                 nodes: entry.nodes,
+                source: name_of(&self.path),
             }),
             Err(cause) => {
                 self.refuse(Some(key), &cause);

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{EXTENSION, MAX_FILE_LEN, MAX_FILES, TrustedEntry, verified};
+use super::{EXTENSION, MAX_FILE_LEN, MAX_FILES, TrustedEntry, name_of, verified};
 use crate::caps::verify::verify_canonical;
 use crate::caps::{Answer, CapsKey, Policy, VerifiedInfo, verify};
 use crate::layout::{CAPS2, HASHES, key_of_path, read_bounded};
@@ -105,7 +105,11 @@ impl Files {
                         self.index(derived, file);
                     }
                     let nodes = self.nodes_of(key);
-                    return Some(TrustedEntry { info, nodes });
+                    return Some(TrustedEntry {
+                        info,
+                        nodes,
+                        source: name_of(&self.files[file].path),
+                    });
                 }
                 Err(cause) => self.refuse(file, &cause),
             }

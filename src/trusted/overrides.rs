@@ -68,6 +68,12 @@ impl Overrides {
         self.pinned.get(key).map(|(info, _)| info)
     }
 
+    /// The content that counts for a key, with the operator's reason, if he says so.
+    pub fn pin(&self, key: &CapsKey) -> Option<(&VerifiedInfo, &str)> {
+        let pin = self.pinned.get(key);
+        pin.map(|(info, reason)| (info, reason.as_str()))
+    }
+
     /// Whether anything is said about a key.
     pub fn concerns(&self, key: &CapsKey) -> bool {
         self.denied.contains_key(key) || self.pinned.contains_key(key)

@@ -281,3 +281,17 @@ fn an_answer_that_is_none_is_said() {
     assert_eq!(machine.run("status", &[]).code, 70);
     other.join().unwrap();
 }
+
+#[test]
+fn what_is_being_resolved_is_told() {
+    let machine = Machine::new();
+    let _daemon = machine.daemon();
+    let mut talk = machine.talk();
+    for line in [r#"{"do":"flights"}"#, r#"{"do":"flights","all":true}"#] {
+        let answer: serde_json::Value =
+            serde_json::from_str(&talk.say(format!("{line}\n").as_bytes())).unwrap();
+        assert_eq!(answer["is"], "flights");
+        assert_eq!(answer["in-progress"], 0);
+        assert_eq!(answer["flights"], serde_json::json!([]));
+    }
+}

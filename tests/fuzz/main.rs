@@ -7,6 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod seeds;
+#[path = "../fixture/served.rs"]
+mod served;
+#[allow(dead_code)]
+#[path = "../scenarios/setup.rs"]
+mod setup;
 mod targets;
 
 use seeds::Kind;

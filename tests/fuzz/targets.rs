@@ -13,7 +13,7 @@ use capsd::caps::{Algorithm, Answer, CapsKey, DiscoInfo, Family, Policy, Verdict
 use capsd::component::outbox::Outbox;
 use capsd::component::session::{Credentials, Handler, serve};
 use capsd::config::Config;
-use capsd::http::{Readiness, Sources, answer, router};
+use capsd::http::{answer, router};
 use capsd::metrics::Metrics;
 use capsd::service::announced::announced;
 use capsd::stanza::Inbound;
@@ -21,6 +21,9 @@ use capsd::stanza::answer::{AnswerLimits, parse_query, parse_query_unwrapped};
 use capsd::stanza::read::{Iq, Payload};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
+
+use crate::served;
+use crate::setup::{settings, tiers_in};
 
 /// A document is read; what verifies under its own hash is served so that it verifies again and is the same.
 pub(crate) fn disco_info(input: &[u8]) {
@@ -230,10 +233,11 @@ pub(crate) fn overrides(input: &[u8]) {
 
 /// What is served; it is the same for every input.
 static ROUTES: LazyLock<axum::Router> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let names = ["caps.example.org".to_owned()];
-    let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
-    router(Sources { metrics, readiness })
+    let trusted = Some(served::nothing_trusted());
+    let below = tiers_in(directory.path(), trusted, &metrics, Instant::now());
+    router(served::sources(settings(), below, metrics))
 });
 
 /// One connection: whatever is asked, the answer is HTTP or nothing.

@@ -8,6 +8,7 @@
 //! | [`contents`] | contents and their keys, hashed without the code under test |
 //! | [`table`] | rules of the table of flights that text does not fit: limits, metrics, races |
 //! | [`common`] | what three accounts announced reaches the store |
+//! | [`snapshot`] | what people are shown of the flights |
 //! | [`holders`] | the table of holders against a naive model |
 //! | [`upstream`] | a way to the holders that fails |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,6 +17,7 @@ mod contents;
 mod holders;
 mod script;
 mod setup;
+mod snapshot;
 mod stage;
 mod table;
 mod third_account;
