@@ -68,8 +68,7 @@ async def test_a_healthy_deployment(server, capsd, make_client):
     assert f"ok      query: a query to {COMPONENT} went through the server and back in" in text
 
 
-async def test_nobody_has_logged_in_yet(make_server, make_capsd):
-    capsd = make_capsd(make_server()).start()
+async def test_nobody_has_logged_in_yet(capsd):
     diagnosis = Diagnosis(capsd, 0)
     assert diagnosis.of("presence")["state"] == "warning"
     assert "log in with a client" in diagnosis.of("presence")["remedy"]
@@ -125,9 +124,14 @@ async def test_the_server_cannot_be_reached(server, make_capsd, running):
     assert "see whether the server runs" in diagnosis.of("server")["remedy"]
 
 
+@pytest.fixture(scope="module")
+def silent(kind, server, make_server):
+    """A server that grants nothing."""
+    return make_server(snippet=without_privilege(kind, server.snippet))
+
+
 @pytest.mark.parametrize("running", [True, False])
-async def test_nothing_is_granted(kind, server, make_server, make_capsd, running):
-    silent = make_server(snippet=without_privilege(kind, server.snippet))
+async def test_nothing_is_granted(silent, make_capsd, running):
     capsd = make_capsd(silent)
     if running:
         capsd.start(linked=False)
