@@ -406,7 +406,7 @@ impl Daemon {
         })
     }
 
-    /// What answers those who ask over the control socket, HTTP, or by ad-hoc commands.
+    /// Where requests are carried out, whoever they come from.
     fn desk(&self, config: &Config, readiness: &Arc<Readiness>, http: SocketAddr) -> Arc<Desk> {
         Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),

@@ -17,7 +17,7 @@ use crate::component::examine::{LinkStatus, Tried, visit};
 use crate::config::{self, Config, ConfigFaults, DEFAULT_PATH};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
-use crate::control::protocol::{Answer, Examined, Overview};
+use crate::control::protocol::{Answer, Examined, Status};
 use crate::daemon::{self, link_settings};
 use crate::http::readiness::NOT_TRIED;
 use crate::metrics::Metrics;
@@ -103,7 +103,7 @@ fn of_faults(faults: &ConfigFaults) -> impl Iterator<Item = Finding> {
 
 /// What a daemon that runs says of itself.
 struct Running {
-    status: Overview,
+    status: Status,
     examined: Examined,
 }
 
@@ -122,17 +122,17 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
         }
     });
     match asked {
-        Ok(running) if running.status.tiers.version == env!("CARGO_PKG_VERSION") => {
+        Ok(running) if running.status.version == env!("CARGO_PKG_VERSION") => {
             let said = format!(
                 "it answers, process {}, version {}",
-                running.status.tiers.process, running.status.tiers.version
+                running.status.process, running.status.version
             );
             (Some(running), Finding::fine(CHECK, &said))
         }
         Ok(running) => {
             let symptom = format!(
                 "version {} runs, and version {} is installed",
-                running.status.tiers.version,
+                running.status.version,
                 env!("CARGO_PKG_VERSION")
             );
             let cause = "it was not restarted after an upgrade";
@@ -181,7 +181,7 @@ fn is_settling(link: &LinkStatus) -> bool {
     }
 }
 
-fn status(client: &mut Client) -> Result<Overview, ClientFault> {
+fn status(client: &mut Client) -> Result<Status, ClientFault> {
     match client.ask(&Request::Status)? {
         Answer::Status(status) => Ok(*status),
         _ => Err(unexpected()),
@@ -198,7 +198,7 @@ fn of_daemon(running: &Running) -> Vec<Finding> {
     for (link, tried) in status.links.iter().zip(&examined.links) {
         findings.extend(links::check(link, tried, examined.clock));
     }
-    findings.push(machine::store(&status.tiers));
+    findings.push(machine::store(status));
     findings.push(machine::http(&examined.http));
     findings
 }

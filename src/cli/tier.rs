@@ -12,7 +12,7 @@ use crate::config::{self, Config, DEFAULT_PATH, Log, LogFormat, LogLevel};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
 use crate::control::desk;
-use crate::control::protocol::{Answer, Content, Item, Judged, Overview};
+use crate::control::protocol::{Answer, Content, Item, Judged, Status};
 use crate::daemon;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreRefusal, StoreState};
@@ -199,7 +199,7 @@ fn check_owner(path: &Path) -> Result<(), Failure> {
 
 impl Tier {
     fn running(mut client: Client, config: &Config) -> Result<Tier, Failure> {
-        let status = status(&mut client)?.tiers;
+        let status = status(&mut client)?;
         if Path::new(&status.store) != config.store.path {
             return Err(usage(format!(
                 "the daemon at {} keeps its store in {}, and the configuration says {}. Give each daemon its own \
@@ -215,7 +215,7 @@ impl Tier {
     /// How many contents there are.
     pub(super) fn entries(&mut self) -> Result<u64, Failure> {
         match self {
-            Tier::Running(client) => status(client).map(|status| status.tiers.entries),
+            Tier::Running(client) => status(client).map(|status| status.entries),
             Tier::Stopped(stopped) => Ok(stopped.store.entries()),
         }
     }
@@ -297,7 +297,7 @@ impl Stopped {
 }
 
 /// How the daemon is.
-pub(super) fn status(client: &mut Client) -> Result<Overview, Failure> {
+pub(super) fn status(client: &mut Client) -> Result<Status, Failure> {
     match client
         .ask(&Request::Status)
         .map_err(|fault| failed(&fault))?

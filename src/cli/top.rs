@@ -9,7 +9,7 @@ use super::interrupt::Interrupt;
 use super::tier::{Place, ask, status, unexpected};
 use super::{Exit, Failure, print};
 use crate::control::client::Client;
-use crate::control::protocol::{Answer, Counts, Flights, Overview};
+use crate::control::protocol::{Answer, Counts, Flights, Status};
 use crate::control::{Request, words};
 
 /// Show what goes on, again and again: links, tiers, queries per second, what is being resolved
@@ -68,7 +68,7 @@ fn ask_flights(client: &mut Client, all: bool) -> Result<Flights, Failure> {
 /// What there was at one time.
 struct Sight {
     at: Instant,
-    overview: Overview,
+    overview: Status,
     flights: Flights,
 }
 

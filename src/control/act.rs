@@ -7,7 +7,7 @@ use std::time::{Instant, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 use super::desk::{self, key_of};
-use super::protocol::{Answer, Content, Counts, Examined, Overview, Request, Tier};
+use super::protocol::{Answer, Content, Counts, Examined, Request, Status, Tier};
 use super::server::Desk;
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
@@ -217,11 +217,13 @@ impl Desk {
     }
 
     async fn look_up(&self, key: CapsKey) -> Answer {
-        self.find(key).await.map_or_else(ending, desk::answer_of)
+        let policy = self.policy.clone();
+        let look_up = move |below: &mut _| desk::look_up_key(below, key, &policy);
+        self.resolver.work(look_up).await.unwrap_or_else(ending)
     }
 
-    /// The overview of the tiers, with that of everything around them.
-    pub(super) fn with_surroundings(&self, overview: Overview) -> Overview {
+    /// The status of the tiers, with that of everything around them.
+    pub(super) fn with_surroundings(&self, tiers: Status) -> Status {
         let around = &self.around;
         let now = (self.clock)();
         let report = around.readiness.report();
@@ -229,7 +231,7 @@ impl Desk {
         let metrics = &around.metrics;
         let count = |gauge: i64| u64::try_from(gauge).unwrap_or(0);
         let tier = crate::metrics::Tier::Hot;
-        Overview {
+        Status {
             uptime_seconds: now.saturating_duration_since(around.started).as_secs(),
             links: links
                 .map(|(link, state)| link.status(now, state.name, state.down))
@@ -243,7 +245,7 @@ impl Desk {
                 hot_entries: count(metrics.cache_entries.get(tier).get()),
                 hot_bytes: count(metrics.cache_bytes.get(tier).get()),
             },
-            ..overview
+            ..tiers
         }
     }
 

@@ -238,17 +238,6 @@ pub fn query_of(children: &[u8]) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The key that people name as the log does, or by a caps node.
-///
-/// # Errors
-/// What to answer where it is none.
-pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
-    let parsed = text.parse().or_else(|_| CapsKey::from_node(text));
-    parsed.map_err(|fault| Answer::Refused {
-        message: fault.to_string(),
-    })
-}
-
 /// A content that is served under a key.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -332,17 +321,28 @@ pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
     }
 }
 
-/// What is served under a key, as the log has it, or a node; nobody is asked.
+/// The key that people name as the log does, or by a caps node.
+///
+/// # Errors
+/// What to answer where it is none.
+pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
+    let parsed = text.parse().or_else(|_| CapsKey::from_node(text));
+    parsed.map_err(|fault| Answer::Refused {
+        message: fault.to_string(),
+    })
+}
+
+/// What is served under a key; nobody is asked.
 pub fn look_up(below: &mut Below, key: &str, policy: &Policy) -> Answer {
     match key_of(key) {
-        Ok(key) => answer_of(find(below, &key, policy)),
+        Ok(key) => look_up_key(below, key, policy),
         Err(refused) => refused,
     }
 }
 
-/// What to answer to a look-up.
-pub fn answer_of(found: Finding) -> Answer {
-    match found {
+/// The same.
+pub fn look_up_key(below: &mut Below, key: CapsKey, policy: &Policy) -> Answer {
+    match find(below, &key, policy) {
         Finding::Found(found) => Answer::Found((*found).into()),
         Finding::Denied(reason) => Answer::NotFound {
             denied: Some(reason),

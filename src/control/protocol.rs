@@ -117,7 +117,7 @@ pub struct Item {
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Answer {
     /// How the daemon is.
-    Status(Box<Overview>),
+    Status(Box<Status>),
     /// What is being resolved now.
     Flights(Flights),
     /// What was learned is on disk.
@@ -194,15 +194,6 @@ pub struct Status {
     pub bytes: u64,
     /// How many trusted contents there are; none while they are being listed.
     pub trusted: Option<u64>,
-}
-
-/// How the daemon is, with everything around its tiers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Overview {
-    /// The process and its tiers.
-    #[serde(flatten)]
-    pub tiers: Status,
     /// How many keys are denied.
     pub denied: u64,
     /// How many keys are pinned.

@@ -15,7 +15,7 @@ use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use super::act::{Actor, Surroundings, ending};
 use super::desk::{self, Finding};
-use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Overview, Request, Status};
+use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
 use crate::caps::{CapsKey, Policy};
 use crate::config;
 use crate::metrics::Metrics;
@@ -245,8 +245,8 @@ impl Desk {
     }
 }
 
-fn desk_status(below: &mut Below, store: String) -> Overview {
-    let tiers = Status {
+fn desk_status(below: &mut Below, store: String) -> Status {
+    Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: std::process::id(),
         store,
@@ -257,12 +257,9 @@ fn desk_status(below: &mut Below, store: String) -> Overview {
         entries: below.store.entries(),
         bytes: below.store.bytes(),
         trusted: below.trusted.as_ref().map(Trusted::entries),
-    };
-    Overview {
-        tiers,
         denied: below.overrides.denials() as u64,
         pinned: below.overrides.pins() as u64,
-        ..Overview::default()
+        ..Status::default()
     }
 }
 

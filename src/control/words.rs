@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::protocol::{Answer, Content, Flight, Flights, LinkStatus, Overview, Tier};
+use super::protocol::{Answer, Content, Flights, LinkStatus, Status, Tier};
 use crate::caps::{CapsKey, Reason};
 use crate::config::changes::Changes;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
@@ -17,7 +17,6 @@ const LIMITS: AnswerLimits = AnswerLimits {
 pub fn words(answer: &Answer) -> (bool, String) {
     match answer {
         Answer::Status(found) => (true, status(found)),
-        Answer::Flights(found) => (true, flights(found)),
         Answer::Synced => (true, "what was learned is on disk".to_owned()),
         Answer::Found(found) => (true, content(found)),
         Answer::NotFound { denied: Some(why) } => (false, format!("{}: {why}", Reason::Denied)),
@@ -40,10 +39,34 @@ pub fn words(answer: &Answer) -> (bool, String) {
             "the log has that level until a reload or a restart".to_owned(),
         ),
         Answer::Refused { message } => (false, message.clone()),
+        Answer::Flights(found) => (true, flights(found)),
         Answer::Judged { .. } | Answer::Entries { .. } | Answer::Examined(_) => {
             (true, String::new())
         }
     }
+}
+
+/// What is being resolved: a line for all and one for each flight.
+pub fn flights(found: &Flights) -> String {
+    let mut lines = vec![format!(
+        "{} in progress, {} looking in the store, {} waiting",
+        found.in_progress, found.looking, found.waiters
+    )];
+    lines.extend(found.flights.iter().map(|flight| {
+        let mut keys = flight.keys.clone();
+        if flight.rare_keys > 0 {
+            keys.push(format!("{} rare", flight.rare_keys));
+        }
+        format!(
+            "{:>6} ms  {} waiting  {} asked  {} may answer  {}",
+            flight.age_ms,
+            flight.waiters,
+            flight.asked,
+            flight.awaited,
+            keys.join(" ")
+        )
+    }));
+    lines.join("\n")
 }
 
 fn unresolved(reason: &str) -> String {
@@ -95,28 +118,27 @@ fn ordered(until_restart: Option<&str>) -> String {
     }
 }
 
-/// An overview.
-pub fn status(status: &Overview) -> String {
-    let tiers = &status.tiers;
-    let store = match &tiers.memory_only {
+/// A status.
+pub fn status(status: &Status) -> String {
+    let store = match &status.memory_only {
         None => "on disk".to_owned(),
         Some(cause) => format!("in memory only, a restart loses what is learned: {cause}"),
     };
-    let trusted = match tiers.trusted {
+    let trusted = match status.trusted {
         Some(contents) => format!("{contents} contents"),
         None => "being listed".to_owned(),
     };
     let counts = &status.counts;
     let mut lines = vec![format!(
         "capsd {}, process {}, up {}",
-        tiers.version,
-        tiers.process,
+        status.version,
+        status.process,
         duration(status.uptime_seconds)
     )];
     lines.extend(status.links.iter().map(link));
     lines.push(format!(
         "learned: {} contents, {} bytes, {store} ({})",
-        tiers.entries, tiers.bytes, tiers.store
+        status.entries, status.bytes, status.store
     ));
     lines.push(format!(
         "trusted: {trusted}; {} keys denied, {} pinned",
@@ -144,39 +166,6 @@ pub fn status(status: &Overview) -> String {
         counts.flights, counts.waiters, counts.holders
     ));
     lines.join("\n")
-}
-
-/// What is being resolved: the oldest first.
-pub fn flights(flights: &Flights) -> String {
-    let mut lines = vec![format!(
-        "{} being resolved, {} being looked up, {} waiting",
-        flights.in_progress, flights.looking, flights.waiters
-    )];
-    lines.extend(flights.flights.iter().map(flight));
-    let more = flights.in_progress.saturating_sub(flights.flights.len());
-    if more > 0 {
-        lines.push(format!("… and {more} younger ones"));
-    }
-    lines.join("\n")
-}
-
-fn flight(flight: &Flight) -> String {
-    let keys = flight
-        .keys
-        .iter()
-        .map(|node| CapsKey::from_node(node).map_or_else(|_| node.clone(), |key| key.to_string()));
-    let mut keys: Vec<String> = keys.collect();
-    if flight.rare_keys > 0 {
-        keys.push(format!("{} of few accounts", flight.rare_keys));
-    }
-    let seconds = flight.age_ms as f64 / 1000.0;
-    format!(
-        "{seconds:>6.1} s  {} waiting, {} asked, {} may still answer  {}",
-        flight.waiters,
-        flight.asked,
-        flight.awaited,
-        keys.join(" ")
-    )
 }
 
 /// A link.

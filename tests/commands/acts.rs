@@ -430,7 +430,7 @@ fn what_goes_on_is_shown_once_and_again() {
     let _daemon = machine.daemon();
     assert_eq!(
         machine.do_it("flights", &[], 0),
-        "0 being resolved, 0 being looked up, 0 waiting\n"
+        "0 in progress, 0 looking in the store, 0 waiting\n"
     );
     assert_eq!(
         machine.json("flights", &paths(&["--all"]), 0)["in-progress"],
