@@ -5,6 +5,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from harness.daemon import binary
 from harness.processes import until
 from harness.servers import SECRET
@@ -12,6 +14,8 @@ from harness.servers import SECRET
 OTHER = "another-secret-which-is-wrong"
 
 
+# What is said does not depend on the server; Prosody starts faster.
+@pytest.mark.parametrize("kind", ["prosody"], indirect=True, scope="module")
 async def test_the_secret_is_in_nothing_that_capsd_says(server, make_capsd, make_client):
     # Whatever there is to be logged, by capsd and by the libraries beneath it.
     capsd = make_capsd(server, environment={"CAPSD_LOG": "trace"}).start()
