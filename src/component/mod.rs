@@ -56,6 +56,8 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// The accounts that administer capsd.
     pub admins: Vec<String>,
+    /// The domains whose own stanzas are believed as a feed.
+    pub feeds: Vec<String>,
     /// How many bytes may wait to be sent.
     pub queue_bytes: usize,
 }
@@ -146,6 +148,12 @@ impl Link {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         let place = settings.admins.iter().position(|admin| admin == account)?;
         Some(place + 1)
+    }
+
+    /// Whether it is the address of a domain whose reports are believed: the domain itself, to the letter, which no user can have.
+    pub fn is_feed(&self, address: &str) -> bool {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.feeds.iter().any(|feed| feed == address)
     }
 
     /// What the server grants for a domain.
@@ -449,36 +457,6 @@ async fn in_time<C>(connecting: impl Future<Output = io::Result<C>>) -> Result<C
             "the connection was not accepted in time".to_owned(),
         )),
     }
-}
-
-/// Opens a stream and closes it as soon as the server has accepted the secret.
-///
-/// # Errors
-/// What happened instead, and what to do about it.
-pub async fn try_link(settings: &Settings) -> Result<(), String> {
-    struct Accepted(CancellationToken);
-
-    impl Handler for Accepted {
-        fn opened(&self, _: Instant) {
-            self.0.cancel();
-        }
-        fn stanza(&self, _: Instant, _: Inbound) {}
-        fn silent(&self) {}
-    }
-
-    let attempt = async {
-        let (reader, writer) = in_time(connect(&settings.server)).await?;
-        let outbox = Arc::new(Outbox::new(settings.queue_bytes));
-        let close = CancellationToken::new();
-        let accepted = Accepted(close.clone());
-        let credentials = &settings.credentials;
-        let now = || tokio::time::Instant::now().into_std();
-        match serve(reader, writer, credentials, &outbox, &accepted, now, &close).await {
-            Ended::Closed => Ok(()),
-            ended => Err(ended),
-        }
-    };
-    attempt.await.map_err(|ended| remedy(&ended, settings))
 }
 
 fn connect_result(ended: &Ended) -> ConnectResult {

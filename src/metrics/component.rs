@@ -18,6 +18,8 @@ pub struct ComponentMetrics {
     pub queue_bytes: IntGauge,
     /// Stanzas that were dropped because they were malformed or over a bound.
     pub ignored: IntCounter,
+    /// Requests that show that another capsd answers under the same address.
+    pub duplicates: IntCounter,
 }
 
 /// The per-link metrics before they are resolved for a link.
@@ -28,6 +30,7 @@ pub(super) struct ComponentVecs {
     stanzas: IntCounterVec,
     queue_bytes: IntGaugeVec,
     ignored: IntCounterVec,
+    duplicates: IntCounterVec,
 }
 
 impl ComponentVecs {
@@ -54,6 +57,11 @@ impl ComponentVecs {
                 "Stanzas dropped because they were malformed or over a bound.",
                 &["component"],
             )?,
+            duplicates: make.counter_vec(
+                "component_duplicates_total",
+                "Requests which show that another capsd answers under the same address.",
+                &["component"],
+            )?,
         })
     }
 
@@ -72,6 +80,7 @@ impl ComponentVecs {
             stanzas: stanzas.into(),
             queue_bytes: self.queue_bytes.get_metric_with_label_values(&[name])?,
             ignored: self.ignored.get_metric_with_label_values(&[name])?,
+            duplicates: self.duplicates.get_metric_with_label_values(&[name])?,
         })
     }
 }

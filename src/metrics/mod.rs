@@ -16,9 +16,10 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 pub use component::ComponentMetrics;
 pub use labels::{
-    AnnouncementKind, ConnectResult, Deferral, Direction, Eviction, HolderEviction, HttpAnswer,
-    Labels, LoadResult, LookupOutcome, LookupResult, RateScope, Route, StanzaKind, StoreOperation,
-    Tier, Uncounted, UpstreamResult, VerificationResult, WaiterScope,
+    AnnouncementKind, ConnectResult, ContributionResult, Deferral, Direction, Eviction,
+    HolderEviction, HttpAnswer, Labels, LoadResult, LookupOutcome, LookupResult, Operation,
+    RateScope, Route, StanzaKind, StoreOperation, Tier, Uncounted, UpstreamResult,
+    VerificationResult, WaiterScope,
 };
 pub use make::Each;
 pub use population::PopulationMetrics;
@@ -60,6 +61,12 @@ pub struct Metrics {
     pub lookup_duration: Each<LookupOutcome, Histogram>,
     /// Lookups that were answered with an error, by reason.
     pub lookup_failures: Each<Reason, IntCounter>,
+    /// Requests of `urn:capsd:0` by how they ended as a whole.
+    pub operations: Each<Operation, IntCounter>,
+    /// Contents that were handed over.
+    pub contributions: Each<ContributionResult, IntCounter>,
+    /// Bytes that batches which wait take, at the least.
+    pub waiting_batch_bytes: IntGauge,
     /// Contents that were checked against a key.
     pub verifications: Each<(Family, VerificationResult), IntCounter>,
 
@@ -175,6 +182,20 @@ impl Metrics {
                 "lookup_failures_total",
                 "Lookups answered with an error, by reason.",
                 &["reason"],
+            )?,
+            operations: make.counters(
+                "operations_total",
+                "Requests of urn:capsd:0 by how they ended as a whole.",
+                &["operation", "result"],
+            )?,
+            contributions: make.counters(
+                "contributions_total",
+                "Contents that were handed over, by what became of them.",
+                &["result"],
+            )?,
+            waiting_batch_bytes: make.gauge(
+                "waiting_batch_bytes",
+                "Bytes that batches of keys take while they wait.",
             )?,
             verifications: make.counters(
                 "verifications_total",

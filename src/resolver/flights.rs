@@ -12,9 +12,11 @@
 //! - A holder that is overdue is passed over, but its answer still counts until the flight ends. One that is not overdue when the
 //!   flight ends may still prove its keys, for whoever asks next.
 
+mod changing;
 mod questions;
 mod settings;
 mod snapshot;
+mod unasked;
 mod upkeep;
 
 use std::cmp::Reverse;
@@ -24,6 +26,7 @@ use std::time::Instant;
 
 use ahash::{HashMap, HashSet, RandomState};
 
+pub(super) use questions::random_id;
 pub use questions::{Question, QuestionId, Verdicts};
 pub use settings::Settings;
 pub use snapshot::{FlightView, KeyView, Snapshot};
@@ -47,6 +50,15 @@ pub enum Served {
     Stored,
     /// From the answer of a holder.
     Resolved,
+}
+
+/// How far a waiter goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until holders were asked.
+    Asking,
+    /// Until the tiers were looked in: nobody is asked on its behalf.
+    Looking,
 }
 
 /// How a lookup ended for one waiter.
@@ -77,7 +89,7 @@ pub enum Effect<W> {
 #[derive(Debug)]
 struct Flight<W> {
     keys: Vec<CapsKey>,
-    waiters: Vec<(CapsKey, W)>,
+    waiters: Vec<(CapsKey, Patience, W)>,
     began: Instant,
     tried: HashSet<HolderId>,
     tried_accounts: HashSet<Box<str>>,
@@ -91,6 +103,8 @@ struct Flight<W> {
     whole: Option<Announcement>,
     /// Whether the first waiter's lookup is still to be counted.
     uncounted: bool,
+    /// Whether nobody wants more of it than that the tiers are looked in.
+    only_looks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,46 +184,6 @@ impl<W> Flights<W> {
         }
     }
 
-    /// Takes other settings. The deadline of a flight is that with which it began; the bounds of the table of holders stay what they
-    /// were, but for the time after which the silent are forgotten.
-    pub fn change(&mut self, settings: Settings) {
-        self.new_keys
-            .change(settings.new_keys_per_account, settings.new_keys_per_domain);
-        self.more_questions.change(
-            settings.questions_per_account,
-            settings.questions_per_domain,
-        );
-        self.holders.change(settings.holders.expire_after);
-        let holders = crate::holders::Settings {
-            expire_after: settings.holders.expire_after,
-            ..self.settings.holders
-        };
-        self.settings = Settings {
-            holders,
-            ..settings
-        };
-    }
-
-    /// The bounds and times in force.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Forgets the holders of a domain that the link serves no more.
-    pub fn forget_domain(&mut self, link: LinkId, domain: &str) {
-        self.holders.forget_domain(link, domain);
-    }
-
-    /// What was known of a key, and what its holders failed to prove, counts no more.
-    pub fn forget_key(&mut self, key: &CapsKey) {
-        self.holders.forget_key(key);
-    }
-
-    /// The same for all keys.
-    pub fn forget_all_keys(&mut self) {
-        self.holders.forget_all_keys();
-    }
-
     /// The holders, to look at.
     pub fn holders(&self) -> &Holders {
         &self.holders
@@ -252,6 +226,7 @@ impl<W> Flights<W> {
             }
         }
         let wanted = self.settings.on_announce && askable && !noted.known && !in_memory;
+        self.ask_beyond_the_tiers(wanted, announcement);
         if wanted && let Some(spent) = self.new_keys.spent(address, now) {
             // Nobody waits, so it would not be asked: a flood is not worth a look-up for each hash.
             self.metrics.rate_limited.get(spent.into()).inc();
@@ -264,6 +239,16 @@ impl<W> Flights<W> {
             self.begin_queued(now, &mut effects);
         }
         effects
+    }
+
+    /// Flights for these keys that would end in the tiers go on to ask, if that is wanted.
+    fn ask_beyond_the_tiers(&mut self, wanted: bool, announcement: &Announcement) {
+        for key in announcement.keys.iter().filter(|_| wanted) {
+            let flight = self.by_key.get(key);
+            if let Some(flight) = flight.and_then(|id| self.flights.get_mut(id)) {
+                flight.only_looks = false;
+            }
+        }
     }
 
     /// Begins flights for announcements in the order in which they came, as many as may be under way: a login storm or a replay of
@@ -317,7 +302,13 @@ impl<W> Flights<W> {
     }
 
     /// A waiter wants the key, which is not hot.
-    pub fn ask(&mut self, now: Instant, key: CapsKey, waiter: W) -> Vec<Effect<W>> {
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        key: CapsKey,
+        patience: Patience,
+        waiter: W,
+    ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         if self.overrides.denial(&key).is_some() {
             effects.push(Effect::Tell(waiter, Err(Reason::Denied)));
@@ -328,10 +319,14 @@ impl<W> Flights<W> {
             effects.push(Effect::Tell(waiter, Err(Reason::Overloaded)));
             return effects;
         }
+        let looking = patience == Patience::Looking;
         let (id, began) = match self.by_key.get(&key) {
             Some(id) => (*id, false),
             None => {
-                let keys = self.with_linked(key);
+                let keys = match patience {
+                    Patience::Asking => self.with_linked(key),
+                    Patience::Looking => vec![key],
+                };
                 match self.begin(now, keys, &mut effects) {
                     Some(id) => (id, true),
                     None => {
@@ -353,10 +348,17 @@ impl<W> Flights<W> {
         }
         if began {
             flight.uncounted = true;
+            flight.only_looks = looking;
+        } else if looking && !flight.looking {
+            self.metrics.lookups.get(LookupResult::Negative).inc();
+            let reason = self.known_failure(now, &key);
+            effects.push(Effect::Tell(waiter, Err(reason)));
+            return effects;
         } else {
+            flight.only_looks &= looking;
             self.metrics.lookups.get(LookupResult::Coalesced).inc();
         }
-        flight.waiters.push((key, waiter));
+        flight.waiters.push((key, patience, waiter));
         self.waiters += 1;
         self.metrics.waiters.set(self.waiters as i64);
         // Somebody waits now: that may be what it takes for the next holder to be asked.
@@ -437,6 +439,7 @@ impl<W> Flights<W> {
                 looking: true,
                 whole: None,
                 uncounted: false,
+                only_looks: false,
             },
         );
         Some(id)
@@ -457,7 +460,7 @@ impl<W> Flights<W> {
             self.looking -= 1;
         }
         if flight.uncounted
-            && let Some((wanted, _)) = flight.waiters.first()
+            && let Some((wanted, ..)) = flight.waiters.first()
             && let Some((_, entry)) = found.iter().find(|(key, _)| key == wanted)
         {
             flight.uncounted = false;
@@ -473,6 +476,7 @@ impl<W> Flights<W> {
         for (key, entry) in found {
             self.settle(key, &Ok((entry, Served::Stored)), &mut effects);
         }
+        self.looked(now, id, &mut effects);
         if self.flights.contains_key(&id) && self.in_progress() > self.settings.max_flights {
             self.metrics.flights_rejected.inc();
             self.end(id, Reason::Overloaded, &mut effects);
@@ -492,12 +496,12 @@ impl<W> Flights<W> {
         };
         flight.keys.retain(|k| *k != key);
         let mut waiting = Vec::new();
-        for (wanted, waiter) in flight.waiters.drain(..) {
+        for (wanted, patience, waiter) in flight.waiters.drain(..) {
             if wanted == key {
                 effects.push(Effect::Tell(waiter, outcome.clone()));
                 self.waiters -= 1;
             } else {
-                waiting.push((wanted, waiter));
+                waiting.push((wanted, patience, waiter));
             }
         }
         flight.waiters = waiting;
@@ -535,7 +539,7 @@ impl<W> Flights<W> {
         self.waiters -= flight.waiters.len();
         self.metrics.waiters.set(self.waiters as i64);
         let told = flight.waiters.into_iter();
-        effects.extend(told.map(|(_, waiter)| Effect::Tell(waiter, Err(reason))));
+        effects.extend(told.map(|(_, _, waiter)| Effect::Tell(waiter, Err(reason))));
     }
 
     /// A link came up.

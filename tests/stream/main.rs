@@ -13,6 +13,7 @@
 //! | [`questions`] | what holders are asked, and whose answers count |
 //! | [`reflection`] | that nobody is sent what they did not ask for |
 //! | [`forgetting`] | what an operator flushes, and domains that are served no more |
+//! | [`protocol`] | requests of `urn:capsd:0` |
 //! | [`presences`] | subscriptions, capsd's own caps, the end |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -24,6 +25,7 @@ mod forgetting;
 mod garbage;
 mod presences;
 mod pressure;
+mod protocol;
 mod questions;
 mod reconnect;
 mod reflection;
