@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Handler, serve};
+use super::outbox::Outbox;
+use super::session::{Ended, Handler, serve};
 use super::{Link, Settings, connect, in_time, remedy};
 use crate::holders::LinkId;
 use crate::metrics::{ComponentMetrics, Stanza};
@@ -347,4 +348,34 @@ impl Visitor {
                 .push(|out| write::error(out, Route { from, to, id }, error, ""));
         }
     }
+}
+
+/// Opens a stream and closes it as soon as the server has accepted the secret.
+///
+/// # Errors
+/// What happened instead, and what to do about it.
+pub async fn try_link(settings: &Settings) -> Result<(), String> {
+    struct Accepted(CancellationToken);
+
+    impl Handler for Accepted {
+        fn opened(&self, _: Instant) {
+            self.0.cancel();
+        }
+        fn stanza(&self, _: Instant, _: Inbound) {}
+        fn silent(&self) {}
+    }
+
+    let attempt = async {
+        let (reader, writer) = in_time(connect(&settings.server)).await?;
+        let outbox = Arc::new(Outbox::new(settings.queue_bytes));
+        let close = CancellationToken::new();
+        let accepted = Accepted(close.clone());
+        let credentials = &settings.credentials;
+        let now = || tokio::time::Instant::now().into_std();
+        match serve(reader, writer, credentials, &outbox, &accepted, now, &close).await {
+            Ended::Closed => Ok(()),
+            ended => Err(ended),
+        }
+    };
+    attempt.await.map_err(|ended| remedy(&ended, settings))
 }

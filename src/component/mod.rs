@@ -459,36 +459,6 @@ async fn in_time<C>(connecting: impl Future<Output = io::Result<C>>) -> Result<C
     }
 }
 
-/// Opens a stream and closes it as soon as the server has accepted the secret.
-///
-/// # Errors
-/// What happened instead, and what to do about it.
-pub async fn try_link(settings: &Settings) -> Result<(), String> {
-    struct Accepted(CancellationToken);
-
-    impl Handler for Accepted {
-        fn opened(&self, _: Instant) {
-            self.0.cancel();
-        }
-        fn stanza(&self, _: Instant, _: Inbound) {}
-        fn silent(&self) {}
-    }
-
-    let attempt = async {
-        let (reader, writer) = in_time(connect(&settings.server)).await?;
-        let outbox = Arc::new(Outbox::new(settings.queue_bytes));
-        let close = CancellationToken::new();
-        let accepted = Accepted(close.clone());
-        let credentials = &settings.credentials;
-        let now = || tokio::time::Instant::now().into_std();
-        match serve(reader, writer, credentials, &outbox, &accepted, now, &close).await {
-            Ended::Closed => Ok(()),
-            ended => Err(ended),
-        }
-    };
-    attempt.await.map_err(|ended| remedy(&ended, settings))
-}
-
 fn connect_result(ended: &Ended) -> ConnectResult {
     match ended {
         Ended::NotAuthorized => ConnectResult::Auth,

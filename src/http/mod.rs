@@ -19,7 +19,7 @@
 pub mod api;
 mod body;
 pub mod page;
-mod readiness;
+pub mod readiness;
 
 use std::future::Future;
 use std::pin::pin;

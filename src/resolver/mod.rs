@@ -2,6 +2,7 @@
 //!
 //! | room | what lives there |
 //! |---|---|
+//! | `changing` | what a reload changes |
 //! | [`flights`] | the state machine: which keys are being resolved, for whom, by asking whom |
 //! | [`forgetting`] | what an operator wants asked for again |
 //! | [`limits`] | quotas |
@@ -14,6 +15,7 @@
 //! machine only: verification, serialisation, sending and the disk are outside.
 
 mod census;
+mod changing;
 pub mod contributions;
 pub mod flights;
 pub mod forgetting;
@@ -161,27 +163,6 @@ impl Resolver {
         // Nothing else sets it.
         let _ = resolver.tiers.set(tiers);
         Ok(resolver)
-    }
-
-    /// Takes other settings, as [`Flights::change`] says; of those of the probation, its bytes stay what they were.
-    pub fn change(&self, settings: Settings) {
-        self.lock().flights.change(settings);
-        self.probation
-            .change(settings.probation.second_uses_per_account);
-        if let Some(tiers) = self.tiers.get() {
-            tiers.change_high_water(settings.probation.high_water_percent);
-        }
-        self.rearm.notify_one();
-    }
-
-    /// The bounds and times in force.
-    pub fn settings(&self) -> Settings {
-        *self.lock().flights.settings()
-    }
-
-    /// Forgets the holders of a domain that the link serves no more.
-    pub fn forget_domain(&self, link: LinkId, domain: &str) {
-        self.lock().flights.forget_domain(link, domain);
     }
 
     /// Gives the resolver its way to the holders; once.
