@@ -32,7 +32,7 @@ pub(super) fn section(shown: &Shown) -> Markup {
                     div.plot {
                         div.scale aria-hidden="true" { span { "100 %" } span { "50 %" } span { "0 %" } }
                         (drawing(samples, first.from, last.until))
-                        div.time aria-hidden="true" { span { (ago(whole)) } span { "now" } }
+                        div.time aria-hidden="true" { span { (period(whole)) " ago" } span { "now" } }
                     }
                     figcaption {
                         p.key aria-hidden="true" {

@@ -136,10 +136,16 @@ impl View {
                         (overview::figures(&self.status, &self.flights))
                         (overview::links(&self.status))
                         (chart::section(&self.shown))
-                        (boxes::look_up_section(look_up))
-                        (boxes::check_section(check))
-                        (overview::flights(&self.flights))
-                        (overview::tiers(&self.status))
+                        @if look_up.is_answered() { (boxes::look_up_section(look_up)) }
+                        @if check.is_answered() { (boxes::check_section(check)) }
+                        div.column {
+                            @if !look_up.is_answered() { (boxes::look_up_section(look_up)) }
+                            (overview::tiers(&self.status))
+                        }
+                        div.column {
+                            @if !check.is_answered() { (boxes::check_section(check)) }
+                            (overview::flights(&self.flights))
+                        }
                         (overview::refusals(&self.status))
                     }
                     (overview::footer(&self.status))
