@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use crate::caps::{CapsKey, VerifiedInfo};
+use crate::caps::{CapsKey, DiscoInfo, VerifiedInfo, xep0115};
 use crate::metrics::{Eviction, Metrics, Tier};
+use crate::stanza::answer::{AnswerLimits, parse_query};
 
 /// What an entry costs beside its bytes: key, counters and links of the cache, in bytes; measured, rounded up.
 const OVERHEAD: usize = 400;
@@ -32,6 +33,19 @@ impl Entry {
     /// The inside of the `<query/>`.
     pub fn children(&self) -> &[u8] {
         &self.children
+    }
+
+    /// The disco info that it was made from. It is read again from the bytes: this is for what is seldom wanted.
+    pub fn info(&self) -> Option<DiscoInfo> {
+        let mut query = b"<query xmlns='http://jabber.org/protocol/disco#info'>".to_vec();
+        query.extend_from_slice(&self.children);
+        query.extend_from_slice(b"</query>");
+        let limits = AnswerLimits {
+            max_bytes: usize::MAX,
+            max_features: usize::MAX,
+        };
+        let answer = parse_query(&query, limits).ok()?;
+        Some(xep0115::canonical(&answer).0)
     }
 
     /// Whether it came from the trusted tier.

@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +38,54 @@ pub enum Exit {
     Bug,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+impl Exit {
+    /// Every way to end.
+    pub const ALL: [Exit; 6] = [
+        Exit::Done,
+        Exit::No,
+        Exit::Usage,
+        Exit::Store,
+        Exit::NoDaemon,
+        Exit::Bug,
+    ];
+
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Done => 0,
             Exit::No => 1,
             Exit::Usage => 2,
             Exit::Store => 3,
             Exit::NoDaemon => 4,
             Exit::Bug => 70,
-        })
+        }
     }
+
+    /// What it says, for the manual; `literals` in backticks.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Done => "done; `verify`: verified; `check`: usable",
+            Exit::No => {
+                "the answer is no: rejected, quarantined or not found; some of an import was refused, or it was interrupted; a \
+                 bundle that is refused or damaged; a link that cannot be opened"
+            }
+            Exit::Usage => "usage, configuration, or a file that cannot be read",
+            Exit::Store => "the store is in use, or was written by a newer version",
+            Exit::NoDaemon => "no daemon answers",
+            Exit::Bug => "a bug",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// The command line as a whole, of which manual and completions are made.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Why a command could not do its work: one message, which says what to do about it, and the exit code.

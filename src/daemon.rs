@@ -4,6 +4,7 @@
 //! From then on nothing ends the process but a signal. At the end, requests are told to come back later, whoever waits is told, the store is
 //! flushed, and the streams are closed, all within [`END`].
 
+pub mod notify;
 pub mod reload;
 pub mod trust;
 
@@ -22,6 +23,7 @@ use crate::history::{self, History};
 use crate::holders::LinkId;
 use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
+use crate::population::{self, Census};
 use crate::resolver::tiers::Below;
 use crate::resolver::{Resolver, flights};
 use crate::service::own::Contacts;
@@ -129,7 +131,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
     let (below, standing) = open_tiers(config, &metrics, &readiness)?;
-    metrics.config_last_reload_successful.set(1);
+    metrics.configuration_was_read(SystemTime::now());
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
         address: config.http.listen,
@@ -140,14 +142,20 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
     }
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
+    let census = Census::new(
+        population_settings(&config.population),
+        Arc::clone(&metrics),
+    );
+    let census = Arc::new(census);
     let ended = CancellationToken::new();
     let desk = daemon.desk(config);
     let history = Arc::new(History::new(Arc::clone(&metrics), clock()));
     let sources = Sources {
         metrics: Arc::clone(&metrics),
-        readiness,
+        readiness: Arc::clone(&readiness),
         desk: Arc::clone(&desk),
         history: Arc::clone(&history),
+        census: Arc::clone(&census),
     };
     let http = http::serve(
         listener,
@@ -173,18 +181,29 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         let resolver = Arc::clone(&daemon.resolver);
         tokio::spawn(async move { resolver.run_timers(clock).await })
     };
+    let counting = {
+        let resolver = Arc::clone(&daemon.resolver);
+        tokio::spawn(async move { census.run(&resolver, clock).await })
+    };
+    let manager = notify::run(Arc::clone(&readiness), Arc::clone(&daemon.resolver));
+    tokio::spawn(manager);
     let mut sweep = tokio::time::interval(SWEEP);
     let mut tick = tokio::time::interval(history::TICK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            // What came of it stands in the log.
-            _ = signals.hangup.recv() => drop(daemon.reload.reload()),
+            _ = signals.hangup.recv() => {
+                notify::reloading();
+                // What came of it stands in the log.
+                drop(daemon.reload.reload());
+                notify::ready(&readiness);
+            }
             _ = sweep.tick() => daemon.service.sweep(),
             _ = tick.tick() => history.observe(clock()),
         }
     }
+    notify::stopping();
     tracing::info!("ending: requests are told to come back later, the store is flushed");
     let orderly = daemon.end(links, &close);
     let end = tokio::select! {
@@ -192,6 +211,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         () = signals.end() => false,
     };
     timers.abort();
+    counting.abort();
     ended.cancel();
     http.abort();
     if let Some(control) = control {
@@ -283,6 +303,14 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
+    }
+}
+
+fn population_settings(config: &config::Population) -> population::Settings {
+    population::Settings {
+        features: config.features.clone(),
+        clients: config.clients,
+        kinds: config.kinds,
     }
 }
 

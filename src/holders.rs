@@ -4,10 +4,11 @@
 //! abrupt deaths nor who was online before capsd connected, so holders expire, and whoever does not answer is passed over.
 //! Announcements are shared: a hundred sessions of one client cost one copy of its keys.
 //!
-//! Bounds: [`Settings::max`] holders (the longest silent one makes room), [`Settings::per_key`] holders of one key (another of the
+//! Bounds: [`Settings::max`] holders (the longest silent one makes room), [`Settings::per_key`] of them to be asked for one key (another of the
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
 pub mod accounts;
+mod kinds;
 mod silence;
 
 use std::time::{Duration, Instant};
@@ -18,7 +19,10 @@ use hashbrown::HashTable;
 use crate::caps::{CapsKey, Reason};
 use crate::stanza::jid;
 use accounts::{Accounts, Common};
+use kinds::{KindCode, Kinds};
 use silence::Silence;
+
+pub use kinds::{Counted, Kind, Software};
 
 /// How many keys of one announcement are linked at the most: one of 0115 and those of 0390.
 pub const MAX_LINKED: usize = 9;
@@ -57,18 +61,18 @@ pub struct Settings {
     pub max: usize,
     /// How long a holder that says nothing is remembered.
     pub expire_after: Duration,
-    /// How many holders of one key are remembered.
+    /// How many holders of one key may be asked for it; more are remembered, to be counted.
     pub per_key: usize,
 }
 
-/// How many holders were forgotten other than by their own word, by cause, since the counts were last taken.
+/// How many holders were forgotten, or are no longer asked, other than by their own word, by cause, since the counts were last taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForgottenCounts {
     /// Silent for [`Settings::expire_after`].
     pub expired: u64,
     /// The table was full, and nobody had been silent for longer.
     pub full: u64,
-    /// Their keys had enough other holders.
+    /// Not forgotten, but no longer asked: their keys had enough other holders.
     pub per_key: u64,
     /// Not holders, but counts of the accounts that announced a key: there were too many keys.
     pub accounts: u64,
@@ -100,6 +104,8 @@ struct Shared {
     known: bool,
     /// Whether its keys and its node are known to be common: nothing is counted for it any more.
     common: bool,
+    /// What it stands for.
+    kind: KindCode,
 }
 
 /// What a new announcement means.
@@ -152,6 +158,7 @@ pub struct Holders {
     /// How many there are in all.
     failed: usize,
     accounts: Accounts,
+    kinds: Kinds,
 }
 
 impl Holders {
@@ -174,6 +181,7 @@ impl Holders {
             failures: HashMap::default(),
             failed: 0,
             accounts: Accounts::new((settings.max / HOLDERS_PER_SKETCH).max(MIN_SKETCHES)),
+            kinds: Kinds::new(),
         }
     }
 
@@ -257,7 +265,7 @@ impl Holders {
         })
     }
 
-    /// The holders of a key.
+    /// The holders that may be asked for a key.
     pub fn of_key(&self, key: &CapsKey) -> impl Iterator<Item = HolderId> + '_ {
         let slots = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
         slots.iter().filter_map(|slot| {
@@ -388,6 +396,7 @@ impl Holders {
             holders: 1,
             known: false,
             common: false,
+            kind: KindCode::default(),
         };
         let at = match self.free_shared.pop() {
             Some(at) => {
@@ -419,6 +428,7 @@ impl Holders {
             return;
         }
         let hash = self.hasher.hash_one(&shared.announcement);
+        self.kinds.leave(shared.kind);
         if let Ok(entry) = self.by_announcement.find_entry(hash, |other| *other == at) {
             entry.remove();
         }
@@ -457,10 +467,7 @@ impl Holders {
                     .iter()
                     .any(|key| self.by_key.get(key).is_some_and(|l| l.contains(&out)))
             });
-        if !still_listed {
-            self.remove(out);
-            self.counts.per_key += 1;
-        }
+        self.counts.per_key += u64::from(!still_listed);
     }
 
     fn unlist(&mut self, slot: u32, announcement: u32) {
@@ -554,6 +561,9 @@ impl Holders {
             && let Some(shared) = &mut self.shared[at as usize]
         {
             shared.known = true;
+            if Kind::from(shared.kind) == Kind::Absent {
+                shared.kind = Kind::New.into();
+            }
         }
     }
 

@@ -32,6 +32,7 @@
 //! | [`daemon`] | the process: start, signals, end |
 //! | [`http`] | the page at `/`, `/api/v1`, `/metrics`, `/healthz`, `/readyz` |
 //! | [`control`], [`trace`] | the control socket, and the desk that answers it; the log |
+//! | [`population`] | which software is online, with which features |
 //! | [`service`] | an inbound stanza to what is done about it |
 //! | [`component`] | the links to servers (XEP-0114, XEP-0356) |
 //! | [`resolver`] | from a key to its verified info: flights, limits, the tiers' thread |
@@ -79,6 +80,7 @@ pub mod holders;
 pub mod http;
 pub mod layout;
 pub mod metrics;
+pub mod population;
 pub mod resolver;
 pub mod service;
 pub mod stanza;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lets 50 clients log in at once to a real Prosody and a real ejabberd, with capsd and without, and counts what they are asked.
 #
-#     tests/crowd.sh [--server prosody|ejabberd] [--careful N] [--hashes N] [REAL…]
+#     tests/crowd.sh [--server prosody|ejabberd] [--careful N] [--hashes N] [--real NAME,…]
 #
 # Installs what is missing as tests/run.sh does, and packages of npm below target/. The table is printed and kept in target/crowd.md.
 set -euo pipefail

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demonstration need, and nothing twice.
 #
-#     tests/install.sh [rust] [python] [node] [PROGRAM…] [deb:PACKAGE…]
+#     tests/install.sh [rust] [python] [node] [grafana-types] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
+# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
 # installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
-# back unchanged. Python packages go into a private environment below target/, and so do those of npm (`node`).
+# back unchanged. Python packages go into a private environment below target/, and so do those of npm (`node`: clients;
+# `grafana-types`: Grafana's published types with the TypeScript compiler).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/target/python
 requirements=$root/tests/servers/requirements.txt
+types=$root/target/grafana
+types_wanted=$root/tests/watch/grafana
 policy=/usr/sbin/policy-rc.d
 saved_policy=/usr/sbin/policy-rc.d.before-capsd
 policy_mark='# Put here by capsd tests/install.sh while apt runs.'
@@ -93,6 +96,7 @@ check_rust() {
 
 with_python=false
 with_node=false
+with_types=false
 for part in "$@"; do
     case $part in
         rust) check_rust ;;
@@ -105,16 +109,21 @@ for part in "$@"; do
             want node nodejs
             want npm npm
             ;;
+        grafana-types)
+            with_types=true
+            want node nodejs
+            want npm npm
+            ;;
         prosody)
             want prosody prosody
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
-        profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
+        prometheus | profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python node prosody ejabberd profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python node grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
     esac
 done
 
@@ -158,5 +167,18 @@ if $with_node; then
     if [ ! -e "$clients/converse/package" ]; then
         mkdir -p "$clients/converse"
         (cd "$clients/converse" && tar xzf "$(npm pack --silent @converse/headless@14.0.0)") || die "npm could not fetch @converse/headless"
+    fi
+fi
+
+if $with_types; then
+    stamp=$(cat "$types_wanted"/package*.json | sha256sum)
+    if [ "$(cat "$types/stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "fetching Grafana's published types into $types"
+        rm -rf "$types"
+        mkdir -p "$types"
+        cp "$types_wanted"/package*.json "$types"
+        (cd "$types" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+            die "the packages of $types_wanted/package.json could not be installed; see what npm says above"
+        printf '%s\n' "$stamp" >"$types/stamp"
     fi
 fi

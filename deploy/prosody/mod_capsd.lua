@@ -9,9 +9,11 @@
 -- luacheck: globals module, read globals prosody, max line length 140
 
 local filters = require "util.filters";
+local st = require "util.stanza";
 local new_cache = require "util.cache".new;
 local jid = require "util.jid";
 local jid_bare, jid_host = jid.bare, jid.host;
+local xml_escape = st.xml_escape;
 
 local announcements = module:require "announcements";
 local new_link = module:require "link".new;
@@ -88,7 +90,7 @@ local function read_settings()
 		old_style = module:get_option_boolean("capsd_0115", true);
 		hold = number_option("capsd_hold", 0.8, 0, 10);
 		cache_size = number_option("capsd_cache_size", 500, 1, 100000);
-		most_held = number_option("capsd_max_held", 1000, 0, 1000000);
+		most_held = number_option("capsd_max_held", 10000, 0, 1000000);
 		most_heard = number_option("capsd_max_heard", 5000, 0, 1000000);
 		most_seen = number_option("capsd_max_seen", 20000, 1, 10000000);
 		most_reports = number_option("capsd_max_reports", 100000, 1000, 10000000);
@@ -230,6 +232,46 @@ local function start()
 		if reported[session] then link.report(session.full_jid); end
 	end
 
+	-- The three ways of a query: how it is answered, and how a copy of it goes on.
+
+	local on_stanza_out;
+	local serialized = setmetatable({}, { __mode = "k" });
+
+	-- To write out sixty features takes longer than everything else about an answer. Where no other filter wants to see what the client
+	-- receives (mod_smacks does, for most clients), the text is used again.
+	local function respond(origin, stanza, answer)
+		local out = origin.type == "c2s" and origin.rawsend and origin.filters and origin.filters["stanzas/out"];
+		if not out or out[1] ~= on_stanza_out or out[2] then
+			return origin.send(st.reply(stanza):add_child(answer));
+		end
+		local text = serialized[answer];
+		if not text then
+			text = tostring(answer) .. "</iq>";
+			serialized[answer] = text;
+		end
+		local attr = stanza.attr;
+		return origin.rawsend("<iq type='result' id='" .. xml_escape(attr.id) .. "' from='" .. xml_escape(attr.to)
+			.. "' to='" .. xml_escape(attr.from) .. "'>" .. text);
+	end
+
+	local to_own = { respond = respond, send = core_post_stanza };
+	local from_own = { respond = respond };
+	function from_own.send(origin, copy)
+		core_post_stanza(origin, copy, true);
+	end
+
+	local for_pep = { patient = true };
+	function for_pep.respond(session, stanza, answer)
+		-- As the client's own answer would come: after the presence that gave rise to the question.
+		local reply = st.reply(stanza):add_child(answer);
+		module:add_timer(0, function ()
+			if not session.destroyed then core_post_stanza(session, reply); end
+		end);
+	end
+	function for_pep.send(session, copy)
+		session.send(copy);
+	end
+
 	-- What clients receive
 
 	local function has_status(x, code)
@@ -265,15 +307,10 @@ local function start()
 		if not announcement or stanza.attr.type ~= "get" or not query or query.attr.xmlns ~= xmlns_disco_info then return false; end
 		local asker = hosts[jid_host(stanza.attr.from)];
 		if stanza.attr.to ~= session.full_jid or not asker or asker.type ~= "local" then return false; end
-		return answers.take(stanza, query, announcement, session, function (reply)
-			-- As the client's answer would: after the presence that gave rise to the question.
-			module:add_timer(0, function ()
-				if not session.destroyed then core_post_stanza(session, reply); end
-			end);
-		end, function (copy) session.send(copy); end);
+		return answers.take(stanza, query, announcement, session, for_pep);
 	end
 
-	local function on_stanza_out(stanza, session)
+	function on_stanza_out(stanza, session)
 		if stanza.name == "presence" then
 			on_presence_out(session, stanza);
 		elseif stanza.attr.id == "disco" and stanza.name == "iq" and take_pep_question(session, stanza) then
@@ -334,7 +371,7 @@ local function start()
 			if not announcement or is_from_capsd(stanza) then return; end
 			local told = told_by(target, stanza.attr.from, origin);
 			if not told or told.id ~= announcement.id then return; end
-			return answers.take(stanza, query, told, origin, origin.send, function (copy) core_post_stanza(origin, copy); end) or nil;
+			return answers.take(stanza, query, told, origin, to_own) or nil;
 		elseif kind == "result" and query and query.attr.xmlns == xmlns_disco_info or kind == "error" and answers.has_probes() then
 			local asker = full_sessions[stanza.attr.to];
 			answers.passing(stanza, asker and heard_from(asker, stanza.attr.from));
@@ -373,9 +410,7 @@ local function start()
 				local contact = origin.roster and origin.roster[jid_bare(to)];
 				if not contact or contact.subscription ~= "both" and contact.subscription ~= "to" then return; end
 			end
-			return answers.take(stanza, query, announcement, origin, origin.send, function (copy)
-				core_post_stanza(origin, copy, true);
-			end) or nil;
+			return answers.take(stanza, query, announcement, origin, from_own) or nil;
 		else
 			on_answer_from_own(event);
 		end

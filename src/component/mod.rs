@@ -305,12 +305,15 @@ impl Handler for Session<'_> {
 
     fn stanza(&self, now: Instant, stanza: Inbound) {
         let kind = match &stanza {
-            Inbound::Iq(_) => StanzaKind::Iq,
-            Inbound::Presence(_) => StanzaKind::Presence,
-            Inbound::Message(_) => StanzaKind::Message,
-            _ => StanzaKind::Other,
+            Inbound::Iq(_) => Some(StanzaKind::Iq),
+            Inbound::Presence(_) => Some(StanzaKind::Presence),
+            Inbound::Message(_) => Some(StanzaKind::Message),
+            // Counted as ignored.
+            _ => None,
         };
-        self.link.metrics.stanzas.get((Direction::In, kind)).inc();
+        if let Some(kind) = kind {
+            self.link.metrics.stanzas.get((Direction::In, kind)).inc();
+        }
         self.handler.stanza(now, self.link, stanza);
     }
 

@@ -192,6 +192,26 @@ pub(super) const LIMITS_LINK_QUEUE_BYTES: Bound<Size> = Bound {
     max: Size(GIB),
 };
 
+/// `population.features`: each is a series of the metrics, of which there are to be fewer than 500.
+pub(super) const MAX_POPULATION_FEATURES: usize = 20;
+
+/// The longest member of `population.features`, in bytes; the longest that are registered have 60.
+pub(super) const MAX_FEATURE_LEN: usize = 128;
+
+/// `population.clients`: each is a series of the metrics, too.
+pub(super) const POPULATION_CLIENTS: Bound<Count> = Bound {
+    default: Count(15),
+    min: Count(1),
+    max: Count(20),
+};
+
+/// `population.kinds`: a large public server has some hundred; a kind takes about 200 bytes.
+pub(super) const POPULATION_KINDS: Bound<Count> = Bound {
+    default: Count(1024),
+    min: Count(64),
+    max: Count(16_384),
+};
+
 /// `control.connections`: open at once.
 pub(super) const CONTROL_CONNECTIONS: Bound<Count> = Bound {
     default: Count(16),

@@ -68,6 +68,9 @@ pub const NEEDS_RESTART: &[&str] = &[
     "control.connections",
     "control.timeout",
     "log.format",
+    "population.clients",
+    "population.features",
+    "population.kinds",
 ];
 
 /// What differs between two configurations, each key by its name in the file; those of a component with its JID behind, as in
@@ -148,6 +151,7 @@ pub fn with_applied(old: &Config, new: Config) -> Config {
         http: old.http.clone(),
         control: old.control.clone(),
         contact: new.contact,
+        population: old.population.clone(),
         log: Log {
             format: old.log.format,
             level: new.log.level,

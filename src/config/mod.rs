@@ -6,7 +6,7 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | `sections`, `component` | what is in each section, and how it is read |
+//! | `sections`, `component`, `population` | what is in each section, and how it is read |
 //! | `bounds` | default, minimum and maximum of each number |
 //! | `quantity` | durations, sizes, rates as they are written |
 //! | `secret` | the secret of a component: file, variable or systemd credential |
@@ -19,6 +19,7 @@ pub mod changes;
 mod component;
 mod fault;
 pub mod overrides;
+mod population;
 mod quantity;
 mod secret;
 mod sections;
@@ -36,8 +37,9 @@ use source::{Source, Table};
 
 pub use component::{Component, ServerAddress};
 pub use fault::{ConfigFaults, Fault};
+pub use population::Population;
 pub use quantity::Rate;
-pub use secret::{Secret, SecretSource};
+pub use secret::{DEFAULT_SECRET_FILE, Secret, SecretSource};
 pub use sections::{
     Contact, Control, DEFAULT_SOCKET, Holders, Hot, Http, Limits, Log, LogFormat, LogLevel,
     Resolve, Resolver, Store, Trusted, UnsignedBundles,
@@ -70,6 +72,8 @@ pub struct Config {
     pub holders: Holders,
     /// The bounds of the service.
     pub limits: Limits,
+    /// What is counted of who is online.
+    pub population: Population,
     /// The HTTP listener.
     pub http: Http,
     /// The control socket.
@@ -199,6 +203,7 @@ fn read(root: &mut Table<'_>) -> Config {
         resolver: read_section(root, "resolver", Resolver::read),
         holders: read_section(root, "holders", Holders::read),
         limits: read_section(root, "limits", Limits::read),
+        population: read_section(root, "population", Population::read),
         http: read_section(root, "http", Http::read),
         control: read_section(root, "control", Control::read),
         contact: read_section(root, "contact", Contact::read),
@@ -278,5 +283,5 @@ macro_rules! default_is_what_an_empty_section_gives {
 }
 
 default_is_what_an_empty_section_gives!(
-    Store, Hot, Trusted, Resolver, Holders, Limits, Http, Control, Log
+    Store, Hot, Trusted, Resolver, Holders, Limits, Population, Http, Control, Log
 );

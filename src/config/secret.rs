@@ -1,6 +1,6 @@
 //! The secret of a component, and where it comes from.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -15,6 +15,10 @@ const MAX_SECRET_LEN: usize = 1024;
 
 /// The name of the systemd credential that holds the secret.
 const CREDENTIAL: &str = "secret";
+
+/// Where the secret is when the configuration does not say and systemd passes none: the file that the package's unit passes as
+/// the credential, so that `capsd check` by an operator and the daemon under systemd read the same one.
+pub const DEFAULT_SECRET_FILE: &str = "/etc/capsd/secret";
 
 /// A secret shared with a server. It shows itself to [`expose`](Secret::expose) only: `Debug` does not print it, and
 /// there is no `Display`.
@@ -58,7 +62,7 @@ impl fmt::Debug for Secret {
 /// Where the secret of a component was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// `secret-file`.
+    /// `secret-file`, or [`DEFAULT_SECRET_FILE`] where nothing else is given.
     File(PathBuf),
     /// `secret-env`: the name of an environment variable.
     Variable(String),
@@ -94,8 +98,12 @@ pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
     if from_file || from_variable || inline {
         return file.or(variable);
     }
-    match read_credential(environment) {
-        Ok(secret) => Some((SecretSource::Credential, secret)),
+    let given = match environment("CREDENTIALS_DIRECTORY").filter(|name| !name.is_empty()) {
+        Some(directory) => read_credential(&directory),
+        None => read_default_file(),
+    };
+    match given {
+        Ok(source_and_secret) => Some(source_and_secret),
         Err(wrong) => {
             block.fault("secret-file", wrong);
             None
@@ -120,22 +128,35 @@ fn read_variable(name: &str, environment: Environment<'_>) -> Result<Secret, Wro
     })
 }
 
-fn read_credential(environment: Environment<'_>) -> Result<Secret, Wrong> {
-    let directory = environment("CREDENTIALS_DIRECTORY").filter(|name: &OsString| !name.is_empty());
-    let Some(directory) = directory else {
-        return Err(Wrong::new(
-            "is missing, and so are `secret-env` and the systemd credential `secret`",
-            "add a line such as `secret-file = \"/etc/capsd/secret\"`",
-        ));
-    };
-    let path = Path::new(&directory).join(CREDENTIAL);
-    read_file(&path).map_err(|mut wrong| {
-        wrong.message = format!(
-            "is missing, and the systemd credential instead of it {}",
-            wrong.message
-        );
-        wrong
-    })
+fn read_credential(directory: &OsStr) -> Result<(SecretSource, Secret), Wrong> {
+    let path = Path::new(directory).join(CREDENTIAL);
+    match read_file(&path) {
+        Ok(secret) => Ok((SecretSource::Credential, secret)),
+        Err(wrong) => Err(Wrong::new(
+            format!(
+                "is missing, and the systemd credential instead of it {}",
+                wrong.message
+            ),
+            format!(
+                "write the server's secret into the file that the unit's LoadCredential= names ({DEFAULT_SECRET_FILE} in \
+                 that of the package), and start again"
+            ),
+        )),
+    }
+}
+
+fn read_default_file() -> Result<(SecretSource, Secret), Wrong> {
+    let path = PathBuf::from(DEFAULT_SECRET_FILE);
+    match read_file(&path) {
+        Ok(secret) => Ok((SecretSource::File(path), secret)),
+        Err(mut wrong) => {
+            wrong.message = format!(
+                "is missing, and so are `secret-env` and the systemd credential `secret`; the default {}",
+                wrong.message
+            );
+            Err(wrong)
+        }
+    }
 }
 
 /// Reads a secret file; the words of the fault follow "`secret-file`".

@@ -212,7 +212,7 @@ pub struct Holders {
     /// How long a holder is remembered after it was last heard of.
     #[serde(serialize_with = "as_period")]
     pub expire_after: Duration,
-    /// The most holders of one key.
+    /// The most holders that may be asked for one key.
     pub per_key: usize,
 }
 

@@ -1,6 +1,7 @@
 //! A reload: everything that can change while links and cache stay is put in force at once, or nothing is.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::trust::{self, Trust};
 use super::{contacts, link_settings, store_settings};
@@ -49,13 +50,13 @@ impl Reload {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let read = (self.load)();
         let read = read.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
-        let successful = &self.metrics.config_last_reload_successful;
-        successful.set(i64::from(read.is_ok()));
         let (overrides, config) = read.inspect_err(|faults| {
+            self.metrics.config_last_reload_successful.set(0);
             tracing::error!(
                 "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"
             );
         })?;
+        self.metrics.configuration_was_read(SystemTime::now());
         let mut changes = changes(&in_force, &config);
         let next = with_applied(&in_force, config);
         self.apply(&in_force, &next, overrides);

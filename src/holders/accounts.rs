@@ -26,18 +26,19 @@ pub struct Common {
 /// The accounts that announced one thing: hashes of all but the last of the [`COMMON`] that it takes. They are short: there are many,
 /// and two accounts with one hash only delay the fact.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sketch {
+pub struct Sketch {
     accounts: [u32; COMMON - 1],
     count: u8,
 }
 
 impl Sketch {
-    fn is_common(&self) -> bool {
+    /// Whether there were as many accounts as it takes.
+    pub fn is_common(&self) -> bool {
         usize::from(self.count) >= COMMON
     }
 
     /// Adds an account; whether it is the one that made it common.
-    fn add(&mut self, account: u32) -> bool {
+    pub fn add(&mut self, account: u32) -> bool {
         let known = usize::from(self.count);
         if self.is_common() || self.accounts.iter().take(known).any(|a| *a == account) {
             return false;
@@ -47,6 +48,16 @@ impl Sketch {
         }
         self.count += 1;
         self.is_common()
+    }
+
+    /// Adds the accounts of another one.
+    pub fn merge(&mut self, other: &Sketch) {
+        if other.is_common() {
+            *self = *other;
+        }
+        for account in other.accounts.iter().take(usize::from(other.count)) {
+            self.add(*account);
+        }
     }
 }
 
@@ -73,6 +84,11 @@ impl Accounts {
         }
     }
 
+    /// The account of an address, by a hash with a key of this process.
+    pub(super) fn account(&self, address: &str) -> u32 {
+        self.hasher.hash_one(jid::bare(address)) as u32
+    }
+
     /// Counts the account of the address for the keys and the node of its announcement; adds what became common by it, and
     /// says whether all of the announcement is common now.
     pub(super) fn announced(
@@ -81,7 +97,7 @@ impl Accounts {
         announcement: &Announcement,
         common: &mut Vec<Common>,
     ) -> bool {
-        let account = self.hasher.hash_one(jid::bare(address)) as u32;
+        let account = self.account(address);
         let mut all = true;
         for key in &announcement.keys {
             let sketch = self.sketch(key, None);

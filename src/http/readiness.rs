@@ -31,6 +31,9 @@ impl fmt::Display for StoreState {
     }
 }
 
+/// What is said of a link before it was tried.
+const NOT_TRIED: &str = "not connected yet";
+
 /// The state of one link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkState {
@@ -53,6 +56,12 @@ impl Report {
     /// Whether capsd can serve everybody: the store is open, on disk or in memory, and every link is up.
     pub fn is_ready(&self) -> bool {
         self.store != StoreState::Opening && self.links.iter().all(|link| link.down.is_none())
+    }
+
+    /// Whether every link was tried, with whatever outcome.
+    pub fn is_attempted(&self) -> bool {
+        let mut links = self.links.iter();
+        links.all(|link| link.down.as_deref() != Some(NOT_TRIED))
     }
 }
 
@@ -89,7 +98,7 @@ impl Readiness {
     pub fn new(names: impl IntoIterator<Item = String>, ready: IntGauge) -> Readiness {
         let not_yet = |name| LinkState {
             name,
-            down: Some("not connected yet".to_owned()),
+            down: Some(NOT_TRIED.to_owned()),
         };
         Readiness {
             report: Mutex::new(Report {

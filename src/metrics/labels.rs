@@ -231,16 +231,26 @@ closed_set! {
 }
 
 closed_set! {
-    /// Why a holder was forgotten although it had not left (label `reason`).
+    /// Why a holder was forgotten, or is no longer asked, although it had not left (label `reason`).
     HolderEviction {
         /// Not heard of for `holders.expire-after`.
         Expired => ["expired"],
         /// `holders.max` was reached.
         Full => ["full"],
-        /// `holders.per-key` was reached.
+        /// Not forgotten, but no longer asked: `holders.per-key` was reached.
         PerKey => ["per-key"],
         /// Not a holder: the count of the accounts that announced a key, because there were too many keys.
         Accounts => ["accounts"],
+    }
+}
+
+closed_set! {
+    /// Why sessions are not in the population by client and feature (label `reason`).
+    Uncounted {
+        /// What they announce is not known, or not yet.
+        Unknown => ["unknown"],
+        /// `population.kinds` was reached.
+        Kinds => ["kinds"],
     }
 }
 
@@ -329,7 +339,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// What a stanza was (label `kind`).
+    /// What a stanza was (label `kind`). What is none of these is counted as ignored.
     StanzaKind {
         /// `<iq/>`.
         Iq => ["iq"],
@@ -337,8 +347,6 @@ closed_set! {
         Presence => ["presence"],
         /// `<message/>`.
         Message => ["message"],
-        /// Anything else at the top level of the stream.
-        Other => ["other"],
     }
 }
 

@@ -9,6 +9,7 @@
 mod component;
 mod labels;
 mod make;
+mod population;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
@@ -17,9 +18,10 @@ pub use component::ComponentMetrics;
 pub use labels::{
     AnnouncementKind, ConnectResult, Deferral, Direction, Eviction, HolderEviction, HttpAnswer,
     Labels, LoadResult, LookupOutcome, LookupResult, RateScope, Route, StanzaKind, StoreOperation,
-    Tier, UpstreamResult, VerificationResult, WaiterScope,
+    Tier, Uncounted, UpstreamResult, VerificationResult, WaiterScope,
 };
 pub use make::Each;
+pub use population::PopulationMetrics;
 
 use component::ComponentVecs;
 use make::Maker;
@@ -28,9 +30,7 @@ use crate::caps::{Family, Reason};
 
 /// Upper bounds of the buckets of `capsd_lookup_duration_seconds`: a hit is counted in the first ones, a flight ends
 /// within the deadline, 5 s by default.
-const LOOKUP_BUCKETS: &[f64] = &[
-    0.000_025, 0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0,
-];
+const LOOKUP_BUCKETS: &[f64] = &[0.000_025, 0.000_1, 0.001, 0.01, 0.05, 0.25, 1.0, 5.0];
 
 /// Upper bounds of the buckets of `capsd_upstream_query_duration_seconds`: a client answers within a round trip, or not
 /// before `resolver.holder-timeout`, 2 s by default.
@@ -51,6 +51,8 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// 1 unless the configuration or the overrides were at fault when they were read last; the daemon sets it.
     pub config_last_reload_successful: IntGauge,
+    /// When they were in order last, in seconds since 1970; the daemon sets it.
+    pub config_last_reload_success_timestamp: IntGauge,
 
     /// Lookups, each counted once, by how they ended.
     pub lookups: Each<LookupResult, IntCounter>,
@@ -87,8 +89,11 @@ pub struct Metrics {
     pub announcements_unverified: IntCounter,
     /// Holders that are known.
     pub holders: IntGauge,
-    /// Holders that were forgotten although they had not left.
+    /// Holders that were forgotten, or are no longer asked, although they had not left.
     pub holders_evicted: Each<HolderEviction, IntCounter>,
+
+    /// What is online.
+    pub population: PopulationMetrics,
 
     /// Entries, by tier.
     pub cache_entries: Each<Tier, IntGauge>,
@@ -149,6 +154,10 @@ impl Metrics {
             config_last_reload_successful: make.gauge(
                 "config_last_reload_successful",
                 "Whether configuration and overrides were in order when they were read last.",
+            )?,
+            config_last_reload_success_timestamp: make.gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When configuration and overrides were last read and in order, in seconds since 1970.",
             )?,
 
             lookups: make.counters(
@@ -221,9 +230,11 @@ impl Metrics {
             holders: make.gauge("holders", "Holders that are known.")?,
             holders_evicted: make.counters(
                 "holders_evicted_total",
-                "Holders forgotten although they had not left, by reason.",
+                "Holders forgotten, or no longer asked, although they had not left, by reason.",
                 &["reason"],
             )?,
+
+            population: PopulationMetrics::new(&make)?,
 
             cache_entries: make.gauges("cache_entries", "Entries by tier.", "tier")?,
             cache_bytes: make.gauges(
@@ -318,6 +329,15 @@ impl Metrics {
         self.components.resolve(name)
     }
 
+    /// Takes note that configuration and overrides were read without fault at that time of day.
+    pub fn configuration_was_read(&self, at: std::time::SystemTime) {
+        let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH);
+        let seconds = since.map_or(0, |since| since.as_secs());
+        self.config_last_reload_successful.set(1);
+        self.config_last_reload_success_timestamp
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
     /// Everything in the text format of Prometheus, version 0.0.4. A metric that cannot be written as text, which would
     /// be a bug, is left out and logged.
     pub fn render(&self) -> String {
@@ -378,15 +398,23 @@ mod tests {
         }
     }
 
+    /// Everything is there from the start but the population, and that is at its largest here.
     #[test]
-    fn sixteen_links_stay_under_500_series() {
+    fn sixteen_links_and_the_largest_population_stay_under_500_series() {
         let metrics = Metrics::new().unwrap();
         for name in names_of_sixteen_links() {
             metrics.component(&name).unwrap();
         }
+        for n in 0..20 {
+            metrics.population.show_client(&format!("client {n}"), 3);
+            metrics.population.show_feature(&format!("feature {n}"), 3);
+        }
         let count = series(&metrics).len();
         assert!(count < 500, "{count} series");
-        assert!(count > 200, "{count} series: where are they?");
+        assert!(count > 400, "{count} series: where are they?");
+        // Whoever is no longer shown is no series any more.
+        metrics.population.withdraw_client("client 7");
+        assert_eq!(series(&metrics).len(), count - 1);
     }
 
     #[test]

@@ -205,6 +205,11 @@ impl<W> Flights<W> {
         &self.holders
     }
 
+    /// The holders, to count them.
+    pub fn holders_mut(&mut self) -> &mut Holders {
+        &mut self.holders
+    }
+
     /// How many flights are in progress beyond the tiers.
     pub fn in_progress(&self) -> usize {
         self.flights.len() - self.looking

@@ -29,7 +29,7 @@ use crate::caps::{
     verify_canonical,
 };
 use crate::holders::accounts::Common;
-use crate::holders::{Announcement, LinkId};
+use crate::holders::{Announcement, Holders, LinkId};
 use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
@@ -533,6 +533,29 @@ impl Resolver {
         if let Some(tiers) = self.tiers.get() {
             tiers.order(work);
         }
+    }
+
+    /// What is served under a key; nobody is asked. For what is seldom wanted: the hot tier is read, then the others on their thread.
+    pub async fn content(&self, key: &CapsKey) -> Option<DiscoInfo> {
+        if let Some(entry) = self.hot.get(key) {
+            return entry.info();
+        }
+        let key = *key;
+        let found = self.work(move |below| below.find(&key, |info, _| info.info().clone()));
+        found.await.flatten()
+    }
+
+    /// Does something with the table of holders. Everybody else waits so long: it is to be short.
+    pub fn with_holders<T>(&self, work: impl FnOnce(&mut Holders) -> T) -> T {
+        work(self.lock().flights.holders_mut())
+    }
+
+    /// A sign of life: returns once the tiers' thread has done what it was given before, and the table of flights was free. False
+    /// where that thread has ended.
+    pub async fn pulse(&self) -> bool {
+        let alive = self.work(|_| ()).await.is_some();
+        drop(self.lock());
+        alive
     }
 
     /// Flushes and closes the learned tier.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::flights::FlightId;
 use crate::cache::Entry;
-use crate::caps::CapsKey;
+use crate::caps::{CapsKey, VerifiedInfo};
 use crate::holders::accounts::Common;
 use crate::metrics::Metrics;
 use crate::store::{Learned, Store, StoreState};
@@ -87,6 +87,28 @@ pub struct Below {
 impl std::fmt::Debug for Below {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Below").finish_non_exhaustive()
+    }
+}
+
+impl Below {
+    /// What is served under a key, and whether it is trusted: what is pinned, else what is trusted, else what was learned; nothing where
+    /// it is denied. `with` makes of it what is wanted.
+    pub fn find<T>(
+        &mut self,
+        key: &CapsKey,
+        with: impl FnOnce(&VerifiedInfo, bool) -> T,
+    ) -> Option<T> {
+        if self.overrides.denial(key).is_some() {
+            return None;
+        }
+        if let Some(pinned) = self.overrides.pinned(key) {
+            return Some(with(pinned, true));
+        }
+        let trusted = self.trusted.as_mut();
+        match trusted.and_then(|trusted| trusted.get(key)) {
+            Some(trusted) => Some(with(&trusted.info, true)),
+            None => Some(with(&self.store.get(key)?.info, false)),
+        }
     }
 }
 
@@ -300,28 +322,10 @@ impl Worker {
     fn load(&mut self, keys: Vec<CapsKey>) -> Vec<(CapsKey, Arc<Entry>)> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            let entry = self.find(&key);
+            let entry = self.below.find(&key, Entry::new);
             found.extend(entry.map(|entry| (key, Arc::new(entry))));
         }
         found
-    }
-
-    /// What is served under a key: what is pinned, else what is trusted, else what was learned; nothing where it is denied.
-    fn find(&mut self, key: &CapsKey) -> Option<Entry> {
-        if self.below.overrides.denial(key).is_some() {
-            return None;
-        }
-        if let Some(pinned) = self.below.overrides.pinned(key) {
-            return Some(Entry::new(pinned, true));
-        }
-        let trusted = self.below.trusted.as_mut();
-        match trusted.and_then(|trusted| trusted.get(key)) {
-            Some(trusted) => Some(Entry::new(&trusted.info, true)),
-            None => {
-                let stored = self.below.store.get(key)?;
-                Some(Entry::new(&stored.info, false))
-            }
-        }
     }
 
     /// Stores what was learned, but under no key that the operator speaks for.

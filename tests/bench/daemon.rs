@@ -1,5 +1,8 @@
 //! The real daemon in a process of its own.
 
+#[path = "processor.rs"]
+pub(crate) mod processor;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -136,7 +139,7 @@ impl Daemon {
 
     /// The processor time that it took so far.
     pub(crate) fn cpu_time(&self) -> Duration {
-        cpu_time(self.child.id())
+        processor::time(self.child.id())
     }
 
     /// The bytes that are resident now.
@@ -176,17 +179,4 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The processor time of a process, of all its threads; `/proc` counts in hundredths of a second.
-pub(crate) fn cpu_time(pid: u32) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let after_name = text.rsplit_once(") ").unwrap().1;
-    let ticks: u64 = after_name
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum();
-    Duration::from_millis(ticks * 10)
 }

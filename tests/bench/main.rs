@@ -132,9 +132,9 @@ fn run_component(kind: &str, load: &Load) -> Measured {
         .unwrap();
     let mut link = server.accept();
     link.query(&load.warming(HOT), WINDOW);
-    let before = daemon::cpu_time(child.id());
+    let before = daemon::processor::time(child.id());
     let took = link.query(load, WINDOW);
-    let cpu = daemon::cpu_time(child.id()) - before;
+    let cpu = daemon::processor::time(child.id()) - before;
     child.kill().unwrap();
     child.wait().unwrap();
     measured(load, took, cpu)

@@ -20,8 +20,7 @@ use memchr::memmem;
 
 #[allow(dead_code, reason = "the benchmarks of the daemon use the rest")]
 mod contents;
-#[allow(dead_code, reason = "the benchmarks of the daemon use the rest")]
-mod daemon;
+mod processor;
 
 /// How many questions of one asker are unanswered at once.
 const WINDOW: u64 = 64;
@@ -255,7 +254,7 @@ fn main() {
         run.answered.load(Ordering::Relaxed),
         reached.load(Ordering::Relaxed),
     );
-    let cpu = daemon::cpu_time(std::process::id());
+    let cpu = processor::time(std::process::id());
     let began = Instant::now();
     std::thread::sleep(Duration::from_secs_f64(seconds.parse().unwrap()));
     let took = began.elapsed();
@@ -263,7 +262,7 @@ fn main() {
         "answered": run.answered.load(Ordering::Relaxed) - answered,
         "reached": reached.load(Ordering::Relaxed) - asked,
         "seconds": took.as_secs_f64(),
-        "cpu": (daemon::cpu_time(std::process::id()) - cpu).as_secs_f64(),
+        "cpu": (processor::time(std::process::id()) - cpu).as_secs_f64(),
     });
     run.stop.store(true, Ordering::Relaxed);
     for asker in askers {

@@ -61,6 +61,9 @@ fn one_component_is_enough_and_all_else_has_its_default() {
     assert_eq!(config.limits.max_disco_bytes, 16_384);
     assert_eq!(config.limits.max_features, 256);
     assert!(!config.limits.allow_md5);
+    assert_eq!(config.population.features.len(), 16);
+    assert_eq!(config.population.clients, 15);
+    assert_eq!(config.population.kinds, 1024);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9116");
     assert_eq!(
         config.control.socket.to_str(),
@@ -81,6 +84,7 @@ fn sections_that_are_left_out_are_the_public_defaults() {
         resolver: Default::default(),
         holders: Default::default(),
         limits: Default::default(),
+        population: Default::default(),
         http: Default::default(),
         control: Default::default(),
         contact: Default::default(),

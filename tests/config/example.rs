@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use capsd::config::SecretSource;
 use toml::{Table, Value};
 
 use crate::{LEAST, Machine};
@@ -31,10 +32,12 @@ pub(crate) fn uncommented() -> String {
 #[test]
 fn it_is_usable_as_it_is() {
     let machine = Machine::new();
-    assert_eq!(
-        machine.read(&example()).unwrap(),
-        machine.read(LEAST).unwrap()
-    );
+    let credentials = machine.path("");
+    let machine = machine.with_variable("CREDENTIALS_DIRECTORY", credentials);
+    let mut config = machine.read(&example()).unwrap();
+    assert_eq!(config.components[0].secret_source, SecretSource::Credential);
+    config.components[0].secret_source = SecretSource::File(machine.path("secret"));
+    assert_eq!(config, machine.read(LEAST).unwrap());
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn every_range_in_a_comment_is_the_one_in_force() {
         );
         ranges += 1;
     }
-    assert_eq!(ranges, 31);
+    assert_eq!(ranges, 33);
 }
 
 /// The comment that stands above a line; several keys may stand under one comment.

@@ -67,6 +67,9 @@ const OTHERS: &[(&str, &str)] = &[
     ("contact.security", "['mailto:security@example.org']"),
     ("contact.status", "['https://example.org/status']"),
     ("contact.support", "['xmpp:support@example.org']"),
+    ("population.clients", "5"),
+    ("population.features", "['urn:xmpp:ping']"),
+    ("population.kinds", "64"),
     ("log.format", "'json'"),
     ("log.level", "'debug'"),
 ];

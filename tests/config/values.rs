@@ -83,6 +83,29 @@ fn a_count() {
 }
 
 #[test]
+fn a_feature() {
+    setting(
+        "population",
+        "features = ['urn:xmpp:ping', 'two words']",
+        "holds \"two words\", which is not a feature",
+        "the `var` of a feature",
+    );
+    setting(
+        "population",
+        "features = ['a', 'b', 'a']",
+        "holds \"a\" twice",
+        "remove one",
+    );
+    let many: Vec<String> = (0..21).map(|n| format!("'f{n}'")).collect();
+    setting(
+        "population",
+        &format!("features = [{}]", many.join(", ")),
+        "has 21 members, but may have 20",
+        "shorten the list",
+    );
+}
+
+#[test]
 fn a_rate() {
     setting(
         "limits",

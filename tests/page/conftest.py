@@ -29,7 +29,7 @@ class Village:
     def __init__(self, make):
         self.server = KINDS["prosody"](make("prosody"))
         self.capsd = Capsd(make("capsd"), self.server, resolver='deadline = "30s"\nholder-timeout = "20s"')
-        self.common = software('Gajim "1.8" & friends')
+        self.common = software("Gajim & friends")
         self.rare = software("Lone Wolf 3", "phone", 1)
         self.silent = sample("page-silent")
         self.false = sample("page-false")
@@ -62,6 +62,7 @@ class Village:
         # Waits, as those do who look at the page meanwhile.
         self.waiting = asyncio.create_task(asker.ask(self.silent.node_0115(), timeout=60))
         await self.capsd.until_metric("capsd_waiters", 1)
+        await self.capsd.until_metric("capsd_population_clients", 5, client="Gajim & friends")
         return self
 
     async def stop(self):

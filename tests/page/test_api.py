@@ -46,7 +46,7 @@ async def test_it_is_what_its_description_says(village, tmp_path):
     text = out.decode()
     assert run.returncode == 0, text
     report = json.loads((tmp_path / "report.json").read_text())
-    assert "Tested: 5" in text, text
+    assert "Tested: 6" in text, text
     assert village.capsd.process.running
     return report
 
@@ -85,5 +85,9 @@ async def test_status_and_flights_are_those_of_the_page(village):
     # What `capsd status` prints is part of it.
     printed = json.loads(village.capsd.command("status", "--json"))
     assert all(status[name] == value for name, value in printed.items())
+    _, _, population = get(village, "/api/v1/population")
+    online = json.loads(population)
+    assert online["clients"] == [{"client": "Gajim & friends", "sessions": 5}]
+    assert {"feature": "urn:xmpp:receipts", "sessions": 5} in online["features"]
     for client in village.clients:
-        assert client.bare not in body + flights
+        assert client.bare not in body + flights + population

@@ -81,7 +81,7 @@ local function new(settings, link, listener)
 		item.timer = nil;
 		held_count = held_count - 1;
 		listener.waited(now() - item.since);
-		if not item.origin.destroyed then item.send(item.stanza); end
+		if not item.origin.destroyed then item.way.send(item.origin, item.stanza); end
 	end
 
 	local function close(flight)
@@ -112,6 +112,7 @@ local function new(settings, link, listener)
 
 	-- A held query goes its way unchanged, and its answer counts for the flight.
 	local function let_go(flight, item)
+		flight.gone = true;
 		released[item.stanza] = true;
 		local probe = item.stanza.attr.to .. "\n" .. item.stanza.attr.id;
 		probes[probe] = flight;
@@ -150,14 +151,25 @@ local function new(settings, link, listener)
 	end
 
 	local function expire(_, flight, item)
+		if flight.asking then link.doubt(); end
+		if item.way.patient and flight.gone and not item.spared then
+			item.spared = true;
+			item.timer = module:add_timer(settings.hold, expire, flight, item);
+			return;
+		end
 		listener.count("queries", "expired");
 		let_go(flight, item);
-		if flight.asking then link.doubt(); end
 	end
 
-	-- Takes a query, if it may be answered or held; returns whether it was. `respond` sends an answer; `send` sends a copy of the query
-	-- by the way that it came.
-	function answers.take(stanza, query, announcement, origin, respond, send)
+	-- After a time in which the process was busy with something else, the answer may be there already, unread: it is read first.
+	local function look_once_more(_, flight, item)
+		item.timer = module:add_timer(settings.hold * 0.05, expire, flight, item);
+	end
+
+	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer,
+	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came. Queries of a `patient` way wait twice as long if another
+	-- one went its way already: nobody sees them wait, and its answer will do for all.
+	function answers.take(stanza, query, announcement, origin, way)
 		local node = query.attr.node;
 		if node == "" then node = nil; end
 		if not link.usable or not announcement.key or node and not announcement.nodes[node] then return false; end
@@ -165,7 +177,7 @@ local function new(settings, link, listener)
 		local content, key = find(announcement, node);
 		if content then
 			listener.count("queries", "answered");
-			respond(st.reply(stanza):add_child(answer_for(content, query.attr.node)));
+			way.respond(origin, stanza, answer_for(content, query.attr.node));
 			return true;
 		end
 		local flight = flights[key];
@@ -179,13 +191,13 @@ local function new(settings, link, listener)
 			return false;
 		end
 		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
-		local item = { stanza = st.clone(stanza), origin = origin, send = send, since = now() };
+		local item = { stanza = st.clone(stanza), origin = origin, way = way, since = now() };
 		local is_new = not flight;
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
 		table.insert(flight.items, item);
 		held_count = held_count + 1;
 		listener.count("queries", "held");
-		item.timer = module:add_timer(settings.hold, expire, flight, item);
+		item.timer = module:add_timer(settings.hold * 0.95, look_once_more, flight, item);
 		if is_new then ask(flight); end
 		return true;
 	end

@@ -72,8 +72,8 @@ local function new(settings, source, listener)
 		if stanza.attr.type == "result" and child and child.attr.xmlns == xmlns_capsd then
 			request.callback(child);
 		else
-			local _, condition = stanza:get_error();
-			request.callback(nil, condition or "not understood");
+			local kind, condition = stanza:get_error();
+			request.callback(nil, kind == "wait" and "not now" or condition or "not understood");
 		end
 		return true;
 	end
@@ -113,7 +113,7 @@ local function new(settings, source, listener)
 	local greet;
 
 	local function lose(cause)
-		module:log("info", "%s is not used any more: %s", current.jid, cause);
+		module:log("info", "%s is not used for now: %s", current.jid, cause);
 		local waiting = give_up(current);
 		current.asked, current = false, nil;
 		link.usable, link.prompt = false, false;
@@ -126,6 +126,8 @@ local function new(settings, source, listener)
 	local function complain(peer, cause)
 		if cause == "absent" or peer.complaint == cause then return; end
 		peer.complaint = cause;
+		-- It is about to stop, or at one of its bounds, and says more in its own log.
+		if cause == "not now" then return; end
 		if cause == "forbidden" then
 			module:log("warn", "%s does not believe what %s reports: add that to `feeds` in capsd's configuration", peer.jid, module.host);
 		elseif cause == "timeout" then

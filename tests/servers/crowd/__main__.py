@@ -1,6 +1,6 @@
 """Shows what a crowd sees with capsd and without, as a table.
 
-    tests/crowd.sh [--server prosody|ejabberd] [--careful N] [--hashes N] [REAL…]
+    tests/crowd.sh [--server prosody|ejabberd] [--careful N] [--hashes N] [--real NAME,…]
 
 By default 42 clients with slixmpp, two each of profanity, poezio, xmpp.js and converse.js: five programs, five hashes.
 """
@@ -53,5 +53,8 @@ parser = argparse.ArgumentParser(prog="tests/crowd.sh", description=__doc__, for
 parser.add_argument("--server", choices=sorted(CROWD_KINDS), help="one kind of server; both by default")
 parser.add_argument("--careful", type=int, default=42, help="how many clients with slixmpp")
 parser.add_argument("--hashes", type=int, default=1, help="how many contents these announce")
-parser.add_argument("real", nargs="*", metavar="REAL", choices=[*sorted(REAL), []], default=[name for name in sorted(REAL) for _ in range(2)])
+parser.add_argument(
+    "--real", type=lambda text: [name for name in text.split(",") if name], metavar="NAME,…", default=[name for name in sorted(REAL) for _ in range(2)],
+    help=f"clients that people use, of {', '.join(sorted(REAL))}; two of each by default",
+)
 asyncio.run(main(parser.parse_args()))

@@ -6,6 +6,7 @@ import hashlib
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
+from .caps import info_of
 from .client import CAPSD
 from .processes import until
 from .servers import COMPONENT, SECRET
@@ -17,10 +18,10 @@ class ScriptedCapsd:
     """One connection of a component.
 
     `known` maps caps nodes to the disco info that look-ups are answered with; a node that is not in it has `reasons[node]`, else 'unknown'.
-    What is contributed becomes known if `verify(node, query)` says so. While `silent`, requests are kept and not answered.
+    What is contributed becomes known if `verify(node, info)` says so. While `silent`, requests are kept and not answered.
     """
 
-    def __init__(self, server, jid=COMPONENT, instance="one", known=None, verify=lambda node, query: True):
+    def __init__(self, server, jid=COMPONENT, instance="one", known=None, verify=lambda node, info: True):
         self.server = server
         self.jid = jid
         self.instance = instance
@@ -99,10 +100,11 @@ class ScriptedCapsd:
         answers = ""
         for info in contribute:
             node = info.get("node")
-            learned = self.verify(node, info[0])
-            if learned:
-                self.known[node] = learned
-            answers += f"<info node={quoteattr(node)}" + ("/>" if learned else " reason='mismatch'/>")
+            content = info_of(info[0])
+            verified = self.verify(node, content)
+            if verified:
+                self.known[node] = content
+            answers += f"<info node={quoteattr(node)}" + ("/>" if verified else " reason='mismatch'/>")
         return answers
 
     # What was asked

@@ -112,7 +112,7 @@ publish(#capsd{host = Host} = Capsd, Opts) ->
         hold = gen_mod:get_opt(hold, Opts),
         max_held = gen_mod:get_opt(max_held, Opts),
         heard_per_session = gen_mod:get_opt(heard_per_session, Opts),
-        askers = gen_mod:get_opt(askers, Opts),
+        answer = gen_mod:get_opt(answer, Opts),
         xep0115 = gen_mod:get_opt(xep0115, Opts)
     }).
 
@@ -165,16 +165,16 @@ mod_opt_type(component) ->
     econf:and_then(econf:list_or_single(econf:domain()), econf:non_empty(econf:list(econf:any(), [unique])));
 mod_opt_type(enabled) ->
     econf:bool();
-mod_opt_type(askers) ->
-    econf:enum([received, related]);
+mod_opt_type(answer) ->
+    econf:enum([announced, subscribed]);
 mod_opt_type(xep0115) ->
-    econf:enum([node, always, never]);
+    econf:bool();
 mod_opt_type(hold) ->
     econf:int(0, 5000);
 mod_opt_type(max_held) ->
     econf:int(0, 100000);
 mod_opt_type(retry) ->
-    econf:and_then(econf:timeout(second), within(1000, 3600000));
+    econf:and_then(econf:timeout(second), econf:int(1000, 3600000));
 mod_opt_type(feed_queue) ->
     econf:int(256, 10000000);
 mod_opt_type(heard_per_session) ->
@@ -184,20 +184,14 @@ mod_opt_type(cache_size) ->
 mod_opt_type(cache_bytes) ->
     econf:int(65536, 1073741824);
 mod_opt_type(cache_life_time) ->
-    econf:and_then(econf:timeout(second), within(1000, 86400000)).
-
-within(Min, Max) ->
-    fun(Value) ->
-        econf:validate(econf:int(Min, Max), Value),
-        Value
-    end.
+    econf:and_then(econf:timeout(second), econf:int(1000, 86400000)).
 
 mod_options(_) ->
     [
         component,
         {enabled, true},
-        {askers, received},
-        {xep0115, node},
+        {answer, announced},
+        {xep0115, true},
         {hold, 800},
         {max_held, 1000},
         {retry, timer:seconds(5)},
@@ -221,16 +215,15 @@ mod_doc() ->
             option(component, "Domain | [Domain, ...]", "The name of the capsd component; of several, the first that answers is used. Required."),
             option(enabled, "true | false", "Whether the module does anything; takes effect with a reload. The default is 'true'."),
             option(
-                askers,
-                "received | related",
+                answer,
+                "announced | subscribed",
                 "Whose queries are answered: of all who received the announcement, or of those of them alone who are subscribed to the "
-                "announcer or in the same room. The default is 'received'."
+                "announcer or in the same room. The default is 'announced'."
             ),
             option(
                 xep0115,
-                "node | always | never",
-                "What is answered for a client that announces by XEP-0115 alone: queries for the node that it announced, queries without a "
-                "node as well, or none. The default is 'node'."
+                "true | false",
+                "Whether clients that announce by XEP-0115 alone are answered for as well. The default is 'true'."
             ),
             option(hold, "0 .. 5000", "For how many milliseconds a query may be held; 0 holds none. The default is '800'."),
             option(max_held, "0 .. 100000", "How many queries are held at the same time; others go their way. The default is '1000'."),

@@ -38,8 +38,8 @@
     hold = 800 :: non_neg_integer(),
     max_held = 1000 :: non_neg_integer(),
     heard_per_session = 4096 :: pos_integer(),
-    askers = received :: received | related,
-    xep0115 = node :: node | always | never
+    answer = announced :: announced | subscribed,
+    xep0115 = true :: boolean()
 }).
 
 %% Places in the atomics: whether queries may be held (1) or not (0); how many are held now; bytes of the kept answers; which component is

@@ -17,6 +17,8 @@
 -define(SLOW, 10000).
 %% Answers of clients that are being verified at the same time.
 -define(MAX_CONTRIBUTIONS, 64).
+%% Bytes of a client's answer that is worth verifying: capsd takes much less.
+-define(LONGEST_ANSWER, 65536).
 
 -record(flight, {
     %% capsd is asked, or that client
@@ -216,11 +218,12 @@ release(#iq{meta = Meta} = IQ, Mark, #state{capsd = #capsd{state = Held} = Capsd
 
 contribute(Node, JID, Query, #state{capsd = Capsd, contributing = Contributing} = State) ->
     Which = {Node, jid:tolower(JID)},
-    case mod_capsd_answers:find(Capsd, Node) =:= unknown andalso not is_map_key(Which, Contributing) of
-        true when map_size(Contributing) >= ?MAX_CONTRIBUTIONS ->
+    IsNew = mod_capsd_answers:find(Capsd, Node) =:= unknown andalso not is_map_key(Which, Contributing),
+    case IsNew andalso iolist_size(fxml:element_to_binary(Query)) of
+        Bytes when is_integer(Bytes), Bytes > ?LONGEST_ANSWER orelse map_size(Contributing) >= ?MAX_CONTRIBUTIONS ->
             mod_capsd_stats:count(Capsd, contributions_dropped),
             State;
-        true ->
+        Bytes when is_integer(Bytes) ->
             mod_capsd_stats:count(Capsd, contributed),
             mod_capsd_link:request(Capsd, set, mod_capsd_stanza:contribute(Node, JID, Query), {contribute, Node, element(2, Which)}),
             State#state{contributing = Contributing#{Which => []}};

@@ -152,14 +152,14 @@ received(Capsd, IQ, {_, Server, Resource} = LFrom, _, _, State) when Resource =/
         (not lists:member(Server, Capsd#capsd.components)) andalso
         maps:is_key(pres_last, State) andalso
         (has_subscription(Capsd, IQ, incoming) orelse
-            (Capsd#capsd.askers =:= received andalso gb_sets:is_element(LFrom, maps:get(pres_a, State, gb_sets:new()))));
+            (Capsd#capsd.answer =:= announced andalso gb_sets:is_element(LFrom, maps:get(pres_a, State, gb_sets:new()))));
 received(_, _, _, _, _, _) ->
     false.
 
 %% Whether the operator lets this asker have an answer, beyond that it received the announcement.
-may_ask(#capsd{askers = received}, _, _) ->
+may_ask(#capsd{answer = announced}, _, _) ->
     true;
-may_ask(#capsd{askers = related} = Capsd, IQ, Direction) ->
+may_ask(#capsd{answer = subscribed} = Capsd, IQ, Direction) ->
     is_same_account(IQ) orelse has_subscription(Capsd, IQ, Direction).
 
 is_same_account(#iq{from = #jid{luser = User, lserver = Server}, to = #jid{luser = User, lserver = Server}}) -> true;
@@ -196,19 +196,17 @@ decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
             end
     end.
 
-%% By which of the announced nodes a query can be answered: the one that it names, or any of XEP-0390 if it names none.
+%% By which of the announced nodes a query can be answered: the one that it names, or any if it names none, those of XEP-0390 first.
 node_for(#capsd{xep0115 = XEP0115}, <<>>, Nodes) ->
-    case {lists:keyfind(xep0390, 1, Nodes), XEP0115} of
+    case {lists:keyfind(xep0390, 1, Nodes), Nodes} of
         {{_, Node}, _} -> Node;
-        {false, always} -> element(2, hd(Nodes));
-        {false, _} -> none
+        {false, [{_, Node} | _]} when XEP0115 -> Node;
+        _ -> none
     end;
 node_for(#capsd{xep0115 = XEP0115}, Asked, Nodes) ->
-    case lists:keyfind(Asked, 2, Nodes) of
-        false -> none;
-        {xep0390, _} -> Asked;
-        {xep0115, _} when XEP0115 =:= never -> none;
-        {xep0115, _} -> Asked
+    case {lists:keymember(Asked, 2, Nodes), XEP0115 orelse lists:keymember(xep0390, 1, Nodes)} of
+        {true, true} -> Asked;
+        _ -> none
     end.
 
 %%% Answers that pass by

@@ -13,7 +13,9 @@
 -include("mod_capsd.hrl").
 -include("ejabberd_sm.hrl").
 
+%% Reports in one feed, and about how many bytes of them.
 -define(BATCH, 256).
+-define(BATCH_BYTES, 65536).
 %% Milliseconds: a feed without an answer is given up; so is the question whether a component is there; so is a look-up.
 -define(FEED_TIMEOUT, 10000).
 -define(PROBE_TIMEOUT, 3000).
@@ -292,10 +294,10 @@ pump_queue(#state{queue = Queue, sent = Sent} = State) ->
             send(Type, Payload, Component, {request, Component, From, Tag}, ?REQUEST_TIMEOUT, State),
             pump_queue(State#state{queue = queue:drop(Queue)});
         {value, {event, _}} when Sent =:= none ->
-            {Events, Rest} = take_events(Queue, ?BATCH, []),
+            {Events, Rest} = take_events(Queue, ?BATCH, ?BATCH_BYTES, []),
             pump_queue(feed(Events, State#state{queue = Rest, queued = State#state.queued - length(Events)}));
         empty when Sent =:= none, State#state.replay =/= done ->
-            {Events, Place} = mod_capsd_watch:next_reports(mod_capsd:find(State#state.host), State#state.replay, ?BATCH),
+            {Events, Place} = mod_capsd_watch:next_reports(mod_capsd:find(State#state.host), State#state.replay, {?BATCH, ?BATCH_BYTES}),
             case Events of
                 [] -> State#state{replay = done};
                 _ -> feed(Events, State#state{replay = Place})
@@ -304,12 +306,14 @@ pump_queue(#state{queue = Queue, sent = Sent} = State) ->
             State
     end.
 
-take_events(Queue, Count, Events) when Count > 0 ->
+take_events(Queue, Count, Bytes, Events) when Count > 0, Bytes > 0 ->
     case queue:peek(Queue) of
-        {value, {event, Event}} -> take_events(queue:drop(Queue), Count - 1, [Event | Events]);
-        _ -> {lists:reverse(Events), Queue}
+        {value, {event, Event}} ->
+            take_events(queue:drop(Queue), Count - 1, Bytes - mod_capsd_stanza:bytes(Event), [Event | Events]);
+        _ ->
+            {lists:reverse(Events), Queue}
     end;
-take_events(Queue, _, Events) ->
+take_events(Queue, _, _, Events) ->
     {lists:reverse(Events), Queue}.
 
 feed(Events, #state{current = {Component, Instance}} = State) ->

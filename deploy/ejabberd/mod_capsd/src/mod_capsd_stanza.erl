@@ -3,22 +3,30 @@
 
 -export([announcement/1, way/1, is_own_unavailable/1]).
 -export([question/1, info/1, answer/3]).
--export([lookup/2, contribute/3, feed/2, instance/1, lookup_result/2, contribute_result/1]).
+-export([lookup/2, contribute/3, feed/2, bytes/1, instance/1, lookup_result/2, contribute_result/1]).
 
 -include("mod_capsd.hrl").
 
 -export_type([event/0]).
 
+%% Bounds of what an announcement may be: bytes of each text in it, and hashes of one element.
+-define(LONGEST_TEXT, 1023).
+-define(MOST_HASHES, 16).
+
 -type event() :: {holder, jid:ljid(), boolean(), [fxml:xmlel()]} | {gone, jid:ljid()}.
 
 %%% Presence
 
-%% The announcement in a presence: the nodes by which it can be asked for (none if it can never be verified) and its <c/> elements.
+%% The announcement in a presence: the nodes by which it can be asked for (none if it can never be verified) and its <c/> elements,
+%% without what does not belong into them. What is out of the bounds above is left out: queries for it go their way.
 -spec announcement(presence()) -> none | {nodes_of(), [fxml:xmlel()]}.
 announcement(#presence{sub_els = Els}) ->
-    case [C || El <- Els, is_c(El), C <- [xmpp:encode(El)]] of
-        [] -> none;
-        Cs -> {lists:usort(lists:flatmap(fun nodes_of/1, Cs)), Cs}
+    case [El || El <- Els, is_c(El)] of
+        [] ->
+            none;
+        Given ->
+            {Nodes, Cs} = lists:unzip(lists:usort([Part || El <- Given, Part <- read_c(xmpp:encode(El))])),
+            {lists:usort(lists:append(Nodes)), Cs}
     end.
 
 is_c(#xmlel{name = <<"c">>} = C) ->
@@ -29,25 +37,44 @@ is_c(#caps{}) ->
 is_c(_) ->
     false.
 
-nodes_of(#xmlel{children = Children} = C) ->
+read_c(#xmlel{children = Children} = C) ->
     case fxml:get_tag_attr_s(<<"xmlns">>, C) of
         ?NS_CAPS ->
-            case [fxml:get_tag_attr_s(Name, C) || Name <- [<<"hash">>, <<"node">>, <<"ver">>]] of
-                [Hash, Node, Ver] when Hash =/= <<>>, Ver =/= <<>> -> [{xep0115, <<Node/binary, "#", Ver/binary>>}];
-                %% Without `hash` it is of the time before version 1.4, and means nothing that could be proven.
-                _ -> []
+            [Hash, Node, Ver, Ext] = [fxml:get_tag_attr_s(Name, C) || Name <- [<<"hash">>, <<"node">>, <<"ver">>, <<"ext">>]],
+            case is_text(Node) andalso is_text(Ver) andalso byte_size(Hash) =< ?LONGEST_TEXT andalso byte_size(Ext) =< ?LONGEST_TEXT of
+                true ->
+                    Attrs = [{<<"xmlns">>, ?NS_CAPS}, {<<"node">>, Node}, {<<"ver">>, Ver} | given([{<<"hash">>, Hash}, {<<"ext">>, Ext}])],
+                    %% Without `hash` it is of the time before version 1.4, and means nothing that could be proven.
+                    [{[{xep0115, <<Node/binary, "#", Ver/binary>>} || Hash =/= <<>>], #xmlel{name = <<"c">>, attrs = Attrs}}];
+                false ->
+                    []
             end;
         ?NS_CAPS_0390 ->
-            [
-                {xep0390, <<?NS_CAPS_0390/binary, "#", Algorithm/binary, ".", Digest/binary>>}
+            Hashes = [
+                {Algorithm, Digest}
              || #xmlel{name = <<"hash">>} = Hash <- Children,
                 fxml:get_tag_attr_s(<<"xmlns">>, Hash) =:= ?NS_HASHES,
                 Algorithm <- [fxml:get_tag_attr_s(<<"algo">>, Hash)],
                 Digest <- [fxml:get_tag_cdata(Hash)],
-                Algorithm =/= <<>>,
-                Digest =/= <<>>
-            ]
+                is_text(Algorithm),
+                is_text(Digest)
+            ],
+            [c_0390(lists:sublist(Hashes, ?MOST_HASHES)) || Hashes =/= []]
     end.
+
+c_0390(Hashes) ->
+    Nodes = [{xep0390, <<?NS_CAPS_0390/binary, "#", Algorithm/binary, ".", Digest/binary>>} || {Algorithm, Digest} <- Hashes],
+    Children = [
+        #xmlel{name = <<"hash">>, attrs = [{<<"xmlns">>, ?NS_HASHES}, {<<"algo">>, Algorithm}], children = [{xmlcdata, Digest}]}
+     || {Algorithm, Digest} <- Hashes
+    ],
+    {Nodes, #xmlel{name = <<"c">>, attrs = [{<<"xmlns">>, ?NS_CAPS_0390}], children = Children}}.
+
+is_text(Text) ->
+    Text =/= <<>> andalso byte_size(Text) =< ?LONGEST_TEXT.
+
+given(Attrs) ->
+    [Attr || {_, Value} = Attr <- Attrs, Value =/= <<>>].
 
 %% Rooms mark the presence of occupants (XEP-0045 section 7.1).
 -spec way(presence()) -> way().
@@ -151,6 +178,21 @@ event({holder, LJID, Askable, Cs}) ->
     #xmlel{name = <<"holder">>, attrs = Attrs, children = Cs};
 event({gone, LJID}) ->
     #xmlel{name = <<"gone">>, attrs = [{<<"jid">>, jid:encode(LJID)}]}.
+
+%% About how many bytes a report takes.
+-spec bytes(event()) -> pos_integer().
+bytes({holder, LJID, _, Cs}) ->
+    lists:foldl(fun(C, Sum) -> Sum + c_bytes(C) end, 100 + ljid_bytes(LJID), Cs);
+bytes({gone, LJID}) ->
+    50 + ljid_bytes(LJID).
+
+ljid_bytes({User, Server, Resource}) ->
+    byte_size(User) + byte_size(Server) + byte_size(Resource).
+
+c_bytes(#xmlel{attrs = Attrs, children = Children}) ->
+    lists:sum([20 + byte_size(Value) || {_, Value} <- Attrs]) + lists:sum([c_bytes(Child) || Child <- Children]);
+c_bytes({xmlcdata, Text}) ->
+    byte_size(Text).
 
 element(Name, Attrs, Children) ->
     #xmlel{name = Name, attrs = [{<<"xmlns">>, ?NS_CAPSD} | Attrs], children = Children}.

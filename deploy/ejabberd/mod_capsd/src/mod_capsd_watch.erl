@@ -113,14 +113,13 @@ heard(#capsd{heard = Heard}, LJID) ->
         [] -> none
     end.
 
-%% Up to `Count` reports for a replay, and where to go on: first own sessions, then those of elsewhere.
--spec next_reports(#capsd{}, {own | passing, jid:ljid() | first}, pos_integer()) -> {[mod_capsd_stanza:event()], {own | passing, jid:ljid()} | done}.
-next_reports(Capsd, Place, Count) ->
-    next_reports(Capsd, Place, Count, []).
+%% Reports for a replay, up to a number and about a number of bytes, and where to go on: first own sessions, then those of elsewhere.
+-spec next_reports(#capsd{}, {own | passing, jid:ljid() | first}, {pos_integer(), pos_integer()}) ->
+    {[mod_capsd_stanza:event()], {own | passing, jid:ljid() | first} | done}.
+next_reports(Capsd, Place, {Count, Bytes}) ->
+    next_reports(Capsd, Place, Count, Bytes, []).
 
-next_reports(_, Place, 0, Events) ->
-    {lists:reverse(Events), Place};
-next_reports(Capsd, {Which, Last}, Count, Events) ->
+next_reports(Capsd, {Which, Last}, Count, Bytes, Events) when Count > 0, Bytes > 0 ->
     Table =
         case Which of
             own -> Capsd#capsd.own;
@@ -132,17 +131,20 @@ next_reports(Capsd, {Which, Last}, Count, Events) ->
             _ -> ets:next(Table, Last)
         end,
     case {Next, Which} of
-        {'$end_of_table', own} ->
-            next_reports(Capsd, {passing, first}, Count, Events);
-        {'$end_of_table', passing} ->
-            {lists:reverse(Events), done};
+        {'$end_of_table', own} -> next_reports(Capsd, {passing, first}, Count, Bytes, Events);
+        {'$end_of_table', passing} -> {lists:reverse(Events), done};
         _ ->
             case ets:lookup(Table, Next) of
-                [{_, _, _, Cs, reported}] -> next_reports(Capsd, {own, Next}, Count - 1, [{holder, Next, true, Cs} | Events]);
-                [{_, _, Cs}] -> next_reports(Capsd, {passing, Next}, Count - 1, [{holder, Next, false, Cs} | Events]);
-                _ -> next_reports(Capsd, {Which, Next}, Count, Events)
+                [{_, _, _, Cs, reported}] -> add_report({holder, Next, true, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
+                [{_, _, Cs}] -> add_report({holder, Next, false, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
+                _ -> next_reports(Capsd, {Which, Next}, Count, Bytes, Events)
             end
-    end.
+    end;
+next_reports(_, Place, _, _, Events) ->
+    {lists:reverse(Events), Place}.
+
+add_report(Event, Capsd, Place, Count, Bytes, Events) ->
+    next_reports(Capsd, Place, Count - 1, Bytes - mod_capsd_stanza:bytes(Event), [Event | Events]).
 
 %%% Changes
 
@@ -156,14 +158,19 @@ announce(#capsd{own = Own} = Capsd, JID, ToAll, Presence, State) ->
             Me = self(),
             {Reported, CsBefore} =
                 case ets:lookup(Own, LJID) of
-                    [{_, Me, _, Before, reported}] -> {reported, Before};
+                    [{_, Me, _, Before, reported}] when Cs =/= [] -> {reported, Before};
+                    _ when Cs =:= [] -> {private, none};
                     %% A session that takes another's place begins anew.
                     _ when ToAll -> {reported, none};
                     _ -> {private, none}
                 end,
             ets:insert(Own, {LJID, Me, Nodes, Cs, Reported}),
             %% Only a change is worth a report.
-            ToAll andalso CsBefore =/= Cs andalso report(Capsd, {holder, LJID, true, Cs}),
+            case ToAll of
+                true when Cs =:= [] -> report(Capsd, {gone, LJID});
+                true when Cs =/= CsBefore -> report(Capsd, {holder, LJID, true, Cs});
+                _ -> ok
+            end,
             watched(Capsd, LJID, State, 0)
     end.
 

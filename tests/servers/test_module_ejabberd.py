@@ -1,0 +1,500 @@
+"""What is ejabberd's own in mod_capsd: how it is installed, configured and switched off, what it makes up for, and how it treats a capsd
+that is silent, new, or one of two. A scripted component stands in for capsd where a real one could not be made to behave like that."""
+
+import asyncio
+import subprocess
+import time
+import urllib.error
+from shutil import copytree
+
+import pytest
+
+from harness.caps import sample
+from harness.client import Client, log_in_all, log_out_all
+from harness.processes import until, wait_until
+from harness.scripted import ScriptedCapsd
+from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
+
+SECOND = "caps2.example.org"
+PUBSUB = "http://jabber.org/protocol/pubsub"
+MOOD = "http://jabber.org/protocol/mood"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """ejabberd with the module, and a second component beside the first."""
+    snippet = (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
+    first = f'      {COMPONENT}:\n        password: "CHANGE-ME"\n'
+    assert first in snippet
+    server = Ejabberd(
+        tmp_path_factory.mktemp("ejabberd"),
+        module={"component": [COMPONENT, SECOND], "retry": 1},
+        own_caps=True,
+        services=True,
+        # Without `global_routes: false` each connection would receive what is for both.
+        snippet=snippet.replace(first, first + first.replace(COMPONENT, SECOND)).replace(
+            "    access: all\n", "    access: all\n    global_routes: false\n"
+        ),
+    )
+    yield server.start()
+    server.kill()
+
+
+@pytest.fixture
+async def connect(server):
+    """Connects scripted components and returns when the module uses one of them; they are disconnected after the test."""
+    connected = []
+
+    async def make(**options):
+        component = ScriptedCapsd(server, **options)
+        connected.append(component)
+        await component.start()
+        await until(lambda: stats(server)["ready"], "the module uses a component")
+        return component
+
+    yield make
+    for component in connected:
+        await component.stop()
+    await until(lambda: stats(server)["ready"] == 0, "the module notices that nobody is there")
+
+
+@pytest.fixture
+async def people(server):
+    """Logs clients in under names that no other test has; each announces what its name is given."""
+    clients = []
+
+    async def make(**infos):
+        server.add_users(infos)
+        made = [Client(server, name, info) for name, info in infos.items()]
+        clients.extend(made)
+        await log_in_all(made)
+        for client in made:
+            client.announce()
+        return made
+
+    yield make
+    await log_out_all(clients)
+
+
+def stats(server):
+    """The module's statistics."""
+    return server.command("capsd_stats", host=DOMAIN)
+
+
+async def show(holder, *clients, to=None):
+    """Sends directed presence, so that those clients have received the announcement."""
+    for client in clients:
+        before = len(client.presences_from(holder.bare))
+        holder.announce(to=client.jid)
+        await until(lambda: len(client.presences_from(holder.bare)) > before, "the announcement arrives")
+
+
+# Installation and options
+
+
+def test_it_compiles_without_a_warning_and_calls_nothing_that_is_not_there(tmp_path):
+    assert compile_ejabberd_module(tmp_path) == ""
+    program = f"""
+        {{ok, _}} = xref:start(x),
+        xref:set_default(x, [{{warnings, false}}, {{verbose, false}}]),
+        xref:set_library_path(x, [filename:dirname(F) || F <- filelib:wildcard("/usr/lib/erlang/lib/*/ebin/*.app")
+            ++ filelib:wildcard("{library_directory()}/*/ebin/*.app")]),
+        {{ok, Modules}} = xref:add_directory(x, "{tmp_path}"),
+        io:format("~b ~p~n", [length(Modules), [xref:analyze(x, What) || What <- [undefined_function_calls, undefined_functions,
+            locals_not_used, deprecated_function_calls]]]),
+        halt()."""
+    done = subprocess.run(["erl", "-noinput", "-eval", program], capture_output=True, text=True, timeout=100)
+    modules = len(list(tmp_path.glob("*.beam")))
+    assert modules >= 8 and done.stdout.split() == [str(modules), "[{ok,[]},{ok,[]},{ok,[]},{ok,[]}]"], done.stdout
+
+
+async def test_it_is_installed_replaced_and_removed_as_ejabberd_does_it(tmp_path):
+    server = Ejabberd(tmp_path / "ejabberd")
+    copytree(REPOSITORY / "deploy/ejabberd/mod_capsd", server.contributed / "sources/mod_capsd")
+    server.start()
+    try:
+        assert "mod_capsd" in str(server.command("modules_available"))
+        assert server.command("module_install", module="mod_capsd") == 0
+        server.module = True
+        server.write_config()
+        assert server.command("reload_config") == 0
+        capsd = await ScriptedCapsd(server).start()
+        await until(lambda: stats(server)["ready"], "the module finds the component")
+        assert server.command("module_upgrade", module="mod_capsd") == 0
+        await until(lambda: stats(server)["ready"], "the new one finds the component")
+        server.module = False
+        server.write_config()
+        assert server.command("module_uninstall", module="mod_capsd") == 0
+        with pytest.raises(urllib.error.HTTPError):
+            stats(server)
+        await capsd.stop()
+        errors = [line for line in server.log.read_text().splitlines() if "[error]" in line or "[critical]" in line]
+        # ejabberd's own way of replacing a module that the configuration names: it is unknown for a moment.
+        assert all("unknown ejabberd module: mod_capsd" in line for line in errors), errors
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("component", []),
+        ("component", "not a domain"),
+        ("component", [COMPONENT, COMPONENT]),
+        ("enabled", "perhaps"),
+        ("answer", "everybody"),
+        ("hold", -1),
+        ("hold", 5001),
+        ("max_held", -1),
+        ("retry", 0),
+        ("feed_queue", 255),
+        ("heard_per_session", 0),
+        ("cache_size", 0),
+        ("cache_bytes", 100),
+        ("cache_life_time", "2 days"),
+        ("no_such_option", 1),
+    ],
+)
+def test_ejabberd_refuses_options_that_are_wrong(server, option, value):
+    before, said = dict(server.options), len(server.log.read_text())
+    try:
+        server.options[option] = value
+        server.write_config()
+        with pytest.raises(urllib.error.HTTPError):
+            server.command("reload_config")
+        wait_until(
+            lambda: any(name in server.log.read_text()[said:] for name in (f"mod_capsd->{option}", f"Unknown option: {option}")),
+            lambda: f"{option} is said to be wrong: {server.log.read_text()[said:]}",
+        )
+        assert stats(server)["ready"] == 0, "what was in force stays"
+    finally:
+        server.options = before
+        server.write_config()
+        assert server.command("reload_config") == 0
+
+
+async def test_the_switch_takes_effect_with_a_reload(server, connect, people):
+    info = sample("switch")
+    capsd = await connect(known={info.node_0115(): info})
+    asker, holder = await people(switch_asker=sample("asker"), switch_holder=info)
+    await show(holder, asker)
+    assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+    assert not holder.questions
+
+    server.set_option("enabled", False)
+    assert stats(server) == {}
+    await asyncio.sleep(0.2)
+    before = len(capsd.requests)
+    await show(holder, asker)
+    assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+    assert [question.sender for question in holder.questions] == [asker.jid]
+    assert len(capsd.requests) == before, "capsd hears nothing any more"
+
+    server.set_option("enabled", True)
+    await until(lambda: len(capsd.requests) > before and holder.jid in capsd.present(), "those who were there are told again")
+    await show(holder, asker)
+    assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+    assert len(holder.questions) == 1
+
+
+async def test_what_is_held_goes_its_way_when_the_module_is_switched_off(server, connect, people):
+    info = sample("held")
+    capsd = await connect()
+    asker, holder = await people(held_asker=sample("asker"), held_holder=info)
+    await show(holder, asker)
+    server.set_option("hold", 5000)
+    try:
+        await until(lambda: stats(server)["held_now"] == 0, "the server has learned what it asks itself")
+        holder.questions.clear()
+        capsd.silent = True
+        other = sample("held-too")
+        holder.info = other
+        holder.announce()
+        await show(holder, asker)
+        answer = asyncio.create_task(asker.ask(other.node_0115(), to=holder.jid))
+        await until(lambda: stats(server)["held_now"] >= 1, "the query is held")
+        started = time.monotonic()
+        server.set_option("enabled", False)
+        assert (await answer).info.covered() == other.covered()
+        assert time.monotonic() - started < 4 and asker.jid in [question.sender for question in holder.questions]
+    finally:
+        server.options |= {"enabled": True, "hold": 800}
+        server.write_config()
+        assert server.command("reload_config") == 0
+
+
+# What ejabberd does not report by itself
+
+
+async def test_every_way_to_end_a_session_is_reported(server, connect, people):
+    capsd = await connect()
+    info = sample("ends")
+    names = ["logs_out", "breaks", "is_kicked", "hides", "comes_again"]
+    clients = dict(zip(names, await people(**dict.fromkeys(names, info))))
+    addresses = {name: client.jid for name, client in clients.items()}
+    await until(lambda: set(addresses.values()) <= set(capsd.present()), "all are reported")
+    assert all(capsd.present().values()), "capsd may ask the server's own users"
+
+    await clients["logs_out"].log_out()
+    clients["breaks"].abort()
+    server.command("kick_session", user="is_kicked", host=DOMAIN, resource="r", reason="test")
+    clients["hides"].become_unavailable()
+    gone = {addresses[name] for name in names[:4]}
+    await until(lambda: not gone & set(capsd.present()), lambda: f"they are gone: {capsd.reports}")
+    assert stats(server)["sessions_announcing"] == 1
+
+    # The same resource logs in again: the old session ends after the new one began, and must not take it with it.
+    again = Client(server, "comes_again", other := sample("again"))
+    try:
+        await again.log_in()
+        again.announce()
+        await until(lambda: not clients["comes_again"].connected, "the old session was replaced")
+        await until(lambda: stats(server)["sessions_announcing"] == 1, "its rows are gone")
+        await asyncio.sleep(0.3)
+        assert capsd.present()[again.jid], capsd.reports
+        capsd.known[other.node_0115()] = other
+    finally:
+        await again.log_out()
+    await until(lambda: addresses["comes_again"] not in capsd.present(), "the new one is gone")
+
+
+async def test_what_passes_by_is_reported_once_and_never_to_be_asked(server, connect, people):
+    capsd = await connect()
+    info = sample("room")
+    first, second = await people(room_first=info, room_second=info)
+    room = "hall@rooms.example.org"
+    for client in (first, second):
+        client.send(f"<presence to='{room}/{client.jid[5:6]}'><x xmlns='http://jabber.org/protocol/muc'/>{info.c_0115()}</presence>")
+    occupants = {f"{room}/f": False, f"{room}/s": False}
+    await until(lambda: capsd.present().items() >= occupants.items(), lambda: f"both occupants are reported: {capsd.reports}")
+    assert [jid for _, jid, _, _ in capsd.reports].count(f"{room}/f") == 1
+    second.send(f"<presence to='{room}/s' type='unavailable'/>")
+    await until(lambda: f"{room}/s" not in capsd.present(), "who left is reported")
+    assert f"{room}/f" in capsd.present()
+    first.abort()
+    await until(lambda: f"{room}/f" not in capsd.present(), "nobody hears the other one any more")
+
+
+async def test_all_is_told_when_capsd_comes_one_feed_at_a_time(server, connect, people):
+    # Each takes 16 KB of a feed, which takes 64 KB.
+    many = "".join(f"<hash xmlns='urn:xmpp:hashes:2' algo='sha-256'>{'x' * 1000}{number}</hash>" for number in range(16))
+    clients = await people(**{f"replayed_{number}": None for number in range(8)})
+    for client in clients:
+        client.announce(f"<c xmlns='urn:xmpp:caps'>{many}</c>")
+    await until(lambda: stats(server)["sessions_announcing"] == 8, "all have announced")
+
+    capsd = ScriptedCapsd(server)
+    capsd.silent = True
+    await capsd.start()
+    try:
+        await until(lambda: capsd.requests, "an empty feed arrives")
+        assert len(capsd.requests[0][0]) == 0
+        capsd.silent = False
+        capsd.answer(capsd.requests[0])
+        capsd.silent = True
+        await until(lambda: len(capsd.requests) == 2, "the first part arrives")
+        await asyncio.sleep(0.5)
+        assert len(capsd.requests) == 2, "the next part waits for the answer"
+        assert 0 < len(capsd.requests[1][0]) < 8
+        capsd.silent = False
+        capsd.answer(capsd.requests[1])
+        await until(lambda: set(capsd.present()) >= {client.jid for client in clients}, "all are told")
+        assert len(capsd.reports) == 8, "each once"
+    finally:
+        await capsd.stop()
+
+
+# mod_caps and PEP
+
+
+async def test_mod_caps_asks_nobody_and_notifications_arrive_right_after_login(server, connect, people):
+    info = sample("pep", [f"{MOOD}+notify"])
+    await connect(known={info.node_0115(): info})
+    publisher, = await people(pep_publisher=sample("publisher"))
+    item = f"<item id='current'><mood xmlns='{MOOD}'><happy/></mood></item>"
+    reply = await publisher.iq(None, f"<pubsub xmlns='{PUBSUB}'><publish node='{MOOD}'>{item}</publish></pubsub>", "set")
+    assert reply.kind == "result", reply.xml
+    # The same account elsewhere is told of what was published, because its announcement says that it wants to know.
+    reader = Client(server, "pep_publisher", info, resource="elsewhere")
+    try:
+        await reader.log_in()
+        reader.announce()
+        heard = lambda: [message for message in reader.messages if message.find(f".//{{{MOOD}}}happy") is not None]
+        await until(lambda: server.command("capsd_stats", host=DOMAIN)["answered"], "mod_caps has its answer")
+        again = f"<item id='current'><mood xmlns='{MOOD}'><happy/><text>again</text></mood></item>"
+        await publisher.iq(None, f"<pubsub xmlns='{PUBSUB}'><publish node='{MOOD}'>{again}</publish></pubsub>", "set")
+        await until(heard, "a notification arrives")
+        assert not reader.questions
+        await reader.log_out()
+        # From now on right after login.
+        second = Client(server, "pep_publisher", info, resource="later")
+        await second.log_in()
+        second.announce()
+        try:
+            await until(lambda: [m for m in second.messages if m.find(f".//{{{MOOD}}}happy") is not None], "the last item arrives after login")
+            assert not second.questions
+        finally:
+            await second.log_out()
+    finally:
+        await reader.log_out()
+
+
+# One question for all
+
+
+async def test_of_many_queries_one_goes_its_way_and_the_others_are_answered_from_it(server, connect, people):
+    info = sample("one")
+    capsd = await connect(verify=lambda node, content: content.ver() == info.ver() and node == info.node_0115())
+    holder, *askers = await people(one_holder=None, **{f"one_asker_{number}": None for number in range(10)})
+    # Directed presence alone: the server itself asks nothing, and capsd may not ask.
+    holder.info, holder.delay = info, 0.2
+    await show(holder, *askers)
+    replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=holder.jid) for asker in askers))
+    assert all(reply.info.covered() == info.covered() and reply.sender == holder.jid for reply in replies)
+    assert len(holder.questions) == 1 and capsd.lookups == [info.node_0115()] * 2
+    contributed, = capsd.named("contribute")
+    assert contributed[0].get("jid") == holder.jid
+
+
+async def test_an_answer_that_does_not_verify_is_passed_on_to_its_asker_alone(server, connect, people):
+    info, lie = sample("honest"), sample("lie")
+    await connect(verify=lambda node, content: content.ver() == info.ver())
+    holder, *askers = await people(lie_holder=None, **{f"lie_asker_{number}": None for number in range(3)})
+    holder.info, holder.mode, holder.liar_info = info, "lying", lie
+    await show(holder, *askers)
+    replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=holder.jid) for asker in askers))
+    assert all(reply.info.covered() == lie.covered() for reply in replies)
+    assert sorted(question.sender for question in holder.questions) == sorted(asker.jid for asker in askers), "each has asked for itself"
+
+
+async def test_a_query_that_was_held_is_not_answered_by_an_announcement_that_has_been_replaced(server, connect, people):
+    old, new = sample("old"), sample("new")
+    capsd = await connect(known={old.node_0115(): old})
+    holder, asker = await people(changes=None, waits=None)
+    holder.info = old
+    await show(holder, asker)
+    capsd.silent = True
+    answer = asyncio.create_task(asker.ask(old.node_0115(), to=holder.jid))
+    await until(lambda: old.node_0115() in capsd.lookups, "the query is held")
+    holder.info = new
+    await show(holder, asker)
+    capsd.silent = False
+    capsd.answer(next(iq for iq in capsd.requests if iq[0].tag.endswith("}lookup")))
+    assert (await answer).info.covered() == new.covered(), "the client itself has answered"
+    assert [question.sender for question in holder.questions] == [asker.jid]
+
+
+async def test_capsd_itself_asks_the_client(server, connect, people):
+    info = sample("asked")
+    capsd = await connect(known={info.node_0115(): info})
+    holder, asker = await people(asked=info, asking=None)
+    await show(holder, asker)
+    assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered() and not holder.questions
+    capsd.writer.write(f"<iq type='get' from='{COMPONENT}' to='{holder.jid}' id='x'>{info.query(info.node_0115())}</iq>".encode())
+    await until(lambda: holder.questions, "the question arrives")
+    assert holder.questions[0].sender == COMPONENT
+
+
+# Bounds
+
+
+async def test_the_answers_that_are_kept_are_bounded_and_the_oldest_goes(server, connect, people):
+    infos = [sample(f"bound-{number}") for number in range(4)]
+    capsd = await connect(known={info.node_0115(): info for info in infos})
+    holder, asker = await people(bound_holder=None, bound_asker=None)
+    server.set_option("cache_size", 3)
+    try:
+        server.set_option("enabled", False)
+        server.set_option("enabled", True)
+        await until(lambda: stats(server)["ready"], "the module has begun anew")
+        for info in [infos[0], infos[1], infos[0], infos[2], infos[0], infos[3]]:
+            holder.info = info
+            await show(holder, asker)
+            assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+        now = stats(server)
+        assert now["answers_kept"] <= 3 and now["answers_dropped"] >= 1
+        assert 0 < now["answers_kept_bytes"] < 20000
+        before = len(capsd.lookups)
+        holder.info = infos[0]
+        await show(holder, asker)
+        await asker.ask(infos[0].node_0115(), to=holder.jid)
+        assert len(capsd.lookups) == before, "what was used is there still"
+        assert not holder.questions
+    finally:
+        del server.options["cache_size"]
+        server.set_option("enabled", True)
+
+
+async def test_what_a_session_was_told_is_bounded(server, connect, people):
+    info = sample("heard")
+    await connect(known={info.node_0115(): info})
+    asker, *holders = await people(heard_asker=None, **{f"heard_holder_{number}": None for number in range(3)})
+    server.set_option("heard_per_session", 2)
+    try:
+        before = stats(server)["heard_full"]
+        for holder in holders:
+            holder.info = info
+            await show(holder, asker)
+        assert stats(server)["heard_full"] == before + 1
+        for holder in holders:
+            assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+        assert [len(holder.questions) for holder in holders] == [0, 0, 1]
+    finally:
+        del server.options["heard_per_session"]
+        server.set_option("enabled", True)
+
+
+# A capsd that is away, slow, new, or one of two
+
+
+async def test_nobody_waits_twice_for_a_capsd_that_hangs(server, connect, people):
+    info = sample("hangs")
+    capsd = await connect()
+    holder, *askers = await people(hang_holder=None, hang_first=None, hang_second=None)
+    holder.info = info
+    await show(holder, *askers)
+    capsd.silent = True
+    for asker, longest in zip(askers, (3, 0.7)):
+        started = time.monotonic()
+        assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+        assert time.monotonic() - started < longest
+    assert len(holder.questions) == 2 and stats(server)["ready"] == 0
+    capsd.silent = False
+    await until(lambda: stats(server)["ready"], "it is noticed that capsd answers again", timeout=20)
+
+
+async def test_a_new_instance_is_told_everything_and_two_that_take_turns_are_said(server, connect, people):
+    capsd = await connect(instance="first")
+    client, = await people(instance_client=sample("instance"))
+    await until(lambda: client.jid in capsd.present(), "the client is reported")
+    capsd.requests.clear()
+    capsd.instance = "second"
+    await until(lambda: client.jid in capsd.present(), "it is reported anew")
+    replays = stats(server)["replays"]
+    capsd.instance = "first"
+    await until(lambda: stats(server)["instance_conflicts"] >= 1, "it is noticed")
+    capsd.instance = "second"
+    await until(lambda: stats(server)["instance_conflicts"] >= 2, "and again")
+    assert stats(server)["replays"] == replays, "nothing is replayed to and fro"
+    said = [line for line in server.log.read_text().splitlines() if "two capsd answer in turns" in line]
+    assert len(said) == 1 and COMPONENT in said[0]
+
+
+async def test_the_second_component_is_used_while_the_first_is_away_and_told_everything(server, connect, people):
+    info = sample("failover")
+    client, asker = await people(failover=info, failover_asker=None)
+    second = await connect(jid=SECOND, instance="two", known={info.node_0115(): info})
+    await until(lambda: second.present().get(client.jid), "the second component is told")
+    first = await connect(instance="one", known={info.node_0115(): info})
+    await until(lambda: first.present().get(client.jid), "the first one is told everything")
+    assert stats(server)["component"] == 1
+    # It hangs, with its connection open.
+    first.silent = True
+    second.requests.clear()
+    await until(lambda: second.present().get(client.jid), "the second one is used, and told anew", timeout=30)
+    assert stats(server)["component"] == 2 and stats(server)["failovers"] >= 2
+    await show(client, asker)
+    assert (await asker.ask(info.node_0115(), to=client.jid)).info.covered() == info.covered() and not client.questions
+    first.silent = False
+    first.requests.clear()
+    await until(lambda: first.present().get(client.jid), "the first one is used again", timeout=20)
