@@ -28,7 +28,7 @@ class Village:
 
     def __init__(self, make):
         self.server = KINDS["prosody"](make("prosody"))
-        self.capsd = Capsd(make("capsd"), self.server, resolver='deadline = "30s"\nholder-timeout = "20s"')
+        self.capsd = Capsd(make("capsd"), self.server, resolver='deadline = "1m"\nholder-timeout = "50s"')
         self.common = software("Gajim & friends")
         self.rare = software("Lone Wolf 3", "phone", 1)
         self.silent = sample("page-silent")
