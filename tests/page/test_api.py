@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import os
+import re
+import subprocess
 import urllib.request
 
 import pytest
@@ -31,8 +33,6 @@ async def test_it_is_what_its_description_says(village, tmp_path):
         "--generation-database=none",
         "--warnings=off",
         "--no-color",
-        "--report=json",
-        f"--report-json-path={tmp_path}/report.json",
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -45,10 +45,8 @@ async def test_it_is_what_its_description_says(village, tmp_path):
             run.kill()
     text = out.decode()
     assert run.returncode == 0, text
-    report = json.loads((tmp_path / "report.json").read_text())
     assert "Tested: 6" in text, text
     assert village.capsd.process.running
-    return report
 
 
 def get(village, path, **headers):
@@ -91,3 +89,33 @@ async def test_status_and_flights_are_those_of_the_page(village):
     assert {"feature": "urn:xmpp:receipts", "sessions": 5} in online["features"]
     for client in village.clients:
         assert client.bare not in body + flights + population
+
+
+async def test_the_commands_of_the_readme_do_what_it_says(village, tmp_path):
+    """Each is run as it stands, but for what stands for something else."""
+    section = (REPOSITORY / "README.md").read_text().split("## Look and ask")[1].split("\n## ")[0]
+    block, = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    in_url = base64.urlsafe_b64encode(base64.b64decode(village.common.ver())).decode().rstrip("=")
+    (tmp_path / "query.xml").write_text(village.common.query())
+    for placeholder, value in [
+        ("127.0.0.1:9116", f"127.0.0.1:{village.capsd.http_port}"),
+        ("BASE64URL", in_url),
+        ("NODE#VER", village.common.node_0115()),
+        ("urn:xmpp:caps#sha-256.HASH", village.common.node_0390()),
+    ]:
+        assert placeholder in section
+        block = block.replace(placeholder, value)
+    answers = []
+    for command in block.strip().splitlines():
+        ended = subprocess.run(["bash", "-c", f"{command} --fail --silent --show-error"], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        assert ended.returncode == 0, f"{command}: {ended.stderr}"
+        answers.append(ended.stdout)
+    status, flights, population, content, xml, many, checked = answers
+    assert json.loads(status)["ready"] is True
+    assert json.loads(flights)["in-progress"] == 1
+    assert json.loads(population)["total"] > 0
+    assert json.loads(content)["hash"] == village.common.ver()
+    assert xml.startswith("<query xmlns=")
+    assert [result["found"] for result in json.loads(many)["results"]] == [True, True]
+    hashes = {hash_["hash"]: hash_["verdict"] for hash_ in json.loads(checked)["hashes"]}
+    assert hashes[village.common.ver()] == hashes[village.common.hash_0390()] == "verified"

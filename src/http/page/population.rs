@@ -48,6 +48,7 @@ fn features(population: &Population) -> Markup {
         .iter()
         .map(|feature| (feature.feature.as_str(), feature.sessions))
         .collect();
+    rows.retain(|(_, sessions)| *sessions > 0);
     rows.sort_by_key(|(_, sessions)| std::cmp::Reverse(*sessions));
     rows.truncate(SHOWN);
     table("Feature", &rows, population.total)
