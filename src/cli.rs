@@ -5,11 +5,13 @@
 
 mod ask;
 pub mod check;
+mod doctor;
 mod document;
 mod export;
 mod hash;
 mod import;
 mod interrupt;
+mod order;
 mod progress;
 mod run;
 mod tier;
@@ -115,8 +117,17 @@ enum Command {
     Import(import::Arguments),
     Export(export::Arguments),
     Lookup(ask::LookupArguments),
+    Resolve(ask::ResolveArguments),
     Status(ask::StatusArguments),
-    Flush(ask::FlushArguments),
+    Reload(order::ReloadArguments),
+    Flush(order::FlushArguments),
+    Deny(order::DenyArguments),
+    Undeny(order::UndenyArguments),
+    Pin(order::PinArguments),
+    Unpin(order::UnpinArguments),
+    LogLevel(order::LogLevelArguments),
+    Doctor(doctor::Arguments),
+    Sync(order::SyncArguments),
 }
 
 /// Runs the command that the arguments name; the first of them is the name of the program.
@@ -141,8 +152,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Lookup(arguments) => ask::look_up(&arguments),
+        Command::Resolve(arguments) => ask::resolve(&arguments),
         Command::Status(arguments) => ask::show_status(&arguments),
-        Command::Flush(arguments) => ask::flush(&arguments),
+        Command::Reload(arguments) => order::reload(&arguments),
+        Command::Flush(arguments) => order::flush(&arguments),
+        Command::Deny(arguments) => order::deny(&arguments),
+        Command::Undeny(arguments) => order::undeny(&arguments),
+        Command::Pin(arguments) => order::pin(&arguments),
+        Command::Unpin(arguments) => order::unpin(&arguments),
+        Command::LogLevel(arguments) => order::log_level(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Sync(arguments) => order::sync(&arguments),
     };
     outcome.unwrap_or_else(|failure| {
         explain(&failure.message);

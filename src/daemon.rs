@@ -8,6 +8,7 @@ pub mod notify;
 pub mod reload;
 pub mod trust;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::component::session::Credentials;
 use crate::component::{self, Link};
 use crate::config::{self, Config};
+use crate::control::act::{Process, Surroundings};
+use crate::control::adhoc::AdHoc;
 use crate::control::server::{self, ControlSocket, Desk, SocketFault};
 use crate::history::{self, History};
 use crate::holders::LinkId;
@@ -62,7 +65,7 @@ pub enum StartError {
     )]
     Http {
         /// The address of the configuration.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the operating system said.
         error: std::io::Error,
     },
@@ -137,18 +140,17 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         address: config.http.listen,
         error,
     })?;
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "HTTP: /, /api/v1, /metrics, /healthz, /readyz");
-    }
+    let address = listener.local_addr().unwrap_or(config.http.listen);
+    tracing::info!(%address, "HTTP: /, /api/v1, /metrics, /healthz, /readyz");
     let control = control_socket(&config.control)?;
     let daemon = Daemon::start(config, (below, standing), &metrics, &readiness, reload)?;
+    let desk = daemon.desk(config, &readiness, address);
     let census = Census::new(
         population_settings(&config.population),
         Arc::clone(&metrics),
     );
     let census = Arc::new(census);
     let ended = CancellationToken::new();
-    let desk = daemon.desk(config);
     let history = Arc::new(History::new(Arc::clone(&metrics), clock()));
     let sources = Sources {
         metrics: Arc::clone(&metrics),
@@ -164,6 +166,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
+    daemon.service.connect(Arc::new(AdHoc(Arc::clone(&desk))));
     let control = control.map(|socket| {
         let settings = config.control.clone();
         let ended = ended.clone().cancelled_owned();
@@ -302,6 +305,7 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         },
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
+        admins: component.admins.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
     }
 }
@@ -403,13 +407,21 @@ impl Daemon {
         })
     }
 
-    /// What answers those who ask over the control socket or HTTP.
-    fn desk(&self, config: &Config) -> Arc<Desk> {
+    /// Where requests are carried out, whoever they come from.
+    fn desk(&self, config: &Config, readiness: &Arc<Readiness>, http: SocketAddr) -> Arc<Desk> {
         Arc::new(Desk {
             resolver: Arc::clone(&self.resolver),
             policy: policy(config),
             store: config.store.path.clone(),
             clock,
+            around: Surroundings {
+                process: Arc::clone(&self.reload) as Arc<dyn Process>,
+                links: Arc::clone(&self.links),
+                readiness: Arc::clone(readiness),
+                metrics: Arc::clone(&self.reload.metrics),
+                started: clock(),
+                http: http.to_string(),
+            },
         })
     }
 

@@ -8,6 +8,7 @@
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
 pub mod accounts;
+mod forgetting;
 mod kinds;
 mod silence;
 
@@ -188,18 +189,6 @@ impl Holders {
     /// Takes another time after which the silent are forgotten.
     pub fn change(&mut self, expire_after: Duration) {
         self.settings.expire_after = expire_after;
-    }
-
-    /// Forgets all holders of a domain on a link. It takes some milliseconds where there are many holders.
-    pub fn forget_domain(&mut self, link: LinkId, domain: &str) {
-        let of_domain =
-            |holder: &Holder| holder.link == link && jid::domain(&holder.address) == domain;
-        let slots: Vec<u32> = (0u32..)
-            .zip(&self.slots)
-            .filter(|(_, holder)| holder.as_ref().is_some_and(of_domain))
-            .map(|(slot, _)| slot)
-            .collect();
-        slots.into_iter().for_each(|slot| self.remove(slot));
     }
 
     /// How many holders are remembered.

@@ -1,19 +1,33 @@
-//! `capsd lookup`, `capsd status` and `capsd flush`: questions to the daemon that runs.
+//! `capsd lookup`, `capsd resolve` and `capsd status`: questions to the daemon that runs.
 
 use serde_json::{Value, json};
 
 use super::tier::{Place, ask, status};
 use super::{Exit, Failure, print};
-use crate::caps::Reason;
-use crate::control::Request;
 use crate::control::protocol::{Answer, Content};
+use crate::control::{Request, words};
 
 /// Print what a hash stands for, as far as the daemon knows; nobody is asked
 ///
-/// The <query/> is printed, or a JSON object with all that is known of it. Exit code 1: it is not stored.
+/// Exit code 1: it is not stored.
 #[derive(Debug, clap::Args)]
 pub(super) struct LookupArguments {
-    /// `NODE#VER` (XEP-0115; NODE may be empty) or `urn:xmpp:caps#ALGO.BASE64` (XEP-0390)
+    #[command(flatten)]
+    question: Question,
+}
+
+/// Print what a hash stands for; whoever announces it is asked now if it is not stored
+///
+/// Those who failed to prove it before are asked again. Exit code 1: there is no answer.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResolveArguments {
+    #[command(flatten)]
+    question: Question,
+}
+
+#[derive(Debug, clap::Args)]
+struct Question {
+    /// `NODE#VER` (XEP-0115; NODE may be empty), `urn:xmpp:caps#ALGO.BASE64` (XEP-0390), or a key as the log has it
     #[arg(value_name = "NODE")]
     node: String,
 
@@ -23,9 +37,13 @@ pub(super) struct LookupArguments {
     /// Print a JSON object instead
     #[arg(long)]
     json: bool,
+
+    /// Print the disco#info <query/> instead
+    #[arg(long, conflicts_with = "json")]
+    xml: bool,
 }
 
-/// Print how the daemon and its store are
+/// Print how the daemon, its links and its store are
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArguments {
     #[command(flatten)]
@@ -36,38 +54,36 @@ pub(super) struct StatusArguments {
     json: bool,
 }
 
-/// Make the daemon put on disk what it has learned, and wait for it
-#[derive(Debug, clap::Args)]
-pub(super) struct FlushArguments {
-    #[command(flatten)]
-    place: Place,
-}
-
 /// Exit code 0: found; 1: not stored; 2: not a caps node; 4: no daemon answers.
 pub(super) fn look_up(arguments: &LookupArguments) -> Result<Exit, Failure> {
-    let request = Request::Lookup {
-        node: arguments.node.clone(),
-    };
-    let (found, why_not) = match ask(&mut arguments.place.daemon()?, &request)? {
-        Answer::Found(content) => (Some(content), String::new()),
-        Answer::NotFound {
-            denied: Some(reason),
-        } => (None, format!("{}: {reason}", Reason::Denied)),
-        _ => (None, format!("{}: it is not stored", Reason::Unknown)),
-    };
-    match (&found, arguments.json) {
-        (Some(content), false) => print(&content.query)?,
-        (Some(content), true) => print(&found_json(content).to_string())?,
-        (None, true) => print(&json!({ "found": false, "reason": why_not }).to_string())?,
-        (None, false) => {}
-    }
-    match found {
-        Some(_) => Ok(Exit::Done),
-        None => Err(Failure {
+    let node = arguments.question.node.clone();
+    answer(&arguments.question, &Request::Lookup { node })
+}
+
+/// Exit code 0: found; 1: nobody can say; 2: not a caps node; 4: no daemon answers.
+pub(super) fn resolve(arguments: &ResolveArguments) -> Result<Exit, Failure> {
+    let key = arguments.question.node.clone();
+    answer(&arguments.question, &Request::Resolve { key })
+}
+
+fn answer(question: &Question, request: &Request) -> Result<Exit, Failure> {
+    let answer = ask(&mut question.place.daemon()?, request)?;
+    let Answer::Found(content) = &answer else {
+        let why_not = words::words(&answer).1;
+        if question.json {
+            print(&json!({ "found": false, "reason": why_not }).to_string())?;
+        }
+        return Err(Failure {
             message: why_not,
             exit: Exit::No,
-        }),
-    }
+        });
+    };
+    print(&match (question.json, question.xml) {
+        (true, _) => found_json(content).to_string(),
+        (_, true) => content.query.clone(),
+        _ => words::content(content),
+    })?;
+    Ok(Exit::Done)
 }
 
 fn found_json(content: &Content) -> Value {
@@ -84,26 +100,9 @@ fn found_json(content: &Content) -> Value {
 /// Exit code 0, and 4 where no daemon answers.
 pub(super) fn show_status(arguments: &StatusArguments) -> Result<Exit, Failure> {
     let status = status(&mut arguments.place.daemon()?)?;
-    if arguments.json {
-        print(&json!(status).to_string())?;
-        return Ok(Exit::Done);
+    match arguments.json {
+        true => print(&json!(status).to_string())?,
+        false => print(&words::status(&status))?,
     }
-    let state = match &status.memory_only {
-        None => "on disk".to_owned(),
-        Some(cause) => format!("in memory only, a restart loses what is learned: {cause}"),
-    };
-    let trusted = match status.trusted {
-        Some(contents) => format!("{contents} contents"),
-        None => "being listed".to_owned(),
-    };
-    print(&format!(
-        "capsd {}, process {}\nlearned: {} contents, {} bytes, {state} ({})\ntrusted: {trusted}",
-        status.version, status.process, status.entries, status.bytes, status.store
-    ))?;
     Ok(Exit::Done)
-}
-
-/// Exit code 0: it is on disk; 2: the disk does not take it; 4: no daemon answers.
-pub(super) fn flush(arguments: &FlushArguments) -> Result<Exit, Failure> {
-    ask(&mut arguments.place.daemon()?, &Request::Flush).map(|_| Exit::Done)
 }

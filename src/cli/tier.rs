@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::{Exit, Failure};
 use crate::caps::Policy;
-use crate::config::{Config, DEFAULT_PATH, Log, LogFormat, LogLevel};
+use crate::config::{self, Config, DEFAULT_PATH, Log, LogFormat, LogLevel};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
 use crate::control::desk;
@@ -77,7 +77,7 @@ impl Place {
     pub(super) fn daemon(&self) -> Result<Client, Failure> {
         let found = match &self.socket {
             Some(socket) => Client::connect(socket),
-            None => Client::connect(&self.read()?.control.socket),
+            None => Client::connect(&self.control_socket()?),
         };
         found.map_err(|fault| {
             let mut failure = failed(&fault);
@@ -100,6 +100,14 @@ impl Place {
                 Stopped::open(&config, make, &fault).map(|stopped| Tier::Stopped(Box::new(stopped)))
             }
             Err(fault) => Err(failed(&fault)),
+        }
+    }
+
+    /// The socket that the configuration names, even if there is something else in it that is wrong: the daemon runs with an older one.
+    fn control_socket(&self) -> Result<PathBuf, Failure> {
+        match self.read() {
+            Ok(config) => Ok(config.control.socket),
+            Err(failure) => config::control_socket(&self.config).ok_or(failure),
         }
     }
 
@@ -249,13 +257,11 @@ impl Tier {
     /// Makes durable what was taken in.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         let answer = match self {
-            Tier::Running(client) => client
-                .ask(&Request::Flush)
-                .map_err(|fault| failed(&fault))?,
-            Tier::Stopped(stopped) => desk::flush(&mut stopped.store),
+            Tier::Running(client) => client.ask(&Request::Sync).map_err(|fault| failed(&fault))?,
+            Tier::Stopped(stopped) => desk::sync(&mut stopped.store),
         };
         match self.checked(answer)? {
-            Answer::Flushed => Ok(()),
+            Answer::Synced => Ok(()),
             _ => Err(unexpected()),
         }
     }
@@ -285,7 +291,7 @@ impl Stopped {
         match self.store.state() {
             StoreState::Disk => answer,
             // Without a disk there is nothing that it could be taken into.
-            StoreState::MemoryOnly { .. } => desk::flush(&mut self.store),
+            StoreState::MemoryOnly { .. } => desk::sync(&mut self.store),
         }
     }
 }
@@ -296,7 +302,7 @@ pub(super) fn status(client: &mut Client) -> Result<Status, Failure> {
         .ask(&Request::Status)
         .map_err(|fault| failed(&fault))?
     {
-        Answer::Status(status) => Ok(status),
+        Answer::Status(status) => Ok(*status),
         _ => Err(unexpected()),
     }
 }

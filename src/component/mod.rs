@@ -2,18 +2,20 @@
 //!
 //! | room | what lives there |
 //! |---|---|
+//! | [`examine`] | what can be found out over a link about itself |
 //! | [`outbox`] | what is to be sent |
 //! | [`session`] | one stream |
 //! | `shortening` | what is too long for the XML reader |
 //! | this file | [`Link`]: what outlives a stream, and the loop that keeps one open |
 
+pub mod examine;
 pub mod outbox;
 pub mod session;
 mod shortening;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
@@ -27,6 +29,7 @@ use crate::metrics::{ComponentMetrics, ConnectResult, Direction, StanzaKind};
 use crate::resolver::flights::QuestionId;
 use crate::stanza::write::{self, Route};
 use crate::stanza::{Inbound, Message, jid, ns};
+use examine::{Up, Waiting};
 use outbox::Outbox;
 use session::{Credentials, Ended, Handler, serve};
 
@@ -51,6 +54,8 @@ pub struct Settings {
     pub server: String,
     /// The domains whose users and bare domain may ask, and whose presences count.
     pub domains: Vec<String>,
+    /// The accounts that administer capsd.
+    pub admins: Vec<String>,
     /// How many bytes may wait to be sent.
     pub queue_bytes: usize,
 }
@@ -79,6 +84,8 @@ pub struct Link {
     /// Its metrics.
     pub metrics: ComponentMetrics,
     grants: RwLock<HashMap<String, Grant>>,
+    up: Mutex<Option<Up>>,
+    waiting: Waiting,
     pings: AtomicU64,
 }
 
@@ -92,6 +99,8 @@ impl Link {
             settings: RwLock::new(Arc::new(settings)),
             metrics,
             grants: RwLock::default(),
+            up: Mutex::default(),
+            waiting: Waiting::default(),
             pings: AtomicU64::new(0),
         }
     }
@@ -130,6 +139,13 @@ impl Link {
     pub fn serves(&self, domain: &str) -> bool {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         settings.domains.iter().any(|served| served == domain)
+    }
+
+    /// The place of an account among those that administer capsd, counted from 1; `None` for others.
+    pub fn admin(&self, account: &str) -> Option<usize> {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        let place = settings.admins.iter().position(|admin| admin == account)?;
+        Some(place + 1)
     }
 
     /// What the server grants for a domain.
@@ -299,6 +315,7 @@ impl Handler for Session<'_> {
             "the link is up"
         );
         self.link.metrics.up.set(1);
+        self.link.came_up(now);
         self.link.metrics.connects.get(ConnectResult::Ok).inc();
         self.handler.up(now, self.link);
     }
@@ -362,6 +379,7 @@ pub async fn run_over<R, W, F>(
         let ended = connect_and_serve(&link, &*handler, connect(), now.clone(), &close).await;
         let was_up = link.metrics.up.get() == 1;
         link.metrics.up.set(0);
+        link.went_down();
         link.revoke_all();
         if ended == Ended::Closed {
             handler.down(now(), &link, "closed");

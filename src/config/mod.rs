@@ -27,7 +27,7 @@ mod source;
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -133,6 +133,20 @@ impl Config {
     /// When a value cannot be written as TOML, which would be a bug.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
+    }
+}
+
+/// The control socket that a configuration file names, or the default one; whatever else may be wrong with it is not looked at. `None` where
+/// it is no TOML, or says something else there.
+pub fn control_socket(file: &Path) -> Option<PathBuf> {
+    let text = read_text(file, "configuration file", "`--config FILE`").ok()?;
+    let table: toml::Table = text.parse().ok()?;
+    match table
+        .get("control")
+        .and_then(|control| control.get("socket"))
+    {
+        Some(socket) => socket.as_str().map(PathBuf::from),
+        None => Some(PathBuf::from(DEFAULT_SOCKET)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use toml::de::DeValue;
 
 use super::bounds;
@@ -440,7 +440,7 @@ pub enum LogFormat {
 }
 
 /// Which log lines are written: those of the level, and of all that stand before it here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogLevel {
     /// What somebody must attend to.
@@ -453,6 +453,29 @@ pub enum LogLevel {
     Debug,
     /// Every stanza, with JIDs.
     Trace,
+}
+
+impl LogLevel {
+    /// Every level, with its word.
+    pub const WORDS: [(&'static str, LogLevel); 5] = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+
+    /// The level of that word.
+    pub fn from_word(word: &str) -> Option<LogLevel> {
+        let found = LogLevel::WORDS.iter().find(|(known, _)| *known == word);
+        found.map(|(_, level)| *level)
+    }
+
+    /// The word of the level.
+    pub fn word(self) -> &'static str {
+        let found = LogLevel::WORDS.iter().find(|(_, level)| *level == self);
+        found.map_or("", |(word, _)| word)
+    }
 }
 
 /// `[log]`: what is written to standard error.
@@ -468,16 +491,9 @@ pub struct Log {
 impl Log {
     pub(super) fn read(table: &mut Table<'_>) -> Log {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        let levels = [
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ];
         Log {
             format: table.word("format", &formats, LogFormat::Text),
-            level: table.word("level", &levels, LogLevel::Info),
+            level: table.word("level", &LogLevel::WORDS, LogLevel::Info),
         }
     }
 }

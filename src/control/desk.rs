@@ -136,10 +136,10 @@ fn take_in_one(store: &mut Store, learned: Learned) -> Judged {
 }
 
 /// Makes durable what was learned.
-pub fn flush(store: &mut Store) -> Answer {
+pub fn sync(store: &mut Store) -> Answer {
     store.flush();
     match store.state() {
-        StoreState::Disk => Answer::Flushed,
+        StoreState::Disk => Answer::Synced,
         StoreState::MemoryOnly { cause, .. } => in_memory(&cause),
     }
 }
@@ -163,7 +163,7 @@ pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> 
         return Answer::Refused { message };
     };
     if from.is_none()
-        && let refused @ Answer::Refused { .. } = flush(store)
+        && let refused @ Answer::Refused { .. } = sync(store)
     {
         return refused;
     }
@@ -224,8 +224,15 @@ pub fn flights(snapshot: Snapshot, all: bool) -> Flights {
 
 /// The `<query/>` of a content, as a document.
 pub fn query(info: &DiscoInfo) -> String {
+    let mut children = Vec::new();
+    info.write_children(&mut children);
+    query_of(&children)
+}
+
+/// The `<query/>` around what is in it, as a document.
+pub fn query_of(children: &[u8]) -> String {
     let mut bytes = b"<query xmlns='http://jabber.org/protocol/disco#info'>".to_vec();
-    info.write_children(&mut bytes);
+    bytes.extend_from_slice(children);
     bytes.extend_from_slice(b"</query>");
     // Contents are strings, and so is what is written around them.
     String::from_utf8(bytes).unwrap_or_default()
@@ -314,15 +321,27 @@ pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
     }
 }
 
-/// What is served under a node; nobody is asked.
-pub fn look_up(below: &mut Below, node: &str, policy: &Policy) -> Answer {
-    let key = match CapsKey::from_node(node) {
-        Ok(key) => key,
-        Err(fault) => {
-            let message = fault.to_string();
-            return Answer::Refused { message };
-        }
-    };
+/// The key that people name as the log does, or by a caps node.
+///
+/// # Errors
+/// What to answer where it is none.
+pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
+    let parsed = text.parse().or_else(|_| CapsKey::from_node(text));
+    parsed.map_err(|fault| Answer::Refused {
+        message: fault.to_string(),
+    })
+}
+
+/// What is served under a key; nobody is asked.
+pub fn look_up(below: &mut Below, key: &str, policy: &Policy) -> Answer {
+    match key_of(key) {
+        Ok(key) => look_up_key(below, key, policy),
+        Err(refused) => refused,
+    }
+}
+
+/// The same.
+pub fn look_up_key(below: &mut Below, key: CapsKey, policy: &Policy) -> Answer {
     match find(below, &key, policy) {
         Finding::Found(found) => Answer::Found((*found).into()),
         Finding::Denied(reason) => Answer::NotFound {

@@ -3,9 +3,12 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`protocol`] | [`Request`] and [`Answer`], one line of JSON each |
+//! | [`act`] | what an operator may do, and who did it |
+//! | [`adhoc`] | the same by ad-hoc commands |
 //! | [`desk`] | what a request does to the tiers; the commands use the same where no daemon runs |
 //! | [`server`] | the socket, its lock, its connections |
 //! | [`client`] | the other end |
+//! | [`words`] | answers in words for people |
 //!
 //! A connection carries any number of requests, each a line of JSON, and each is answered by one line before the next is
 //! read. No request leaves anything behind on the server: a long work is many short requests, made by a client that goes on
@@ -16,9 +19,12 @@
 //! Bounds: [`protocol::MAX_LINE`] for a request, `control.connections` at once, `control.timeout` for one line to come or to
 //! be taken.
 
+pub mod act;
+pub mod adhoc;
 pub mod client;
 pub mod desk;
 pub mod protocol;
 pub mod server;
+pub mod words;
 
 pub use protocol::{Answer, Request};

@@ -1,6 +1,13 @@
 //! What is said over the control socket.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::config::changes::Changes;
+use crate::config::{Fault, LogLevel};
+
+pub use crate::component::examine::{DomainStatus, LinkStatus, Tried};
 
 /// The longest request, in bytes. A file of the largest size that is imported (512 KiB) fits, even if JSON takes six bytes for each of
 /// its own.
@@ -28,7 +35,7 @@ pub enum Request {
         all: bool,
     },
     /// Make durable what was learned.
-    Flush,
+    Sync,
     /// What is stored under a caps node.
     Lookup {
         /// `NODE#VER` or `urn:xmpp:caps#ALGO.BASE64`.
@@ -43,6 +50,53 @@ pub enum Request {
     Entries {
         /// The `next` of the answer before; none at the beginning.
         from: Option<String>,
+    },
+    /// What can be told of the links and of the surroundings; each link that is up is tried.
+    Examine,
+    /// What is served under a key. Where it is not stored, those who announce it are asked now, and waited for.
+    Resolve {
+        /// The key, as the log has it, or as a caps node.
+        key: String,
+    },
+    /// Read configuration, secrets, overrides and trusted content again.
+    Reload,
+    /// Forget what was learned under a key, so that it is asked for again.
+    FlushKey {
+        /// As above.
+        key: String,
+    },
+    /// Forget all that was learned.
+    FlushAll,
+    /// Serve a key no more, and ask nobody for it.
+    Deny {
+        /// As above.
+        key: String,
+        /// Why; whoever asks for the key is told.
+        reason: String,
+    },
+    /// Serve a key again that was denied by command.
+    Undeny {
+        /// As above.
+        key: String,
+    },
+    /// Serve this content under a key, whatever anybody else says.
+    Pin {
+        /// As above.
+        key: String,
+        /// The disco#info `<query/>`, as a document.
+        query: String,
+        /// Why.
+        reason: String,
+    },
+    /// End a pin that was made by command.
+    Unpin {
+        /// As above.
+        key: String,
+    },
+    /// Log more, or less, until a reload or the end.
+    LogLevel {
+        /// The level.
+        level: LogLevel,
     },
 }
 
@@ -63,11 +117,11 @@ pub struct Item {
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Answer {
     /// How the daemon is.
-    Status(Status),
+    Status(Box<Status>),
     /// What is being resolved now.
     Flights(Flights),
     /// What was learned is on disk.
-    Flushed,
+    Synced,
     /// What is stored under the node.
     Found(Content),
     /// Nothing is served under the node.
@@ -87,6 +141,34 @@ pub enum Answer {
         /// To be given back for more; none at the end.
         next: Option<String>,
     },
+    /// What was found out about links and surroundings.
+    Examined(Examined),
+    /// Nobody could say what the key stands for.
+    Unresolved {
+        /// The word.
+        reason: String,
+    },
+    /// The configuration was read again; trusted content follows when it has been listed.
+    Reloaded(Changes),
+    /// The configuration, or what it names, is at fault; the old one stays in force.
+    NotReloaded {
+        /// What is wrong.
+        faults: Vec<Fault>,
+    },
+    /// It is forgotten, in every tier.
+    Flushed {
+        /// How many contents were in the learned tier.
+        contents: u64,
+        /// Whether something is served all the same, because the operator trusts or pinned it.
+        stays: bool,
+    },
+    /// The key is denied or pinned, or is so no more.
+    Ordered {
+        /// Why that lasts until a restart only; none where it is kept.
+        until_restart: Option<String>,
+    },
+    /// The level is in force.
+    Level,
     /// The request cannot be carried out.
     Refused {
         /// Why, and what to do, for people.
@@ -112,6 +194,48 @@ pub struct Status {
     pub bytes: u64,
     /// How many trusted contents there are; none while they are being listed.
     pub trusted: Option<u64>,
+    /// How many keys are denied.
+    pub denied: u64,
+    /// How many keys are pinned.
+    pub pinned: u64,
+    /// For how many seconds the daemon has been running.
+    pub uptime_seconds: u64,
+    /// The links, in the order of the configuration.
+    pub links: Vec<LinkStatus>,
+    /// What was counted since the start.
+    pub counts: Counts,
+}
+
+/// What was counted since the start, and what there is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counts {
+    /// Queries over XMPP, by how they ended: the labels of `capsd_lookups_total`.
+    pub lookups: BTreeMap<String, u64>,
+    /// Questions to clients.
+    pub questions: u64,
+    /// Flights in progress.
+    pub flights: u64,
+    /// Requests that wait.
+    pub waiters: u64,
+    /// Clients that are known to announce something.
+    pub holders: u64,
+    /// Contents that are hot, counted for each of their keys.
+    pub hot_entries: u64,
+    /// The bytes that they take.
+    pub hot_bytes: u64,
+}
+
+/// What the daemon found out about its links and surroundings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Examined {
+    /// Seconds since 1970, by the daemon's clock.
+    pub clock: u64,
+    /// Where HTTP listens.
+    pub http: String,
+    /// The links, in the order of the configuration; what was tried over each.
+    pub links: Vec<Tried>,
 }
 
 /// What is being resolved.

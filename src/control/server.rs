@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
+use super::act::{Actor, Surroundings, ending};
 use super::desk::{self, Finding};
 use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
 use crate::caps::{CapsKey, Policy};
@@ -180,6 +181,8 @@ pub struct Desk {
     pub store: PathBuf,
     /// The clock of the daemon.
     pub clock: fn() -> Instant,
+    /// What there is beside the tiers.
+    pub around: Surroundings,
 }
 
 impl Desk {
@@ -190,21 +193,22 @@ impl Desk {
         self.resolver.work(find).await
     }
 
-    /// Carries out a request.
+    /// Carries out a request that changes nothing but the learned tier.
     pub async fn answer(&self, request: Request) -> Answer {
         let policy = self.policy.clone();
         let answer = match request {
             Request::Status => {
                 let store = self.store.display().to_string();
-                self.resolver.work(|below| desk_status(below, store)).await
+                let tiers = self.resolver.work(|below| desk_status(below, store)).await;
+                tiers.map(|tiers| Answer::Status(Box::new(self.with_surroundings(tiers))))
             }
             Request::Flights { all } => {
                 let snapshot = self.resolver.snapshot((self.clock)(), MAX_FLIGHTS);
                 Some(Answer::Flights(desk::flights(snapshot, all)))
             }
-            Request::Flush => {
+            Request::Sync => {
                 self.resolver
-                    .work(|below| desk::flush(&mut below.store))
+                    .work(|below| desk::sync(&mut below.store))
                     .await
             }
             Request::Lookup { node } => {
@@ -232,15 +236,17 @@ impl Desk {
                 };
                 self.resolver.work(entries).await
             }
+            Request::Examine => Some(self.examine().await),
+            _ => Some(Answer::Refused {
+                message: "that is not answered here: it changes something".to_owned(),
+            }),
         };
-        answer.unwrap_or_else(|| Answer::Refused {
-            message: "the daemon is ending; try again when it runs".to_owned(),
-        })
+        answer.unwrap_or_else(ending)
     }
 }
 
-fn desk_status(below: &mut Below, store: String) -> Answer {
-    Answer::Status(Status {
+fn desk_status(below: &mut Below, store: String) -> Status {
+    Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: std::process::id(),
         store,
@@ -251,7 +257,10 @@ fn desk_status(below: &mut Below, store: String) -> Answer {
         entries: below.store.entries(),
         bytes: below.store.bytes(),
         trusted: below.trusted.as_ref().map(Trusted::entries),
-    })
+        denied: below.overrides.denials() as u64,
+        pinned: below.overrides.pins() as u64,
+        ..Status::default()
+    }
 }
 
 /// Serves the socket until `shutdown` completes. What is being answered then is cut off: no request is half done by it.
@@ -305,6 +314,8 @@ async fn turn_away(stream: UnixStream) {
 
 /// Answers one line after the other, until the client goes away or takes too long.
 async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
+    let user = stream.peer_cred().ok().map(|peer| peer.uid());
+    let by = Actor::User(user);
     let mut lines: Lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     while let Ok(Some(line)) = tokio::time::timeout(timeout, lines.next()).await {
         let request = match line {
@@ -318,7 +329,7 @@ async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
             Err(LinesCodecError::Io(_)) => return,
         };
         let answer = match request {
-            Ok(request) => desk.answer(request).await,
+            Ok(request) => desk.act(&by, request).await,
             Err(fault) => Answer::Refused {
                 message: format!("no request that this version of capsd knows: {fault}"),
             },

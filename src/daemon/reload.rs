@@ -5,8 +5,10 @@ use std::time::SystemTime;
 
 use super::trust::{self, Trust};
 use super::{contacts, link_settings, store_settings};
+use crate::caps::CapsKey;
 use crate::config::changes::{Changes, changes, with_applied};
 use crate::config::{Config, ConfigFaults};
+use crate::control::act::Process;
 use crate::metrics::Metrics;
 use crate::resolver::{Resolver, flights};
 use crate::service::{Links, Service};
@@ -37,6 +39,29 @@ pub struct Reload {
 impl std::fmt::Debug for Reload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reload").finish_non_exhaustive()
+    }
+}
+
+impl Process for Reload {
+    fn reload(&self) -> Result<Changes, ConfigFaults> {
+        Reload::reload(self)
+    }
+
+    fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, String> {
+        self.trust
+            .deny(key, reason)
+            .map_err(|fault| fault.to_string())
+    }
+
+    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Result<Option<String>, String> {
+        let pinned = self.trust.pin(key, query, reason);
+        pinned.map_err(|fault| fault.to_string())
+    }
+
+    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, String> {
+        self.trust
+            .withdraw(key, pinned)
+            .map_err(|fault| fault.to_string())
     }
 }
 

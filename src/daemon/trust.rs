@@ -62,8 +62,8 @@ pub enum Unordered {
     )]
     ByFile,
     /// Nothing was ordered for the key.
-    #[error("nothing was ordered for this key by command")]
-    Nothing,
+    #[error("the key is not {0} by command")]
+    Nothing(&'static str),
     /// It is not one that can be taken.
     #[error("{0}")]
     Fault(#[from] OrderFault),
@@ -160,23 +160,15 @@ impl Trust {
         self.order(&key, |orders| Ok(orders.pin(key, query, reason)?))
     }
 
-    /// Takes back what was ordered for a key; says why that lasts only until a restart, if it does.
+    /// Takes back the denial of a key, or its pin; says why that lasts only until a restart, if it does.
     ///
     /// # Errors
     /// An [`Unordered`]; nothing has changed then.
-    pub fn withdraw(&self, key: &CapsKey) -> Result<Option<String>, Unordered> {
-        self.order(key, |orders| match orders.withdraw(key) {
+    pub fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, Unordered> {
+        self.order(key, |orders| match orders.withdraw(key, pinned) {
             true => Ok(()),
-            false => Err(Unordered::Nothing),
+            false => Err(Unordered::Nothing(if pinned { "pinned" } else { "denied" })),
         })
-    }
-
-    /// Whether something was ordered for a key by command.
-    pub fn is_ordered(&self, key: &CapsKey) -> bool {
-        lock(&self.standing)
-            .orders
-            .iter()
-            .any(|(ordered, ..)| ordered == key)
     }
 
     fn order(

@@ -281,6 +281,8 @@ closed_set! {
         LearnedSize => ["learned", "size"],
         /// A trusted entry took the place of a learned one.
         LearnedOverridden => ["learned", "overridden"],
+        /// The operator flushed it.
+        LearnedFlushed => ["learned", "flush"],
         /// A stored value was damaged, or no longer had its hash.
         LearnedDamaged => ["learned", "damaged"],
     }

@@ -200,6 +200,16 @@ impl<W> Flights<W> {
         self.holders.forget_domain(link, domain);
     }
 
+    /// What was known of a key, and what its holders failed to prove, counts no more.
+    pub fn forget_key(&mut self, key: &CapsKey) {
+        self.holders.forget_key(key);
+    }
+
+    /// The same for all keys.
+    pub fn forget_all_keys(&mut self) {
+        self.holders.forget_all_keys();
+    }
+
     /// The holders, to look at.
     pub fn holders(&self) -> &Holders {
         &self.holders

@@ -3,6 +3,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`flights`] | the state machine: which keys are being resolved, for whom, by asking whom |
+//! | [`forgetting`] | what an operator wants asked for again |
 //! | [`limits`] | quotas |
 //! | [`probation`] | what is not written before its second use |
 //! | [`tiers`] | the thread that owns the learned and the trusted tier |
@@ -11,6 +12,7 @@
 //! machine only: verification, serialisation, sending and the disk are outside.
 
 pub mod flights;
+pub mod forgetting;
 pub mod limits;
 mod overriding;
 pub mod probation;

@@ -4,15 +4,17 @@
 //! |---|---|
 //! | this file | [`Service`]: who may ask what, and the answers |
 //! | [`announced`] | what a presence announces |
+//! | [`commands`] | ad-hoc commands of those who administer capsd |
 //! | [`own`] | capsd's own disco info and caps |
 //! | `presence` | presences and subscriptions |
 
 pub mod announced;
+pub mod commands;
 pub mod own;
 mod presence;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
 use crate::cache::{Entry, Front};
@@ -26,6 +28,7 @@ use crate::resolver::{Reply, Resolver, Upstream};
 use crate::stanza::write::{self, ErrorReply, Route};
 use crate::stanza::{Inbound, Iq, IqKind, Payload, jid};
 use announced::LegacyNodes;
+use commands::AdminDesk;
 use own::{Contacts, OwnCaps, OwnHistory};
 use presence::Subscribers;
 
@@ -63,6 +66,7 @@ pub struct Service {
     /// One for each link. Only the link's own task takes it, so there is never anybody to wait for.
     fronts: Vec<Mutex<Front>>,
     stopping: AtomicBool,
+    admin_desk: OnceLock<Arc<dyn AdminDesk>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -136,6 +140,7 @@ impl Service {
             subscribers: Mutex::new(Subscribers::new(settings.max_subscribers)),
             fronts: (0..links).map(|_| Mutex::default()).collect(),
             stopping: AtomicBool::new(false),
+            admin_desk: OnceLock::new(),
             settings,
             resolver,
             watcher,
@@ -158,7 +163,7 @@ impl Service {
             return;
         };
         let request = Request { link, from, id };
-        if !link.serves(jid::domain(from)) {
+        if !link.serves(jid::domain(from)) && link.admin(jid::bare(from)).is_none() {
             self.rejected(Reason::Forbidden);
             request.refuse(ErrorReply::for_reason(Reason::Forbidden));
             return;
@@ -191,6 +196,9 @@ impl Service {
                     write::disco_info(out, route, node.as_deref(), &own.children);
                 });
             }
+            (IqKind::Get, Payload::DiscoItems(node))
+                if self.command_items(&request, node.as_deref()) => {}
+            (IqKind::Set, Payload::Command(command)) => self.command(&request, command),
             (IqKind::Get, Payload::DiscoItems(node)) => {
                 request.reply(|out, route| write::disco_items(out, route, node.as_deref()));
             }
@@ -228,6 +236,7 @@ impl Service {
         }
         let key = match self.key_of(node) {
             Ok(key) => key,
+            Err(_) if self.command_info(request, node) => return,
             Err(reason) => {
                 self.rejected(reason);
                 request.refuse(ErrorReply::for_reason(reason));
@@ -366,6 +375,8 @@ impl Service {
         } else if let Some(id) = parse_question_id(id) {
             let from = from.to_owned();
             self.resolver.reply(now, id, link.id, &from, reply_of(iq));
+        } else {
+            link.examined(&iq);
         }
     }
 

@@ -23,8 +23,9 @@ const OWN_0390: [Algorithm; 3] = [
     Algorithm::Blake2b512,
 ];
 
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 9] = [
     ns::CAPS_0115,
+    ns::COMMANDS,
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
     ns::VERSION,

@@ -8,17 +8,19 @@
 //! |---|---|
 //! | [`answer`] | a disco#info `<query/>` to an [`Answer`](crate::caps::Answer), on the stream and from files |
 //! | [`read`] | [`Inbound`]: every top-level element of a component stream |
+//! | [`form`] | the bytes of ad-hoc commands and their forms |
 //! | [`write`](mod@write) | the bytes of what capsd sends |
 //! | [`jid`] | parts of a JID as the server sent it |
 
 pub mod answer;
+pub mod form;
 pub mod jid;
 pub mod read;
 pub mod write;
 
 pub use read::{
-    Caps0115, Inbound, Iq, IqKind, Message, Payload, Permission, Presence, PresenceKind,
-    StreamFault,
+    Action, Caps0115, Command, Inbound, Iq, IqKind, Message, Payload, Permission, Presence,
+    PresenceKind, StreamFault,
 };
 
 /// Namespaces that stand in stanzas of capsd, each with the specification that defines it.
@@ -39,6 +41,8 @@ pub mod ns {
     pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
     /// XEP-0004, data forms.
     pub const DATA_FORMS: &str = "jabber:x:data";
+    /// XEP-0050, ad-hoc commands.
+    pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
     /// XEP-0115, entity capabilities.
     pub const CAPS_0115: &str = "http://jabber.org/protocol/caps";
     /// XEP-0390, entity capabilities 2.0.

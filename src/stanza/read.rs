@@ -1,11 +1,14 @@
 //! Every top-level element of a component stream, read without a tree.
 
+pub mod command;
 mod iq;
 mod message;
 mod presence;
 
 use rxml::{AttrMap, Event, Namespace, QName};
 use xso::{Context, FromEventsBuilder, FromXml};
+
+pub use command::{Action, Command};
 
 use super::answer::AnswerLimits;
 use super::ns;
@@ -75,6 +78,15 @@ pub enum Payload {
     Answer(Box<Answer>),
     /// disco#items; the node asked for.
     DiscoItems(Option<String>),
+    /// XEP-0202 in an answer: the time in UTC, as it was sent.
+    TimeIs(String),
+    /// disco#items in an answer.
+    Items {
+        /// Whether one of them is the addressee itself.
+        lists_us: bool,
+    },
+    /// An ad-hoc command (XEP-0050).
+    Command(Box<Command>),
     /// XEP-0199.
     Ping,
     /// XEP-0092.

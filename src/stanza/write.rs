@@ -52,7 +52,7 @@ pub struct Route<'a> {
     pub id: &'a str,
 }
 
-fn open_iq(out: &mut Vec<u8>, kind: &str, route: Route<'_>) {
+pub(super) fn open_iq(out: &mut Vec<u8>, kind: &str, route: Route<'_>) {
     out.extend_from_slice(b"<iq type='");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"' from='");
@@ -62,6 +62,10 @@ fn open_iq(out: &mut Vec<u8>, kind: &str, route: Route<'_>) {
     out.extend_from_slice(b"' id='");
     escape(out, route.id);
     out.extend_from_slice(b"'>");
+}
+
+pub(super) fn close_iq(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"</iq>");
 }
 
 /// A disco#info result. `children` is the inside of the `<query/>`, already escaped; the node is the one that was asked.
@@ -159,6 +163,17 @@ impl ErrorReply {
 
 /// An error reply to an `<iq/>`; `text` is for people, and left out where it is empty.
 pub fn error(out: &mut Vec<u8>, route: Route<'_>, reply: ErrorReply, text: &str) {
+    error_with(out, route, reply, text, |_| {});
+}
+
+/// The same, with an application condition (RFC 6120 section 8.3.4).
+pub(super) fn error_with(
+    out: &mut Vec<u8>,
+    route: Route<'_>,
+    reply: ErrorReply,
+    text: &str,
+    application: impl FnOnce(&mut Vec<u8>),
+) {
     open_iq(out, "error", route);
     out.extend_from_slice(b"<error type='");
     out.extend_from_slice(reply.kind.as_bytes());
@@ -175,6 +190,7 @@ pub fn error(out: &mut Vec<u8>, route: Route<'_>, reply: ErrorReply, text: &str)
         out.extend_from_slice(reason.as_str().as_bytes());
         out.extend_from_slice(b"</reason>");
     }
+    application(out);
     out.extend_from_slice(b"</error></iq>");
 }
 
@@ -204,6 +220,24 @@ pub fn privileged_question(
     out.extend_from_slice(b"><query xmlns='http://jabber.org/protocol/disco#info'");
     attribute(out, "node", node);
     out.extend_from_slice(b"/></iq></privileged_iq></iq>");
+}
+
+/// A disco#info question without a node.
+pub fn disco_info_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
+}
+
+/// A disco#items question without a node.
+pub fn disco_items_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#items'/></iq>");
+}
+
+/// A XEP-0202 question.
+pub fn time_question(out: &mut Vec<u8>, route: Route<'_>) {
+    open_iq(out, "get", route);
+    out.extend_from_slice(b"<time xmlns='urn:xmpp:time'/></iq>");
 }
 
 /// A XEP-0199 ping.

@@ -49,6 +49,7 @@ mod counters;
 pub mod directory;
 mod disk;
 mod engine;
+mod forgetting;
 mod marks;
 mod migration;
 mod opening;

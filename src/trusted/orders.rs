@@ -169,9 +169,11 @@ impl Orders {
         self.give(key, Order::Pin(info, query.to_owned()), reason)
     }
 
-    /// Takes back what was ordered for a key; false if nothing was.
-    pub fn withdraw(&mut self, key: &CapsKey) -> bool {
-        self.0.remove(key).is_some()
+    /// Takes back that a key is denied, or pinned; false if it is not.
+    pub fn withdraw(&mut self, key: &CapsKey, pinned: bool) -> bool {
+        let ordered = self.0.get(key);
+        let found = ordered.is_some_and(|(order, _)| matches!(order, Order::Pin(..)) == pinned);
+        found && self.0.remove(key).is_some()
     }
 
     /// What was ordered, by key, with the reasons.

@@ -137,7 +137,7 @@ fn without_a_daemon_there_is_no_answer() {
     let node = format!("#{}", ver(1));
     for (command, arguments) in [
         ("status", vec![]),
-        ("flush", vec![]),
+        ("sync", vec![]),
         ("lookup", vec![Path::new(&node)]),
         (
             "import",
@@ -269,7 +269,7 @@ fn an_answer_that_is_none_is_said() {
     let machine = Machine::new();
     let listener = UnixListener::bind(machine.path("socket")).unwrap();
     let other = std::thread::spawn(move || {
-        for answer in ["", "hello\n", "{\"is\":\"flushed\"}\n"] {
+        for answer in ["", "hello\n", "{\"is\":\"synced\"}\n"] {
             let (mut stream, _) = listener.accept().unwrap();
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();

@@ -51,8 +51,17 @@ fn a_directory_is_taken_in_and_served() {
 
     let daemon = machine.daemon();
     for node in [format!("#{}", ver(7)), contents::node_0390(7)] {
-        let found = machine.run("lookup", &[Path::new(&node)]).expect(0);
+        let (node, xml) = (Path::new(&node), Path::new("--xml"));
+        let found = machine.run("lookup", &[node, xml]).expect(0);
         assert_eq!(found.out, query(7) + "\n");
+        let found = machine.run("lookup", &[node]).expect(0);
+        for line in [
+            "learned, and proven",
+            "  client/pc n\n",
+            "  urn:x:b:000007\n",
+        ] {
+            assert!(found.out.contains(line), "{}", found.out);
+        }
     }
     let missing = format!("#{}", ver(200));
     let missing = machine.run("lookup", &[Path::new(&missing)]).expect(1);

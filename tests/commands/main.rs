@@ -6,9 +6,11 @@
 //! | [`contents`] | contents as files, hashed without the code under test |
 //! | [`import`], [`export`] | the two commands, and the way there and back |
 //! | [`interrupted`] | both of them stopped, and killed, at any moment |
+//! | [`acts`] | what an operator may do while the daemon runs |
 //! | [`control`] | the socket, and those who misuse it |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod acts;
 mod contents;
 mod control;
 mod export;

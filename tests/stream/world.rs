@@ -134,6 +134,7 @@ impl World {
             },
             server: listener.local_addr().unwrap().to_string(),
             domains: vec![DOMAIN.to_owned()],
+            admins: vec!["admin@example.org".to_owned()],
             queue_bytes: 1 << 20,
         };
         let counted = metrics.component(COMPONENT).unwrap();

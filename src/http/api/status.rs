@@ -22,27 +22,12 @@ pub(in crate::http) struct StatusView {
     pub(in crate::http) status: Status,
     /// Whether `/readyz` says so.
     pub(in crate::http) ready: bool,
-    /// For how long it has been running, in seconds.
-    pub(in crate::http) uptime_seconds: u64,
-    /// The links, in the order of the configuration.
-    pub(in crate::http) links: Vec<LinkView>,
     /// The tiers, the one that is looked in first before the others.
     pub(in crate::http) tiers: Vec<TierView>,
     /// Look-ups over XMPP since the start.
     pub(in crate::http) lookups: LookupsView,
     /// What was refused lately, the latest first.
     pub(in crate::http) refusals: Vec<RefusalView>,
-}
-
-/// A link to a server.
-#[derive(Clone, Debug, Serialize)]
-pub(in crate::http) struct LinkView {
-    /// The name of the component.
-    pub(in crate::http) name: String,
-    /// Whether it is up.
-    pub(in crate::http) up: bool,
-    /// Why it is down.
-    pub(in crate::http) cause: Option<String>,
 }
 
 /// What is in a tier; measured every second.
@@ -145,17 +130,10 @@ impl StatusView {
         if let StoreState::InMemory(cause) = report.store {
             status.memory_only = Some(cause);
         }
-        let links = report.links.into_iter().map(|link| LinkView {
-            name: link.name,
-            up: link.down.is_none(),
-            cause: link.down,
-        });
         let refusals = shown.refusals.iter();
         Ok(StatusView {
-            status,
+            status: *status,
             ready,
-            uptime_seconds: shown.uptime.as_secs(),
-            links: links.collect(),
             tiers: TierView::of(&sources.metrics),
             lookups: LookupsView::of(&sources.metrics),
             refusals: refusals

@@ -21,8 +21,13 @@ pub(super) struct State {
 
 /// How capsd is, all in all.
 pub(super) fn state(view: &StatusView) -> State {
-    let down = view.links.iter().filter(|link| !link.up).count();
-    let matter = match (down, view.links.len()) {
+    let down = view
+        .status
+        .links
+        .iter()
+        .filter(|link| link.down.is_some())
+        .count();
+    let matter = match (down, view.status.links.len()) {
         (0, _) => String::new(),
         (1, 1) => "The link is down.".to_owned(),
         (down, all) => format!("{down} of {all} links are down."),
@@ -59,7 +64,7 @@ pub(super) fn masthead(view: &StatusView, state: &State) -> Markup {
             }
             div.state {
                 p.pill.(state.mood) { span.dot aria-hidden="true" {} (state.word) }
-                p.quiet { "running for " (period(Duration::from_secs(view.uptime_seconds))) " " a href="/" { "Refresh" } }
+                p.quiet { "running for " (period(Duration::from_secs(view.status.uptime_seconds))) " " a href="/" { "Refresh" } }
             }
             @if !state.matter.is_empty() { p.matter { (state.matter) } }
         }
@@ -99,11 +104,11 @@ pub(super) fn links(view: &StatusView) -> Markup {
             table {
                 thead { tr { th scope="col" { "Component" } th scope="col" { "Link" } } }
                 tbody {
-                    @for link in &view.links {
+                    @for link in &view.status.links {
                         tr {
                             th scope="row" { (link.name) }
                             td {
-                                @match &link.cause {
+                                @match &link.down {
                                     None => span.pill.good { span.dot aria-hidden="true" {} "Up" },
                                     Some(cause) => {
                                         span.pill.bad { span.dot aria-hidden="true" {} "Down" }

@@ -2,6 +2,7 @@
 
 use rxml::{AttrMap, Namespace, QName};
 
+use super::command::CommandBuilder;
 use super::{Iq, IqKind, MAX_KEPT, Payload, READ_LIMITS, header, owned};
 use crate::stanza::answer::AnswerBuilder;
 use crate::stanza::ns;
@@ -10,6 +11,10 @@ use crate::stanza::ns;
 enum IqPart {
     Nothing,
     Error,
+    Items,
+    Time,
+    Utc,
+    Command(Box<CommandBuilder>),
     Answer(Box<AnswerBuilder>),
     Privilege,
     Forwarded,
@@ -72,6 +77,16 @@ impl IqBuilder {
             IqPart::Error if level == 2 && namespace == ns::STANZA_ERRORS && local != "text" => {
                 self.iq.condition.get_or_insert_with(|| local.to_owned());
             }
+            IqPart::Command(command) => command.start(level - 1, namespace, local, &attributes),
+            IqPart::Time if level == 2 && namespace == ns::TIME && local == "utc" => {
+                self.part = IqPart::Utc;
+            }
+            IqPart::Items if level == 2 && namespace == ns::DISCO_ITEMS && local == "item" => {
+                let jid = super::attribute(&attributes, "jid");
+                if jid.is_some() && jid == self.iq.to.as_deref() {
+                    self.iq.payload = Payload::Items { lists_us: true };
+                }
+            }
             _ if level == 1 => self.child(namespace, local, &attributes, lang),
             _ => {}
         }
@@ -100,9 +115,21 @@ impl IqBuilder {
                 }
                 _ => Payload::DiscoInfo(node()),
             },
+            (ns::DISCO_ITEMS, "query") if self.iq.kind == IqKind::Result => {
+                self.part = IqPart::Items;
+                Payload::Items { lists_us: false }
+            }
             (ns::DISCO_ITEMS, "query") => Payload::DiscoItems(node()),
+            (ns::COMMANDS, "command") if self.iq.kind == IqKind::Set && !self.nested => {
+                self.part = IqPart::Command(Box::new(CommandBuilder::new(attributes)));
+                Payload::Other
+            }
             (ns::PING, "ping") => Payload::Ping,
             (ns::VERSION, "query") => Payload::Version,
+            (ns::TIME, "time") if self.iq.kind == IqKind::Result => {
+                self.part = IqPart::Time;
+                Payload::TimeIs(String::new())
+            }
             (ns::TIME, "time") => Payload::Time,
             (ns::PRIVILEGE_1 | ns::PRIVILEGE_2, "privilege") if !self.nested => {
                 self.part = IqPart::Privilege;
@@ -115,6 +142,12 @@ impl IqBuilder {
     pub(super) fn text(&mut self, text: &str) {
         match &mut self.part {
             IqPart::Answer(answer) => answer.text(text),
+            IqPart::Command(command) => command.text(text),
+            IqPart::Utc => {
+                if let Payload::TimeIs(time) = &mut self.iq.payload {
+                    super::append(time, text);
+                }
+            }
             IqPart::Inner(inner) => inner.text(text),
             _ => {}
         }
@@ -129,6 +162,13 @@ impl IqBuilder {
                 answer.end();
                 self.part = IqPart::Answer(answer);
             }
+            IqPart::Command(command) if level == 1 => {
+                self.iq.payload = Payload::Command(Box::new(command.finish()));
+            }
+            IqPart::Command(mut command) => {
+                command.end(level - 1);
+                self.part = IqPart::Command(command);
+            }
             IqPart::Inner(inner) if level == FORWARDED_LEVEL => {
                 self.iq.payload = Payload::Forwarded(Box::new(inner.iq));
             }
@@ -138,6 +178,9 @@ impl IqBuilder {
             }
             IqPart::Forwarded if level > 2 => self.part = IqPart::Forwarded,
             IqPart::Privilege if level > 1 => self.part = IqPart::Privilege,
+            IqPart::Items if level > 1 => self.part = IqPart::Items,
+            IqPart::Utc if level > 2 => self.part = IqPart::Utc,
+            IqPart::Utc | IqPart::Time if level > 1 => self.part = IqPart::Time,
             IqPart::Error if level > 1 => self.part = IqPart::Error,
             _ => {}
         }

@@ -1,0 +1,219 @@
+//! The commands by which an operator changes something while the daemon runs.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::tier::{Place, ask};
+use super::{Exit, Failure, explain, print};
+use crate::config::LogLevel;
+use crate::control::protocol::Answer;
+use crate::control::{Request, words};
+use crate::trusted::MAX_FILE_LEN;
+
+/// Read configuration, secrets, overrides and trusted content again, and apply what can be applied
+///
+/// What changed is printed: each key as `applied` or as `needs a restart`. Exit code 2: something is at fault, and nothing was changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReloadArguments {
+    #[command(flatten)]
+    place: Place,
+
+    /// Print a JSON object instead
+    #[arg(long)]
+    json: bool,
+}
+
+/// Forget what was learned, in every tier, so that it is asked for again; what you trust or pinned stays
+#[derive(Debug, clap::Args)]
+#[group(id = "what", required = true, multiple = false, args = ["key", "all"])]
+pub(super) struct FlushArguments {
+    /// A key as the log has it, or a caps node: `NODE#VER` or `urn:xmpp:caps#ALGO.BASE64`
+    #[arg(value_name = "KEY")]
+    key: Option<String>,
+
+    /// Everything
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Make the daemon put on disk what it has learned, and wait for it
+#[derive(Debug, clap::Args)]
+pub(super) struct SyncArguments {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Serve a key no more, and ask nobody for it; kept over a restart
+#[derive(Debug, clap::Args)]
+pub(super) struct DenyArguments {
+    /// A key as the log has it, or a caps node
+    #[arg(value_name = "KEY")]
+    key: String,
+
+    /// Why; whoever asks for the key is told
+    #[arg(value_name = "REASON")]
+    reason: String,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Serve a key again that was denied by `capsd deny`
+#[derive(Debug, clap::Args)]
+pub(super) struct UndenyArguments {
+    /// A key as the log has it, or a caps node
+    #[arg(value_name = "KEY")]
+    key: String,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Serve this content under a key, whatever anybody else says; kept over a restart
+#[derive(Debug, clap::Args)]
+pub(super) struct PinArguments {
+    /// A key as the log has it, or a caps node
+    #[arg(value_name = "KEY")]
+    key: String,
+
+    /// The file with the disco#info <query/>; it must have the hash
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "pinned by command")]
+    reason: String,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// End a pin that was made by `capsd pin`
+#[derive(Debug, clap::Args)]
+pub(super) struct UnpinArguments {
+    /// A key as the log has it, or a caps node
+    #[arg(value_name = "KEY")]
+    key: String,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Log more, or less, until a reload or a restart
+#[derive(Debug, clap::Args)]
+pub(super) struct LogLevelArguments {
+    /// error, warn, info, debug, or trace (which logs JIDs)
+    #[arg(value_name = "LEVEL", value_parser = level)]
+    level: LogLevel,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+fn level(text: &str) -> Result<LogLevel, String> {
+    LogLevel::from_word(text).ok_or_else(|| "it is error, warn, info, debug or trace".to_owned())
+}
+
+/// Exit code 0: applied; 2: at fault, nothing was changed; 4: no daemon answers.
+pub(super) fn reload(arguments: &ReloadArguments) -> Result<Exit, Failure> {
+    let answer = ask(&mut arguments.place.daemon()?, &Request::Reload)?;
+    let exit = match &answer {
+        Answer::NotReloaded { faults } => {
+            if arguments.json {
+                print(&json!({ "reloaded": false, "faults": faults }).to_string())?;
+            } else {
+                explain(&words::words(&answer).1);
+            }
+            Exit::Usage
+        }
+        Answer::Reloaded(changes) if arguments.json => {
+            let (applied, restart) = (&changes.applied, &changes.needs_restart);
+            print(
+                &json!({ "reloaded": true, "applied": applied, "needs-restart": restart })
+                    .to_string(),
+            )?;
+            Exit::Done
+        }
+        answer => {
+            print(&words::words(answer).1)?;
+            Exit::Done
+        }
+    };
+    Ok(exit)
+}
+
+fn order(place: &Place, request: &Request) -> Result<Exit, Failure> {
+    let answer = ask(&mut place.daemon()?, request)?;
+    print(&words::words(&answer).1)?;
+    Ok(Exit::Done)
+}
+
+/// Exit code 0: forgotten; 2: no key, or the disk does not take it; 4: no daemon answers.
+pub(super) fn flush(arguments: &FlushArguments) -> Result<Exit, Failure> {
+    let request = match arguments.key.clone() {
+        Some(key) => Request::FlushKey { key },
+        None => Request::FlushAll,
+    };
+    order(&arguments.place, &request)
+}
+
+/// Exit code 0: it is on disk; 2: the disk does not take it; 4: no daemon answers.
+pub(super) fn sync(arguments: &SyncArguments) -> Result<Exit, Failure> {
+    ask(&mut arguments.place.daemon()?, &Request::Sync).map(|_| Exit::Done)
+}
+
+/// Exit code 0: denied; 2: it cannot be; 4: no daemon answers.
+pub(super) fn deny(arguments: &DenyArguments) -> Result<Exit, Failure> {
+    let (key, reason) = (arguments.key.clone(), arguments.reason.clone());
+    order(&arguments.place, &Request::Deny { key, reason })
+}
+
+/// Exit code 0: done; 2: it was not denied by command; 4: no daemon answers.
+pub(super) fn undeny(arguments: &UndenyArguments) -> Result<Exit, Failure> {
+    let key = arguments.key.clone();
+    order(&arguments.place, &Request::Undeny { key })
+}
+
+/// Exit code 0: pinned; 2: the file cannot be read, or is not what the key means; 4: no daemon answers.
+pub(super) fn pin(arguments: &PinArguments) -> Result<Exit, Failure> {
+    let file = arguments.file.display();
+    let unreadable = |why: String| Failure {
+        message: format!(
+            "{file} cannot be pinned: {why}. Name a file that holds one disco#info <query/>"
+        ),
+        exit: Exit::Usage,
+    };
+    let mut query = String::new();
+    File::open(&arguments.file)
+        .and_then(|file| file.take(MAX_FILE_LEN + 1).read_to_string(&mut query))
+        .map_err(|error| unreadable(error.to_string()))?;
+    if query.len() as u64 > MAX_FILE_LEN {
+        return Err(unreadable(format!(
+            "it is larger than {MAX_FILE_LEN} bytes"
+        )));
+    }
+    let request = Request::Pin {
+        key: arguments.key.clone(),
+        query,
+        reason: arguments.reason.clone(),
+    };
+    order(&arguments.place, &request)
+}
+
+/// Exit code 0: done; 2: it was not pinned by command; 4: no daemon answers.
+pub(super) fn unpin(arguments: &UnpinArguments) -> Result<Exit, Failure> {
+    let key = arguments.key.clone();
+    order(&arguments.place, &Request::Unpin { key })
+}
+
+/// Exit code 0: in force; 4: no daemon answers.
+pub(super) fn log_level(arguments: &LogLevelArguments) -> Result<Exit, Failure> {
+    let level = arguments.level;
+    order(&arguments.place, &Request::LogLevel { level })
+}

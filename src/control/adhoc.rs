@@ -1,0 +1,296 @@
+//! Ad-hoc commands: forms from and to the requests that the desk carries out.
+
+use std::sync::Arc;
+
+use super::act::Actor;
+use super::protocol::{Answer, Request};
+use super::server::Desk;
+use super::words::words;
+use crate::config::LogLevel;
+use crate::service::commands::{Admin, AdminDesk, Tell};
+use crate::stanza::form::{Field, Form, Reply, Stage};
+use crate::stanza::{Action, Command};
+
+/// The words and names of all commands.
+const COMMANDS: &[(&str, &str)] = &[
+    ("status", "Status of capsd"),
+    ("lookup", "Look up a hash"),
+    ("resolve", "Ask for a hash now"),
+    ("flush", "Forget a hash"),
+    ("flush-all", "Forget everything that was learned"),
+    ("deny", "Deny a hash"),
+    ("undeny", "End the denial of a hash"),
+    ("pin", "Pin what a hash means"),
+    ("unpin", "End a pin"),
+    ("reload", "Read the configuration again"),
+    ("log-level", "Change the log level"),
+    ("export", "Export what was learned"),
+];
+
+/// Carries out ad-hoc commands at the desk.
+#[derive(Clone, Debug)]
+pub struct AdHoc(pub Arc<Desk>);
+
+impl AdminDesk for AdHoc {
+    fn commands(&self) -> &'static [(&'static str, &'static str)] {
+        COMMANDS
+    }
+
+    fn command(&self, by: Admin, word: &'static str, command: Command, tell: Tell) {
+        let desk = Arc::clone(&self.0);
+        let by = Actor::Admin {
+            component: by.component,
+            place: by.place,
+        };
+        tokio::spawn(async move { tell(carry_out(&desk, &by, word, &command).await) });
+    }
+}
+
+async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &Command) -> Reply {
+    if command.action == Action::Cancel {
+        return Reply {
+            stage: Stage::Canceled,
+            note: None,
+            form: None,
+        };
+    }
+    if word == "export" {
+        return export(desk, by, command).await;
+    }
+    let request = match request(word, command) {
+        Ok(request) => request,
+        Err(reply) => return reply,
+    };
+    let (is_yes, words) = words(&desk.act(by, request).await);
+    let title = name(word);
+    // Short answers are a note; long ones are a form, which clients show with its lines.
+    match words.contains('\n') {
+        false => completed(!is_yes, words, None),
+        true => {
+            let lines = words.lines().map(str::to_owned).collect();
+            let form = Form {
+                is_result: true,
+                title: title.to_owned(),
+                instructions: String::new(),
+                fields: vec![Field {
+                    var: "result",
+                    kind: "text-multi",
+                    label: "Result".to_owned(),
+                    values: lines,
+                    ..Field::default()
+                }],
+            };
+            let note = if is_yes { "done" } else { "not done" };
+            completed(!is_yes, note.to_owned(), Some(form))
+        }
+    }
+}
+
+fn completed(is_error: bool, note: String, form: Option<Form>) -> Reply {
+    Reply {
+        stage: Stage::Completed,
+        note: Some((is_error, note)),
+        form,
+    }
+}
+
+fn name(word: &str) -> &'static str {
+    let found = COMMANDS.iter().find(|(known, _)| *known == word);
+    found.map_or("", |(_, name)| name)
+}
+
+/// The request that a command with its form comes to.
+///
+/// # Errors
+/// The form to fill in, where it is missing or something in it is.
+fn request(word: &str, command: &Command) -> Result<Request, Reply> {
+    let ask = |missing: Option<&str>| to_fill_in(word, command, missing);
+    if command.fields.is_none() && !fields(word).is_empty() {
+        return Err(ask(None));
+    }
+    let value = |var| command.value(var).map(|value| value.trim().to_owned());
+    let key = || value("key").ok_or_else(|| ask(Some("the hash is missing")));
+    let reason = || value("reason").ok_or_else(|| ask(Some("the reason is missing")));
+    Ok(match word {
+        "lookup" => Request::Lookup { node: key()? },
+        "resolve" => Request::Resolve { key: key()? },
+        "flush" => Request::FlushKey { key: key()? },
+        "flush-all" => match value("sure").as_deref() {
+            Some("1" | "true") => Request::FlushAll,
+            _ => {
+                return Err(ask(Some(
+                    "nothing was done: you did not say that you are sure",
+                )));
+            }
+        },
+        "deny" => Request::Deny {
+            key: key()?,
+            reason: reason()?,
+        },
+        "undeny" => Request::Undeny { key: key()? },
+        "pin" => Request::Pin {
+            key: key()?,
+            query: value("query").ok_or_else(|| ask(Some("the content is missing")))?,
+            reason: reason()?,
+        },
+        "unpin" => Request::Unpin { key: key()? },
+        "reload" => Request::Reload,
+        "log-level" => match value("level").as_deref().and_then(LogLevel::from_word) {
+            Some(level) => Request::LogLevel { level },
+            None => return Err(ask(Some("the level is missing"))),
+        },
+        _ => Request::Status,
+    })
+}
+
+/// The form of a command, with what was filled in already.
+fn to_fill_in(word: &str, command: &Command, missing: Option<&str>) -> Reply {
+    let mut fields = fields(word);
+    for field in &mut fields {
+        if let Some(value) = command.value(field.var) {
+            field.values = value.lines().map(str::to_owned).collect();
+        }
+    }
+    Reply {
+        stage: Stage::Form,
+        note: missing.map(|missing| (true, missing.to_owned())),
+        form: Some(Form {
+            is_result: false,
+            title: name(word).to_owned(),
+            instructions: instructions(word).to_owned(),
+            fields,
+        }),
+    }
+}
+
+fn instructions(word: &str) -> &'static str {
+    match word {
+        "lookup" => "What is served under the hash is shown. Nobody is asked.",
+        "resolve" => "If it is not stored, whoever announces the hash is asked now.",
+        "flush" => {
+            "What was learned under the hash is forgotten, in every tier, and asked for again. What is trusted or pinned stays."
+        }
+        "flush-all" => {
+            "All that was learned is forgotten, in every tier. What is trusted or pinned stays."
+        }
+        "deny" => {
+            "The hash is not served any more, and nobody is asked for it, until that is ended."
+        }
+        "undeny" => "The hash is served again.",
+        "pin" => {
+            "This content is served under the hash, whatever anybody else says. It must have the hash."
+        }
+        "unpin" => "What is stored or announced counts again.",
+        "log-level" => {
+            "The level lasts until a reload or a restart. At the level trace, JIDs are logged."
+        }
+        _ => "",
+    }
+}
+
+fn fields(word: &str) -> Vec<Field> {
+    let key = Field {
+        var: "key",
+        kind: "text-single",
+        label: "Hash: NODE#VER, urn:xmpp:caps#ALGO.BASE64, or as the log has it".to_owned(),
+        required: true,
+        ..Field::default()
+    };
+    let reason = Field {
+        var: "reason",
+        kind: "text-single",
+        label: "Why; whoever asks for a denied hash is told".to_owned(),
+        required: true,
+        ..Field::default()
+    };
+    match word {
+        "lookup" | "resolve" | "flush" | "undeny" | "unpin" => vec![key],
+        "deny" => vec![key, reason],
+        "pin" => vec![
+            key,
+            Field {
+                var: "query",
+                kind: "text-multi",
+                label: "The disco#info <query/>".to_owned(),
+                required: true,
+                ..Field::default()
+            },
+            reason,
+        ],
+        "flush-all" => vec![Field {
+            var: "sure",
+            kind: "boolean",
+            label: "I am sure".to_owned(),
+            values: vec!["0".to_owned()],
+            required: true,
+            ..Field::default()
+        }],
+        "log-level" => vec![Field {
+            var: "level",
+            kind: "list-single",
+            label: "Level".to_owned(),
+            values: vec![LogLevel::Info.word().to_owned()],
+            options: LogLevel::WORDS.iter().map(|(word, _)| *word).collect(),
+            required: true,
+        }],
+        _ => Vec::new(),
+    }
+}
+
+/// One page of what was learned and is common, as documents; where the next one begins stands in the form, so nothing is kept here.
+async fn export(desk: &Arc<Desk>, by: &Actor, command: &Command) -> Reply {
+    if command.action == Action::Complete {
+        return completed(false, "done".to_owned(), None);
+    }
+    let mut from = command.value("from");
+    let mut fields = Vec::new();
+    // A page may hold nothing that is common.
+    let next = loop {
+        match desk.act(by, Request::Entries { from }).await {
+            Answer::Entries { entries, next } => {
+                let common = entries
+                    .into_iter()
+                    .filter(|content| content.seen_nodes.is_some());
+                fields.extend(common.map(|content| Field {
+                    var: "content",
+                    kind: "text-multi",
+                    label: content.keys.join(" "),
+                    values: vec![content.query],
+                    ..Field::default()
+                }));
+                if next.is_none() || !fields.is_empty() {
+                    break next;
+                }
+                from = next;
+            }
+            answer => return completed(true, words(&answer).1, None),
+        }
+    };
+    let count = fields.len();
+    let is_last = next.is_none();
+    fields.extend(next.map(|next| Field {
+        var: "from",
+        kind: "hidden",
+        values: vec![next],
+        ..Field::default()
+    }));
+    let form = Form {
+        is_result: is_last,
+        title: name("export").to_owned(),
+        instructions: "Contents that several accounts announced, or that were imported.".to_owned(),
+        fields,
+    };
+    let note = match is_last {
+        true => format!("{count} contents; that is all"),
+        false => format!("{count} contents; there are more"),
+    };
+    Reply {
+        stage: if is_last {
+            Stage::Completed
+        } else {
+            Stage::More
+        },
+        note: Some((false, note)),
+        form: Some(form),
+    }
+}
