@@ -35,7 +35,7 @@ async def seen(village):
         env=os.environ | {"HOME": str(MODULES)},
     )
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(110):
             out, errors = await browser.communicate(json.dumps(wanted).encode())
     finally:
         if browser.returncode is None:
