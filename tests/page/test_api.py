@@ -12,7 +12,7 @@ import pytest
 from conftest import REPOSITORY
 
 SCHEMATHESIS = REPOSITORY / "target/schemathesis/bin/schemathesis"
-SECONDS = 120 if os.environ.get("CAPSD_LONG") else 12
+SECONDS = 120 if os.environ.get("CAPSD_LONG") else 10
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -75,7 +75,8 @@ async def test_status_and_flights_are_those_of_the_page(village):
     _, _, body = get(village, "/api/v1/status")
     status = json.loads(body)
     assert [link["down"] for link in status["links"]] == [None]
-    assert status["lookups"]["hit"] >= 40
+    # The first ones may have waited for the answer.
+    assert status["lookups"]["hit"] >= 30
     assert {"mismatch", "malformed-node"} <= {refusal["reason"] for refusal in status["refusals"]}
     _, _, flights = get(village, "/api/v1/flights")
     flight, = json.loads(flights)["flights"]
