@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: formatting, lints, the Rust tests, capsd watched by a real Prometheus, and capsd beside a real Prosody and a real
-# ejabberd.
+# Runs every test: formatting, lints, the Rust tests, capsd watched by a real Prometheus and looked at in a real Chromium, and capsd
+# beside a real Prosody and a real ejabberd.
 #
 #     tests/run.sh [--long]
 #
@@ -46,7 +46,7 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:lua-check deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
+tests/install.sh rust python grafana-types page prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:lua-check deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
@@ -56,6 +56,7 @@ step rust-tests timeout $patience cargo test --locked --no-fail-fast
 [ ${#more[@]} -eq 0 ] || step fuzz tests/fuzz/run.sh 75
 step build cargo build --release --locked
 step watch target/python/bin/python -m pytest tests/watch --durations=5
+step page target/python/bin/python -m pytest tests/page --durations=5
 for ((round = 1; round <= repeat; round++)); do
     step "servers-$round" target/python/bin/python -m pytest tests/servers --durations=5
 done
@@ -82,7 +83,9 @@ printf '\n== Summary (what was printed is in target/tests/)\n'
 printf '%s\n' "${results[@]}"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
      END { printf "cargo test: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$logs/rust-tests.log"
-printf 'pytest: %s (watch)\n' "$(tail -n 1 "$logs/watch.log")"
+for name in watch page; do
+    printf 'pytest: %s (%s)\n' "$(tail -n 1 "$logs/$name.log")" $name
+done
 for ((round = 1; round <= repeat; round++)); do
     printf 'pytest: %s\n' "$(tail -n 1 "$logs/servers-$round.log")"
 done
