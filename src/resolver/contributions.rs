@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Resolver, Source, verification_result};
+use super::admission::Source;
+use super::{Resolver, verification_result};
 use crate::caps::digest::key_of;
 use crate::caps::xep0115::{self, IdentityOrder};
 use crate::caps::xep0390::{self, Inheritance};

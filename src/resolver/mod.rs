@@ -7,6 +7,7 @@
 //! | [`forgetting`] | what an operator wants asked for again |
 //! | [`limits`] | quotas |
 //! | [`probation`] | what is not written before its second use |
+//! | `admission` | where what was proven goes |
 //! | [`contributions`] | what somebody hands over without being asked |
 //! | [`unverified`], `own_answers` | what is good for one address alone |
 //! | [`tiers`] | the thread that owns the learned and the trusted tier |
@@ -14,6 +15,7 @@
 //! [`Resolver`] holds them together and carries out what the state machine decides. Its lock is held for a step of the state
 //! machine only: verification, serialisation, sending and the disk are outside.
 
+mod admission;
 mod census;
 mod changing;
 pub mod contributions;
@@ -34,21 +36,16 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::cache::{Entry, HotTier};
-use crate::caps::{
-    Answer, CapsKey, DiscoInfo, Family, Policy, Reason, Verdict, VerifiedInfo, verify,
-    verify_canonical,
-};
-use crate::holders::accounts::Common;
+use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
 use crate::holders::{Announcement, LinkId};
-use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
+use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
-use crate::store::{Learned, standard_keys};
 use crate::trusted::{Overrides, Trusted};
+use admission::Source;
 use flights::{
     Effect, Flights, Outcome, Patience, Question, QuestionId, Served, Settings, Snapshot, Verdicts,
 };
-use limits::Spent;
-use probation::{Probation, Unwritten};
+use probation::Probation;
 use tiers::{Above, Below, Found, Tiers};
 use unverified::Unverified;
 
@@ -80,17 +77,6 @@ struct Waiting {
     /// The account that asked; shared by all that it asked for at once.
     asker: Arc<str>,
     tell: Waiter,
-}
-
-/// Where a proven content comes from.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    /// The account that proved it.
-    account: &'a str,
-    /// The node URL that it was announced with; empty without one.
-    node_url: &'a str,
-    /// Why it is not written before its second use, if it is not.
-    deferral: Option<Deferral>,
 }
 
 struct State {
@@ -254,43 +240,6 @@ impl Resolver {
             self.write(&unwritten);
         }
         Some(used.entry)
-    }
-
-    /// Makes hot what was on probation, and stores it.
-    fn write(&self, unwritten: &Unwritten) {
-        // It is checked again, as whatever else is stored.
-        let verified = DiscoInfo::decode(&unwritten.content)
-            .ok()
-            .zip(unwritten.keys.first())
-            .map(|(info, key)| verify_canonical(key, info, &self.policy));
-        if let Some(Verdict::Verified(info)) = verified {
-            let overrides = self.overrides();
-            let mut keys = unwritten.keys.clone();
-            keys.retain(|key| !overrides.concerns(key));
-            self.heat(&keys, &unwritten.entry);
-            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
-            self.store(info, keys, &unwritten.node_url);
-        }
-    }
-
-    fn heat(&self, keys: &[CapsKey], entry: &Arc<Entry>) {
-        for key in keys {
-            self.hot.insert(*key, Arc::clone(entry));
-        }
-    }
-
-    fn store(&self, info: VerifiedInfo, keys: Vec<CapsKey>, node_url: &str) {
-        let Some(tiers) = self.tiers.get() else {
-            return;
-        };
-        let common = self.common_among(&keys, node_url);
-        let nodes = Some(node_url).filter(|node| !node.is_empty());
-        let nodes = nodes.into_iter().map(str::to_owned).collect();
-        tiers.learn(Learned { info, keys, nodes });
-        // After what was learned, so that it is found; what becomes common from now on comes later still.
-        for common in common {
-            tiers.common(common);
-        }
     }
 
     /// Somebody at that address wants a key that is not hot.
@@ -472,69 +421,6 @@ impl Resolver {
             refused,
             written: deferral.is_none(),
         }
-    }
-
-    /// Takes in what was proven for these keys: it is made hot and stored under them and those of its standard keys that it was not tried
-    /// for, or put on probation. What the operator speaks for is left out. Returns the keys under which it is served, the given ones first.
-    fn admit(
-        &self,
-        overrides: &Arc<Overrides>,
-        info: VerifiedInfo,
-        mut keys: Vec<CapsKey>,
-        tried: &[CapsKey],
-        source: Source<'_>,
-    ) -> Vec<(CapsKey, Arc<Entry>)> {
-        let entry = Arc::new(Entry::new(&info, false));
-        let mut more = standard_keys(&info, &self.policy);
-        more.retain(|key| !tried.contains(key) && !overrides.concerns(key));
-        keys.retain(|key| !overrides.concerns(key));
-        for key in &keys {
-            tracing::debug!(%key, "verified");
-        }
-        if source.deferral.is_none() {
-            self.heat(&keys, &entry);
-        }
-        self.withdraw_what_was_overridden_meanwhile(overrides, &keys);
-        keys.append(&mut more);
-        let served = keys.iter().map(|key| (*key, Arc::clone(&entry))).collect();
-        let Some(reason) = source.deferral else {
-            self.store(info, keys, source.node_url);
-            return served;
-        };
-        self.metrics.cache_admission_deferred.get(reason).inc();
-        let unwritten = Unwritten {
-            entry,
-            content: info.info().encode(),
-            keys: keys.clone(),
-            node_url: source.node_url.to_owned(),
-        };
-        self.probation.begin(unwritten, source.account);
-        self.withdraw_what_was_overridden_meanwhile(overrides, &keys);
-        served
-    }
-
-    /// Why what the holder proves is not written before its second use, if it is not.
-    fn deferral(&self, spent: Option<Spent>) -> Option<Deferral> {
-        let above = self.tiers.get().is_some_and(Tiers::is_above_high_water);
-        match spent {
-            Some(Spent::Account) => Some(Deferral::Account),
-            Some(Spent::Domain) => Some(Deferral::Domain),
-            None => above.then_some(Deferral::HighWater),
-        }
-    }
-
-    /// Those of the keys that several accounts announced, the node with them where it is common too.
-    fn common_among(&self, keys: &[CapsKey], node_url: &str) -> Vec<Common> {
-        let state = self.lock();
-        let holders = state.flights.holders();
-        let common = keys.iter().filter(|key| holders.is_common(key, None));
-        let common = common.map(|key| Common {
-            key: *key,
-            node_url: Some(node_url)
-                .filter(|node_url| holders.is_common(key, Some(node_url)))
-                .map(str::to_owned),
-        });
-        common.collect()
     }
 
     fn count(&self, family: Family, result: VerificationResult) {

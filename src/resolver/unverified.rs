@@ -9,7 +9,7 @@
 //! each to an address that was heard and may be asked, and one for all who want to know.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ahash::{HashMap, RandomState};
@@ -149,7 +149,9 @@ pub enum Wanted {
 /// The table.
 pub struct Unverified {
     settings: Settings,
-    announced: Cache<Who, Announced, RandomState>,
+    /// Made when it is needed first: most servers have nobody like that, and an empty one takes memory, too.
+    announced: OnceLock<Cache<Who, Announced, RandomState>>,
+    metrics: Arc<Metrics>,
     /// How many addresses are there, at the least: what `announced` says lags behind.
     count: Arc<AtomicUsize>,
     questions: Mutex<Questions>,
@@ -164,31 +166,34 @@ impl std::fmt::Debug for Unverified {
 impl Unverified {
     /// An empty table.
     pub fn new(settings: Settings, metrics: &Arc<Metrics>) -> Unverified {
-        let count = Arc::new(AtomicUsize::new(0));
-        let (removed, evictions) = (Arc::clone(&count), Arc::clone(metrics));
-        let announced = Cache::builder()
-            .max_capacity(settings.max_bytes)
-            .eviction_policy(EvictionPolicy::lru())
-            .weigher(|who: &Who, announced: &Announced| {
-                let bytes = who.address.len() + announced.bytes() + OVERHEAD;
-                u32::try_from(bytes).unwrap_or(u32::MAX)
-            })
-            .eviction_listener(move |_, _, cause| {
-                removed.fetch_sub(1, Ordering::Relaxed);
-                if cause == RemovalCause::Size {
-                    evictions
-                        .cache_evictions
-                        .get(Eviction::UnverifiedSize)
-                        .inc();
-                }
-            })
-            .build_with_hasher(RandomState::new());
         Unverified {
             settings,
-            announced,
-            count,
+            announced: OnceLock::new(),
+            metrics: Arc::clone(metrics),
+            count: Arc::default(),
             questions: Mutex::default(),
         }
+    }
+
+    fn announced(&self) -> &Cache<Who, Announced, RandomState> {
+        self.announced.get_or_init(|| {
+            let (removed, evictions) = (Arc::clone(&self.count), Arc::clone(&self.metrics));
+            Cache::builder()
+                .max_capacity(self.settings.max_bytes)
+                .eviction_policy(EvictionPolicy::lru())
+                .weigher(|who: &Who, announced: &Announced| {
+                    let bytes = who.address.len() + announced.bytes() + OVERHEAD;
+                    u32::try_from(bytes).unwrap_or(u32::MAX)
+                })
+                .eviction_listener(move |_, _, cause| {
+                    removed.fetch_sub(1, Ordering::Relaxed);
+                    if cause == RemovalCause::Size {
+                        let evictions = &evictions.cache_evictions;
+                        evictions.get(Eviction::UnverifiedSize).inc();
+                    }
+                })
+                .build_with_hasher(RandomState::new())
+        })
     }
 
     /// Whether nobody is remembered; cheap. Nobody is asked then either.
@@ -204,7 +209,7 @@ impl Unverified {
 
     fn insert(&self, who: Who, announced: Announced) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.announced.insert(who, announced);
+        self.announced().insert(who, announced);
     }
 
     /// Takes note of an announcement that cannot be verified. What the address said before is kept if it announced the same. Returns
@@ -222,7 +227,7 @@ impl Unverified {
         };
         let nodes: Arc<[Box<str>]> = nodes.into_iter().map(String::into_boxed_str).collect();
         let mut questions = self.lock();
-        let known = self.announced.get(&who);
+        let known = self.announced().get(&who);
         match known.filter(|known| known.nodes == nodes) {
             Some(known) if known.askable == askable => Vec::new(),
             Some(known) => {
@@ -253,12 +258,12 @@ impl Unverified {
             address: address.into(),
         };
         let mut questions = self.lock();
-        let known = self.announced.get(&who);
+        let known = self.announced().get(&who);
         let same = |known: &Announced| known.nodes.iter().map(|node| &**node).eq(unless);
         if known.is_none_or(|known| same(&known)) {
             return Vec::new();
         }
-        self.announced.invalidate(&who);
+        self.announced().invalidate(&who);
         listeners(questions.take_where(|asked| asked.who == who))
     }
 
@@ -268,9 +273,9 @@ impl Unverified {
             return Vec::new();
         }
         let mut questions = self.lock();
-        for (who, _) in &self.announced {
+        for (who, _) in self.announced() {
             if who.link == link {
-                self.announced.invalidate(&*who);
+                self.announced().invalidate(&*who);
             }
         }
         listeners(questions.take_where(|asked| asked.who.link == link))
@@ -292,7 +297,7 @@ impl Unverified {
         let _questions = self.lock();
         let nodes: Arc<[Box<str>]> = nodes.into_iter().map(String::into_boxed_str).collect();
         let known = self
-            .announced
+            .announced()
             .get(&who)
             .filter(|known| known.nodes == nodes);
         let announced = known.unwrap_or(Announced {
@@ -331,7 +336,7 @@ impl Unverified {
             link,
             address: address.into(),
         };
-        let announced = self.announced.get(&who)?;
+        let announced = self.announced().get(&who)?;
         let place = announced.place_of(node)?;
         Some((announced, place))
     }
@@ -437,7 +442,7 @@ impl Unverified {
     /// Brings what lags behind up to date.
     pub fn sweep(&self) {
         if !self.is_empty() {
-            self.announced.run_pending_tasks();
+            self.announced().run_pending_tasks();
         }
     }
 }

@@ -6,6 +6,9 @@
 //! | [`stage`] | that resolver, with everybody around it played by the test |
 //! | [`setup`] | what that resolver is made of |
 //! | [`contents`] | contents and their keys, hashed without the code under test |
+//! | [`steps`] | the table of flights, step by step |
+//! | [`looking`] | who wants to know what is stored, and makes nobody be asked |
+//! | [`alone`] | what is good for one address alone |
 //! | [`table`] | rules of the table of flights that text does not fit: limits, metrics, races |
 //! | [`common`] | what three accounts announced reaches the store |
 //! | [`snapshot`] | what people are shown of the flights |
@@ -13,12 +16,15 @@
 //! | [`upstream`] | a way to the holders that fails |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
 mod contents;
 mod holders;
+mod looking;
 mod script;
 mod setup;
 mod snapshot;
 mod stage;
+mod steps;
 mod table;
 mod third_account;
 mod upstream;

@@ -1,152 +1,16 @@
 //! Rules of the table of flights that need its single steps: limits, metrics, what happens between two steps.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use capsd::cache::Entry;
-use capsd::caps::{CapsKey, Reason};
-use capsd::holders::LinkId;
+use capsd::caps::Reason;
 use capsd::holders::accounts::Common;
-use capsd::metrics::{LookupResult, Metrics, RateScope, UpstreamResult, WaiterScope};
-use capsd::resolver::flights::{
-    Effect, FlightId, Flights, Patience, QuestionId, Settings, Verdicts,
-};
+use capsd::metrics::{LookupResult, RateScope, UpstreamResult, WaiterScope};
+use capsd::resolver::flights::{Settings, Verdicts};
 
-use crate::contents::{NODE_URL, announcement, key, verified};
+use crate::contents::{NODE_URL, announcement, key};
 use crate::setup::{rate, settings};
-
-const LINK: LinkId = LinkId(0);
-
-/// The table with its effects sorted by what they are. The tiers are empty, and looked in when [`Table::load`] is called.
-struct Table {
-    flights: Flights<String>,
-    now: Instant,
-    metrics: Arc<Metrics>,
-    loads: Vec<FlightId>,
-    asked: Vec<(QuestionId, String)>,
-    told: Vec<(String, Option<Reason>)>,
-    common: Vec<Common>,
-}
-
-impl Table {
-    fn new(settings: Settings) -> Table {
-        let now = Instant::now();
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let mut flights = Flights::new(settings, 1, Arc::clone(&metrics), now);
-        flights.link_up(LINK);
-        Table {
-            flights,
-            now,
-            metrics,
-            loads: Vec::new(),
-            asked: Vec::new(),
-            told: Vec::new(),
-            common: Vec::new(),
-        }
-    }
-
-    fn take_in(&mut self, effects: Vec<Effect<String>>) {
-        for effect in effects {
-            match effect {
-                Effect::Load(flight, _) => self.loads.push(flight),
-                Effect::Ask { id, address, .. } => self.asked.push((id, address.into())),
-                Effect::Tell(who, outcome) => self.told.push((who, outcome.err())),
-                Effect::Common(common) => self.common.push(common),
-            }
-        }
-    }
-
-    /// The tiers were looked in and are empty.
-    fn load(&mut self) {
-        for flight in std::mem::take(&mut self.loads) {
-            let effects = self.flights.loaded(self.now, flight, Vec::new());
-            self.take_in(effects);
-        }
-    }
-
-    fn announce(&mut self, address: &str, keys: &str) {
-        self.announce_only(address, keys);
-        self.load();
-    }
-
-    fn announce_only(&mut self, address: &str, keys: &str) {
-        let effects =
-            self.flights
-                .announce(self.now, LINK, address, &announcement(keys), true, false);
-        self.take_in(effects);
-    }
-
-    fn ask_only(&mut self, who: &str, name: &str) {
-        let effects = self
-            .flights
-            .ask(self.now, key(name), Patience::Asking, who.to_owned());
-        self.take_in(effects);
-    }
-
-    fn ask(&mut self, who: &str, name: &str) {
-        self.ask_only(who, name);
-        self.load();
-    }
-
-    fn depart(&mut self, address: &str) {
-        let effects = self.flights.depart(self.now, LINK, address);
-        self.take_in(effects);
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.now += time;
-        let effects = self.flights.expire(self.now);
-        self.take_in(effects);
-    }
-
-    /// The answer to the latest question to the address proves those keys and refuses those.
-    fn answer(&mut self, address: &str, proven: &[&str], refused: &[&str]) {
-        let id = self.question_to(address);
-        let question = self.flights.take_question(id, LINK, address).unwrap();
-        let verdicts = Verdicts::Content {
-            proven: proven.iter().map(|name| proof(name)).collect(),
-            refused: refused
-                .iter()
-                .map(|name| (key(name), Reason::Mismatch))
-                .collect(),
-            written: true,
-        };
-        let effects = self.flights.answered(self.now, question, verdicts);
-        self.take_in(effects);
-    }
-
-    fn question_to(&self, address: &str) -> QuestionId {
-        let mut asked = self.asked.iter().rev();
-        asked.find(|(_, to)| to == address).unwrap().0
-    }
-
-    /// Whom questions went to since the last call.
-    fn asked(&mut self) -> Vec<String> {
-        self.asked.drain(..).map(|(_, address)| address).collect()
-    }
-
-    /// Who was told what since the last call.
-    fn told(&mut self) -> Vec<(String, Option<Reason>)> {
-        std::mem::take(&mut self.told)
-    }
-
-    /// How large everything is that the table remembers, as far as it can be looked at.
-    fn size(&self) -> usize {
-        format!("{:?}", self.flights).len()
-    }
-}
-
-fn proof(name: &str) -> (CapsKey, Arc<Entry>) {
-    (
-        key(name),
-        Arc::new(Entry::new(&verified(&name[1..]), false)),
-    )
-}
-
-fn tell(who: &str, reason: impl Into<Option<Reason>>) -> (String, Option<Reason>) {
-    (who.to_owned(), reason.into())
-}
+use crate::steps::{LINK, Table, proof, tell};
 
 #[test]
 fn flights_are_limited() {
