@@ -46,10 +46,11 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
+tests/install.sh rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:lua-check deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
+step luacheck luacheck --no-color deploy/prosody/mod_capsd.lua deploy/prosody/mod_capsd tests/servers/prosody
 # A test that hangs must not hang everything that comes after it.
 step rust-tests timeout $patience cargo test --locked --no-fail-fast
 [ ${#more[@]} -eq 0 ] || step fuzz tests/fuzz/run.sh 75

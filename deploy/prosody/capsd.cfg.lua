@@ -8,7 +8,8 @@
 -- modules_enabled, the one that is read last counts, so move these lines into your block then.
 
 VirtualHost "example.org"
-	modules_enabled = { "privilege" } -- in addition to the modules that are enabled for all hosts
+	-- In addition to the modules that are enabled for all hosts. Once mod_capsd is installed (README.md beside this file), add "capsd".
+	modules_enabled = { "privilege" }
 	privileged_entities = {
 		["caps.example.org"] = {
 			-- capsd sees the presence of local users, and nothing else of them: no rosters, no messages.

@@ -182,7 +182,7 @@ def test_the_pages_name_tests_that_exist(name, least):
     names = {name for row in rows if len(row) == 6 for name in re.findall(r"`([a-z0-9_.:-]+)`", row[3])}
     assert len(names) > least
     functions = {}
-    for source in [*REPOSITORY.glob("tests/**/*.rs"), *REPOSITORY.glob("src/**/*.rs"), *REPOSITORY.glob("tests/servers/*.py")]:
+    for source in [*REPOSITORY.glob("tests/**/*.rs"), *REPOSITORY.glob("src/**/*.rs"), *REPOSITORY.glob("tests/servers/*.py"), *REPOSITORY.glob("tests/watch/*.py")]:
         for function in re.findall(r"\b(?:fn|def) ([a-z0-9_]+)\(", source.read_text()):
             functions.setdefault(function, set()).add(source.stem)
     for name in names:

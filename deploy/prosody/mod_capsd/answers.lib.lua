@@ -14,8 +14,8 @@ local hopeless = {
 	["denied"] = true, ["malformed-node"] = true, ["too-large"] = true,
 };
 -- Seconds for which a content is used where capsd does not say; for which a key without an answer is not waited for again; and for which
--- an answer that was refused is not handed over again.
-local default_max_age, patience, refusal = 300, 30, 60;
+-- an answer that was refused is not handed over again; and how long a patient query waits for the answer to another one at most.
+local default_max_age, patience, refusal, most_patience = 300, 30, 60, 10;
 -- Keys that are looked up, or contributed, at one time.
 local most_flights, most_contributions = 512, 64;
 -- Nodes of one content (URLs of clients that differ in nothing else) for which the answer is kept ready.
@@ -29,7 +29,7 @@ local function new(settings, link, listener)
 	local unanswerable, refused = new_cache(settings.cache_size), new_cache(settings.cache_size);
 	local flights, flight_count, held_count = {}, 0, 0;
 	local contributions, contribution_count = {}, 0;
-	-- Queries that went their way for a flight: answerer and id → flight.
+	-- Queries that went their way for a flight: answerer, id and node → flight; and without the node, for answers that do not repeat it.
 	local probes = {};
 	-- Queries that are not to be held again.
 	local released = setmetatable({}, { __mode = "k" });
@@ -115,8 +115,9 @@ local function new(settings, link, listener)
 		flight.gone = true;
 		released[item.stanza] = true;
 		local probe = item.stanza.attr.to .. "\n" .. item.stanza.attr.id;
-		probes[probe] = flight;
-		flight.probes[probe] = true;
+		local exact = probe .. "\n" .. (item.stanza.tags[1].attr.node or "");
+		probes[probe], probes[exact] = flight, flight;
+		flight.probes[probe], flight.probes[exact] = true, true;
 		resend(item);
 	end
 
@@ -132,7 +133,7 @@ local function new(settings, link, listener)
 		flight.asking = false;
 		for _, item in ipairs(flight.items) do
 			if item.timer and not item.origin.destroyed then
-				module:add_timer(settings.hold, function () give_up(flight); end);
+				module:add_timer(most_patience, function () give_up(flight); end);
 				return let_go(flight, item);
 			end
 		end
@@ -152,12 +153,12 @@ local function new(settings, link, listener)
 
 	local function expire(_, flight, item)
 		if flight.asking then link.doubt(); end
-		if item.way.patient and flight.gone and not item.spared then
-			item.spared = true;
+		if item.way.patient and flight.gone and now() - item.since < most_patience then
 			item.timer = module:add_timer(settings.hold, expire, flight, item);
 			return;
 		end
 		listener.count("queries", "expired");
+		flight.late = true;
 		let_go(flight, item);
 	end
 
@@ -167,8 +168,8 @@ local function new(settings, link, listener)
 	end
 
 	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer,
-	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came. Queries of a `patient` way wait twice as long if another
-	-- one went its way already: nobody sees them wait, and its answer will do for all.
+	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came. Queries of a `patient` way wait on while another one is
+	-- with the client: its answer will do for all of them, and the client would not answer them sooner.
 	function answers.take(stanza, query, announcement, origin, way)
 		local node = query.attr.node;
 		if node == "" then node = nil; end
@@ -182,7 +183,7 @@ local function new(settings, link, listener)
 		end
 		local flight = flights[key];
 		if released[stanza] or not link.prompt or settings.hold == 0 or is_until(unanswerable, key)
-		or not flight and flight_count >= most_flights then
+		or not flight and flight_count >= most_flights or flight and flight.late and not way.patient then
 			listener.count("queries", "passed");
 			return false;
 		elseif held_count >= settings.most_held then
@@ -233,9 +234,8 @@ local function new(settings, link, listener)
 			listener.count("contributions", content and "accepted" or "refused");
 			if content and flights[key] then
 				close(flights[key]);
-			elseif flight then
-				give_up(flight);
 			end
+			if flight then give_up(flight); end
 		end
 		link.contribute(node, jid, query, function (is_known)
 			if not is_known then return finish(nil); end
@@ -247,20 +247,27 @@ local function new(settings, link, listener)
 	-- An answer or an error passes by. `announcement` is what its sender announced, if anything.
 	function answers.passing(stanza, announcement)
 		local from = stanza.attr.from;
-		local flight = stanza.attr.id and probes[from .. "\n" .. stanza.attr.id];
+		local probe = from .. "\n" .. stanza.attr.id;
+		local query = stanza:get_child("query", xmlns_disco_info);
+		local node = query and query.attr.node or "";
+		local flight = probes[probe .. "\n" .. node] or node == "" and probes[probe];
 		if stanza.attr.type == "error" then
+			flight = flight or probes[probe];
 			if flight then give_up(flight); end
 			return;
 		end
-		local query = stanza:get_child("query", xmlns_disco_info);
 		if not query then return; end
-		local node = query.attr.node;
-		local key = announcement and announcement.nodes[node or ""];
-		if not key and flight and (node == nil or node == "") then
-			node, key = flight.node, flight.key;
+		local key = announcement and announcement.nodes[node];
+		if not key and flight then
+			-- If it announced something else meanwhile, the answer is rather that.
+			local meant = announcement and announcement.key and announcement or flight;
+			node, key = meant.node, meant.key;
 		end
-		if not key or not link.usable or fresh(key) or contributions[key] then return; end
-		if is_until(refused, key .. "\n" .. from) then return; end
+		if not key or not link.usable or contributions[key] then return; end
+		if not link.prompt or fresh(key) or is_until(refused, key .. "\n" .. from) then
+			if flight then give_up(flight); end
+			return;
+		end
 		if contribution_count >= most_contributions then
 			listener.count("limits", "contributions");
 			return;

@@ -308,7 +308,9 @@ local function new(settings, source, listener)
 			peer.down, peer.fresh, peer.asked = false, true, false;
 			if not current or rank <= current.rank then greet(peer); end
 		end
-		function peer.on_disconnect()
+		function peer.on_disconnect(event)
+			-- A second connection that was refused ends without having been the component's.
+			if event.session.type ~= "component" then return; end
 			peer.down = true;
 			if peer == current then return lose("it disconnected"); end
 			for _, request in ipairs(give_up(peer)) do request.callback(nil, "absent"); end

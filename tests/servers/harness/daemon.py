@@ -119,6 +119,17 @@ domains = ["{DOMAIN}"]
         """SIGKILL."""
         self.process.kill()
 
+    def hang(self):
+        """SIGSTOP; returns when every thread stands still."""
+        self.process.child.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.child.pid}/task")
+        stands = lambda thread: (thread / "stat").read_text().rsplit(") ", 1)[1].startswith("T")
+        wait_until(lambda: all(stands(thread) for thread in threads.iterdir()), "capsd stands still")
+
+    def go_on(self):
+        """SIGCONT, after `hang`."""
+        self.process.child.send_signal(signal.SIGCONT)
+
     def reload(self):
         """SIGHUP: capsd reads its configuration again."""
         self.process.child.send_signal(signal.SIGHUP)

@@ -1,0 +1,605 @@
+"""What is Prosody's own in mod_capsd: the switch, statistics, mod_pep, session.caps_cache, ends of sessions, the feed and its pace, bounds,
+and failing over. A scripted component stands in for capsd where each of its words counts."""
+
+import asyncio
+import base64
+import re
+import time
+import urllib.request
+
+import pytest
+
+from harness.caps import CAPS_0115, DISCO_INFO, info_of, sample
+from harness.client import Client, log_in_all, log_out_all
+from harness.processes import free_ports, until, wait_until
+from harness.scripted import ScriptedCapsd
+from harness.servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, ROOMS, SECRET, Prosody, stream_header
+
+SECOND = "caps2.example.org"
+# A component whose users are contacts that are no users of this server.
+GATEWAY = "gateway.example.org"
+WATCH = "urn:example:caps-watch"
+SM = "urn:xmpp:sm:3"
+MUC = "http://jabber.org/protocol/muc"
+# In seconds: how long sessions wait to be resumed, and a hold that no test waits for.
+HIBERNATION = 2
+LONG_HOLD = 10
+DEFAULTS = {"0115": True, "enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
+
+
+class WatchedProsody(Prosody):
+    """Prosody with a second component, statistics, stream management, and a module that sees what other modules see."""
+
+    modules = (*Prosody.modules, "smacks", "http_openmetrics", "caps_watch")
+    global_settings = (
+        f'plugin_paths = {{ "{REPOSITORY}/deploy/prosody", "{REPOSITORY}/tests/servers/prosody" }}\n'
+        'statistics = "internal"\nstatistics_interval = "manual"\nmuc_room_locking = false\n'
+        f"smacks_hibernation_time = {HIBERNATION}\n"
+    )
+
+    more_hosts = f'Component "{GATEWAY}"\n\tcomponent_secret = "{SECRET}"\n'
+
+    def __init__(self, directory, **options):
+        (self.http_port,) = free_ports(1)
+        super().__init__(directory, **options)
+
+    def read_snippet(self):
+        """The snippet with two components."""
+        snippet = super().read_snippet()
+        privileges = snippet[snippet.index('\t\t["caps.') : snippet.index("\t}\n\nComponent")]
+        component = snippet[snippet.index("Component ") :]
+        return snippet.replace(privileges, privileges + privileges.replace(COMPONENT, SECOND)) + component.replace(COMPONENT, SECOND)
+
+    def prepare(self):
+        process = super().prepare()
+        config = self.directory / "prosody.cfg.lua"
+        http = f'http_ports = {{ {self.http_port} }}\nhttp_interfaces = {{ "127.0.0.1" }}\nhttp_default_host = "{DOMAIN}"'
+        text = config.read_text().replace("http_ports = {}", http)
+        config.write_text(re.sub(r'plugin_paths = .*\n', "", text, count=1))
+        return process
+
+    def statistics(self):
+        """The module's statistics: (name, label value or None) to number."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=10) as response:
+            text = response.read().decode()
+        found = {}
+        for name, labels, value in re.findall(r"^prosody_mod_capsd__(\w+)\{([^}]*)\} (\S+)", text, re.MULTILINE):
+            label = [value for key, value in re.findall(r'(\w+)="([^"]*)"', labels) if key != "host"]
+            found[name, label[0] if label else None] = float(value)
+        return found
+
+    def configure(self, name, value):
+        """Changes an option of the module by a reload, and waits until it is in force."""
+        in_force = lambda: self.log.read_text(errors="replace").count("works with new options")
+        before = in_force()
+        self.set_option(name, value)
+        wait_until(lambda: in_force() > before, f"{name} is {value}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = WatchedProsody(
+        tmp_path_factory.mktemp("prosody"), module={"component": [COMPONENT, SECOND], "retry": 1}, own_caps=True, services=True
+    )
+    yield server.start()
+    server.kill()
+
+
+@pytest.fixture
+async def connect(server):
+    """Connects scripted components; they are disconnected after the test."""
+    connected = []
+
+    async def make(**options):
+        component = ScriptedCapsd(server, **options)
+        connected.append(component)
+        await component.start()
+        await until(lambda: server.statistics()["usable", None] == 1, "the module has found it")
+        return component
+
+    yield make
+    for component in connected:
+        await component.stop()
+    await until(lambda: server.statistics()["usable", None] == 0, "the module notices that nobody is there")
+
+
+@pytest.fixture
+def configure(server):
+    """Gives an option of the module another value until the test ends."""
+    changed = {}
+
+    def change(**option):
+        for name, value in option.items():
+            server.configure(name, value)
+            changed[name] = value
+
+    yield change
+    for name, value in changed.items():
+        if value != DEFAULTS[name]:
+            server.configure(name, DEFAULTS[name])
+
+
+@pytest.fixture
+async def people(server):
+    """Logs clients in under names that no other test has; each announces the info that its name is given, to all and to `to`."""
+    clients = []
+
+    async def make(to=None, **infos):
+        server.add_users(infos)
+        made = [Client(server, name, info) for name, info in infos.items()]
+        clients.extend(made)
+        await log_in_all(made)
+        for client in made:
+            if client.info:
+                client.announce()
+            else:
+                client.announce_nothing()
+        return made
+
+    yield make
+    await log_out_all(clients)
+
+
+async def show(client, to, info):
+    """The client announces the info to all, and by directed presence to another one, who has received it."""
+    client.info = info
+    before = len(to.presences)
+    client.announce()
+    client.announce(to=to.jid)
+    ver = info.ver()
+    await until(lambda: any(c.get("ver") == ver for xml in to.presences[before:] for c in xml.iter(f"{{{CAPS_0115}}}c")), "it arrives")
+
+
+async def asked(asker, target, node=None):
+    """Asks, and returns how many questions of users reached the target for that; the answer is what it announces."""
+    before = len(by_user(target))
+    reply = await asker.ask(node, to=target.jid)
+    assert reply.info.covered() == target.info.covered()
+    assert (reply.sender, reply.node) == (target.jid, node)
+    return len(by_user(target)) - before
+
+
+def by_user(client):
+    """The questions that came from users; Prosody's own have the id 'disco'."""
+    return [question for question in client.questions if question.id != "disco"]
+
+
+async def watch(client):
+    """What the watching module says: full JID → (changes, filters, disco info in session.caps_cache)."""
+    reply = await client.iq(DOMAIN, f"<watch xmlns='{WATCH}'/>")
+    seen = {}
+    for session in reply.child:
+        query = session.find(f"{{{DISCO_INFO}}}query")
+        cached = None if query is None else info_of(query).covered()
+        seen[session.get("jid")] = (int(session.get("changes")), int(session.get("filters")), cached)
+    return seen
+
+
+# The switch
+
+
+async def test_switched_off_and_on_by_a_reload(server, connect, people, configure):
+    info, new = sample("switch"), sample("switch-new")
+    target, asker = await people(switch_target=None, switch_asker=None)
+    configure(hold=LONG_HOLD)
+    capsd = await connect(known={info.node_0115(): info})
+    await show(target, asker, info)
+    assert await asked(asker, target) == 0
+    filtered = (await watch(asker))[asker.jid][1]
+
+    # A query that is held when the module is switched off goes its way at once.
+    capsd.silent = True
+    await show(target, asker, new)
+    pending = asyncio.create_task(asked(asker, target))
+    await until(lambda: server.statistics()["held", None] > 0, "the query is held")
+    begin = time.monotonic()
+    server.set_option("enabled", False)
+    assert await pending == 1
+    assert time.monotonic() - begin < LONG_HOLD / 2
+    assert (await watch(asker))[asker.jid][1] == filtered - 1, "its filter is gone"
+    capsd.silent = False
+    await show(target, asker, info)
+    assert await asked(asker, target) == 1, "everything is as without the module"
+    assert (await watch(asker))[target.jid][2] is None
+
+    configure(enabled=True)
+    await until(lambda: server.statistics()["usable", None] == 1, "capsd is found again")
+    await show(target, asker, info)
+    assert await asked(asker, target) == 0
+
+
+async def test_an_option_out_of_range_is_refused_and_said(server):
+    server.set_option("hold", 99)
+    try:
+        await until(lambda: "capsd_hold must be a number from 0 to 10; 0.8 is used" in server.log.read_text(), "it is said")
+    finally:
+        server.set_option("hold", DEFAULTS["hold"])
+
+
+# What the server itself wants to know
+
+
+async def test_mod_pep_asks_nobody_and_caps_cache_is_filled(server, connect, people):
+    first, second = sample("cached"), sample("cached-anew")
+    capsd = await connect(known={info.node_0115(): info for info in (first, second)})
+    one, other = await people(cached_one=first, cached_other=first)
+    await until(lambda: capsd.lookups, "the content is looked up")
+    for client in (one, other):
+        await until_cached(one, client, first)
+    assert (await watch(one))[one.jid][0] == 1, "one change, one event"
+    one.info = second
+    one.announce()
+    await until_cached(one, one, second)
+    assert (await watch(one))[other.jid][2] == first.covered()
+    assert one.questions == other.questions == []
+    assert capsd.lookups == [first.node_0115(), second.node_0115()], "each once"
+
+
+async def until_cached(client, of, info):
+    """Waits until session.caps_cache holds that info."""
+    for _ in range(100):
+        if (await watch(client))[of.jid][2] == info.covered():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"session.caps_cache of {of.jid} is {(await watch(client))[of.jid]}")
+
+
+# One question for all
+
+
+async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, connect, people, configure):
+    info = sample("together")
+    target, asker = await people(together_target=None, together_asker=None)
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    target.delay = 0.3
+    await show(target, asker, info)
+    replies = await asyncio.gather(*(asker.ask(info.node_0115() if number % 2 else None, to=target.jid) for number in range(10)))
+    assert [reply.info.covered() for reply in replies] == [info.covered()] * 10
+    assert len(target.questions) == 1, "Prosody's own question among them"
+    assert [request[0].get("node") for request in capsd.named("contribute")] == [info.node_0115()]
+    assert await asked(asker, target, info.node_0115()) == 0
+
+
+class Gateway(ScriptedCapsd):
+    """A contact beyond a component: it announces an info and answers disco#info with it."""
+
+    def __init__(self, server, info):
+        super().__init__(server, jid=GATEWAY)
+        self.info = info
+        self.contact = f"friend@{GATEWAY}/far"
+
+    def announce(self, to):
+        """The contact's presence."""
+        self.writer.write(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>".encode())
+
+    def show_out(self, who):
+        """Tells a client that it is no longer in the room whose occupants are friend@gateway."""
+        x = f"<x xmlns='{MUC}#user'><item affiliation='none' role='none'/><status code='110'/></x>"
+        self.writer.write(f"<presence from='friend@{GATEWAY}/me' to='{who.jid}' type='unavailable'>{x}</presence>".encode())
+
+    def answer(self, iq):
+        query = self.info.query(iq[0].get("node"))
+        self.writer.write(f"<iq type='result' from='{self.contact}' to='{iq.get('from')}' id='{iq.get('id')}'>{query}</iq>".encode())
+
+
+async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
+    info = sample("beyond")
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    asker, = await people(beyond_asker=None)
+    gateway = await Gateway(server, info).start()
+    try:
+        gateway.announce(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}"), "the presence arrives")
+        replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=gateway.contact) for _ in range(5)))
+        assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
+        assert len(gateway.requests) == 1
+        assert (await asker.ask(to=gateway.contact)).info.covered() == info.covered()
+        assert len(gateway.requests) == 1
+        assert capsd.present()[gateway.contact] is False, "it is seen in passing: capsd may not ask it"
+        # Who is out of a room is not answered for its occupants any more.
+        gateway.show_out(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}", "unavailable"), "the asker is out")
+        await asker.ask(to=gateway.contact)
+        assert len(gateway.requests) == 2
+        # A full address of which nothing was heard.
+        gateway.contact = f"friend@{GATEWAY}/near"
+        assert (await asker.ask(info.node_0115(), to=gateway.contact)).kind == "result"
+        assert len(gateway.requests) == 3
+    finally:
+        await gateway.stop()
+
+
+async def test_by_which_announcement_who_is_answered(server, connect, people, configure):
+    info, other_client = sample("families"), "https://other.example/client"
+    target, asker = await people(families_target=None, families_asker=None)
+    of_0115, of_0390, elsewhere = info.node_0115(), info.node_0390(), info.node_0115(url=other_client)
+    configure(hold=LONG_HOLD)
+    await connect(known={node: info for node in (of_0115, of_0390, elsewhere)})
+
+    async def heard(*caps):
+        """Which of the nodes reach the client while it announces these."""
+        before = len(asker.presences)
+        target.info = info
+        target.announce(*caps, to=asker.jid)
+        await until(lambda: len(asker.presences) > before, "it arrives")
+        return [await asked(asker, target, node) for node in (None, of_0115, of_0390, elsewhere)]
+
+    assert await heard(info.c_0390("sha-256", "sha3-256")) == [0, 1, 0, 1]
+    assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
+    assert await heard(info.c_0115()) == [0, 0, 1, 1], "only the node that it announced itself"
+    assert await heard(info.c_0115(url=other_client)) == [0, 1, 1, 0], "the same hash under another URL is the same content"
+    assert await heard(f"<c xmlns='{CAPS_0115}' node='https://client.example/old' ver='1.0'/>") == [1, 1, 1, 1], "that proves nothing"
+    assert await heard(" ") == [1, 1, 1, 1], "it announced nothing"
+    configure(**{"0115": False})
+    await until(lambda: server.statistics()["usable", None] == 1, "capsd is found again")
+    assert await heard(info.c_0115()) == [1, 1, 1, 1]
+    assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
+
+
+async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):
+    info = sample("liar")
+    target, asker = await people(liar_target=None, liar_asker=None)
+    configure(hold=LONG_HOLD)
+    await connect(verify=lambda node, content: False)
+    target.liar_info, target.mode = sample("lie"), "lying"
+    await show(target, asker, info)
+    replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=target.jid) for _ in range(5)))
+    assert [reply.info.covered() for reply in replies] == [target.liar_info.covered()] * 5, "it says so itself, to each"
+    assert len(by_user(target)) == 5
+
+
+async def test_a_silent_capsd_costs_one_hold(server, connect, people):
+    info, next_info = sample("silent"), sample("silent-next")
+    target, asker = await people(silent_target=None, silent_asker=None)
+    capsd = await connect()
+    capsd.silent = True
+    await show(target, asker, info)
+    begin = time.monotonic()
+    assert await asked(asker, target) > 0
+    assert time.monotonic() - begin >= 0.7, "it was held"
+    held = server.statistics()["queries_total", "held"]
+    await show(target, asker, next_info)
+    for _ in range(5):
+        assert await asked(asker, target) > 0
+    assert server.statistics()["queries_total", "held"] == held, "and nothing is held until capsd has answered again"
+    capsd.silent = False
+    for request in capsd.requests:
+        capsd.answer(request)
+
+
+async def test_the_cache_is_bounded(server, connect, people, configure):
+    infos = [sample(f"bounded-{number}") for number in range(3)]
+    target, asker = await people(bounded_target=None, bounded_asker=None)
+    configure(cache_size=2)
+    capsd = await connect(known={info.node_0115(): info for info in infos})
+    for info in [*infos, infos[2], infos[0]]:
+        await show(target, asker, info)
+        assert await asked(asker, target) == 0
+        assert server.statistics()["cached", None] <= 2
+    assert capsd.lookups == [info.node_0115() for info in [*infos, infos[0]]], "the least recently used one had gone"
+
+
+async def test_statistics(server, connect, people):
+    info = sample("statistics")
+    target, asker = await people(statistics_target=None, statistics_asker=None)
+    before = server.statistics()
+    await connect(known={info.node_0115(): info})
+    await show(target, asker, info)
+    for _ in range(3):
+        assert await asked(asker, target) == 0
+    after = server.statistics()
+    grown = {key: after[key] - before[key] for key in after if key[0].endswith("_total")}
+    assert grown["queries_total", "answered"] >= 3
+    assert grown["reports_total", "holder"] >= 1
+    assert after["usable", None] == 1 and after["cached", None] >= 1
+    assert {label for name, label in after if name == "queries_total"} == {"answered", "held", "expired", "passed"}
+    assert ("hold_seconds_count", None) in after
+
+
+# The feed
+
+
+async def test_who_is_told_of_and_who_may_be_asked(server, connect, people):
+    info = sample("reported")
+    capsd = await connect()
+    one, other = await people(reported_one=info, reported_other=info)
+    for client in (one, other):
+        client.send(f"<presence to='reported@{ROOMS}/{client.bare.split('@')[0]}'>{info.c_0115()}<x xmlns='{MUC}'/></presence>")
+    occupants = {f"reported@{ROOMS}/reported_one": False, f"reported@{ROOMS}/reported_other": False}
+    await until(lambda: capsd.present() == {one.jid: True, other.jid: True} | occupants, lambda: f"all are reported: {capsd.present()}")
+    await other.log_out()
+    await until(lambda: other.jid not in capsd.present(), "the one that left is gone")
+    await until(lambda: f"reported@{ROOMS}/reported_other" not in capsd.present(), "and so is the occupant")
+
+
+async def test_all_is_told_anew_at_the_pace_of_the_answers(server, connect, people, configure):
+    configure(stanza_size=4096)
+    crowd = await people(**{f"paced{number}": sample(f"paced-{number}") for number in range(40)})
+    capsd = ScriptedCapsd(server)
+    capsd.silent = True
+    await capsd.start()
+    await capsd.until_fed()
+    feeds = lambda: [request for request in capsd.requests if request[0] in capsd.named("feed")]
+    while len(capsd.present()) < len(crowd):
+        count = len(feeds())
+        await asyncio.sleep(0.1)
+        assert len(feeds()) == count, "no second feed before the first is answered"
+        assert len(feeds()[-1][0]) <= 256
+        capsd.answer(feeds()[-1])
+        await until(lambda: len(feeds()) > count, "the next feed arrives")
+    assert [len(request[0]) for request in feeds()][0] == 0, "it begins with an empty one"
+    assert len(feeds()) > 2, "in several parts"
+    assert capsd.present() == {client.jid: True for client in crowd}
+    capsd.silent = False
+    capsd.answer(feeds()[-1])
+    # And once more after it has connected again, or when another process answers.
+    await capsd.stop()
+    again = await connect(instance="two")
+    await until(lambda: len(again.present()) == len(crowd), "all is told anew")
+    again.instance = "three"
+    again.requests.clear()
+    crowd[0].announce(sample("paced-changed").c_0115())
+    await until(lambda: len(again.present()) == len(crowd), "all is told anew")
+    assert "is there a second capsd?" in server.log.read_text()
+
+
+async def by_log_out(client):
+    await client.log_out()
+
+
+async def by_abort(client):
+    client.abort()
+
+
+async def by_unavailable(client):
+    client.become_unavailable()
+
+
+@pytest.mark.parametrize("end", [by_log_out, by_abort, by_unavailable])
+async def test_ends_of_sessions(server, connect, people, end):
+    capsd = await connect()
+    client, = await people(**{f"ends_{end.__name__}": sample("ends")})
+    await until(lambda: capsd.present() == {client.jid: True}, "it is reported")
+    await end(client)
+    await until(lambda: capsd.present() == {}, "it is gone")
+
+
+async def test_a_resource_that_is_taken_over(server, connect, people):
+    capsd = await connect()
+    first, = await people(taken=sample("taken"))
+    await until(lambda: capsd.present() == {first.jid: True}, "it is reported")
+    second = Client(server, "taken", sample("taken-over"))
+    await second.log_in()
+    await until(lambda: capsd.present() == {}, "the first is gone")
+    second.announce()
+    await until(lambda: capsd.present() == {first.jid: True}, "the second is there")
+    await second.log_out()
+
+
+class Resumable:
+    """A client that speaks just enough to have its session resumed (XEP-0198)."""
+
+    def __init__(self, server, user):
+        self.server, self.user = server, user
+        self.jid = f"{user}@{DOMAIN}/r"
+        self.received = ""
+
+    async def connect(self):
+        """Authenticates on a new connection."""
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.server.client_port)
+        await self.exchange(stream_header(DOMAIN).decode(), "</stream:features>")
+        secret = base64.b64encode(f"\0{self.user}\0{PASSWORD}".encode()).decode()
+        await self.exchange(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>", "<success")
+        await self.exchange(stream_header(DOMAIN).decode(), "</stream:features>")
+
+    async def log_in(self):
+        """Binds the resource and enables resumption."""
+        await self.connect()
+        await self.exchange("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>", "</iq>")
+        enabled = await self.exchange(f"<enable xmlns='{SM}' resume='true'/>", "<enabled[^>]*>")
+        self.previous = re.search(r" id='([^']*)'", re.search("<enabled[^>]*>", enabled)[0])[1]
+        return self
+
+    async def resume(self):
+        """Takes the session over on a new connection."""
+        await self.connect()
+        await self.exchange(f"<resume xmlns='{SM}' previd='{self.previous}' h='0'/>", "<resumed")
+
+    async def exchange(self, xml, awaited):
+        """Sends, and returns what came up to what is awaited."""
+        self.writer.write(xml.encode())
+        received = ""
+        while not re.search(awaited, received):
+            chunk = await asyncio.wait_for(self.reader.read(65536), 10)
+            assert chunk, f"the stream ended; it said: {received}"
+            received += chunk.decode()
+        return received
+
+    def abort(self):
+        """Breaks the connection without a word."""
+        self.writer.transport.abort()
+
+
+async def test_a_session_that_waits_to_be_resumed(server, connect, people):
+    info, later = sample("resumed"), sample("resumed-later")
+    capsd = await connect(known={i.node_0115(): i for i in (info, later)})
+    server.add_users(["resumable"])
+    client = await Resumable(server, "resumable").log_in()
+    client.writer.write(f"<presence>{info.c_0115()}</presence>".encode())
+    await until(lambda: capsd.present() == {client.jid: True}, "it is reported")
+    client.abort()
+    await until(lambda: capsd.present() == {client.jid: False}, "it is there, but would not answer")
+    await client.resume()
+    await until(lambda: capsd.present() == {client.jid: True}, "it is back")
+
+    # What it receives on its new connection is seen, too.
+    target, = await people(resumed_target=None)
+    target.info = later
+    target.announce()
+    target.announce(to=client.jid)
+    question = f"<iq type='get' id='q' to='{target.jid}'><query xmlns='{DISCO_INFO}'/></iq>"
+    await client.exchange("", "<presence[^>]*resumed_target.*</presence>")
+    answer = await client.exchange(question, "<iq[^>]*id='q'.*</iq>")
+    assert "urn:example:feature:resumed-later" in answer
+    assert by_user(target) == []
+    await target.log_out()
+
+    client.abort()
+    await until(lambda: capsd.present() == {client.jid: False}, "it waits again")
+    await until(lambda: capsd.present() == {}, "and is gone when nobody came back", timeout=HIBERNATION + 10)
+
+
+# Two capsd
+
+
+async def test_one_capsd_takes_over_from_another(server, make_capsd, people):
+    first = make_capsd(server).start()
+    second = make_capsd(server, jid=SECOND).start()
+    target, asker = await people(over_target=None, over_asker=None)
+    used = lambda: re.findall(r"\tinfo\t(\S+) is used\n", server.log.read_text())[-1:]
+    await until(lambda: used() == [COMPONENT], lambda: f"the first is used, not {used()}")
+
+    async def serves(capsd, name):
+        """What is announced from now on is answered by that one."""
+        before = capsd.metrics().total("capsd_verifications_total", result="ok")
+        await show(target, asker, sample(name))
+        assert (await asker.ask(to=target.jid)).info.covered() == target.info.covered()
+        await capsd.until_metric("capsd_verifications_total", before + 1, result="ok")
+
+    await serves(first, "over-first")
+    first.kill()
+    await until(lambda: used() == [SECOND], lambda: f"the second is used, not {used()}")
+    await serves(second, "over-second")
+    first.start()
+    await until(lambda: used() == [COMPONENT], lambda: f"the first is used again, not {used()}", timeout=20)
+    await serves(first, "over-first-again")
+
+
+async def test_nothing_is_needed_but_a_module_and_a_component(tmp_path, make_capsd):
+    snippet = f'''
+VirtualHost "{DOMAIN}"
+	modules_enabled = {{ "capsd" }}
+
+Component "{COMPONENT}"
+	component_secret = "CHANGE-ME"
+'''
+    server = Prosody(tmp_path, module=True, own_caps=True, snippet=snippet).start()
+    clients = []
+    try:
+        capsd = make_capsd(server).start(linked=False)
+        await until(lambda: "is used" in server.log.read_text(), "the module has found capsd")
+        server.add_users(["alone", "other"])
+        info = sample("alone")
+        clients = [Client(server, user, info) for user in ("alone", "other")]
+        for client in clients:
+            await client.log_in()
+            client.announce()
+        await capsd.until_metric("capsd_verifications_total", 1, result="ok")
+        assert await asked(clients[0], clients[0], info.node_0115()) == 0
+        questions = [question for client in clients for question in client.questions]
+        assert [question.sender for question in questions] == [COMPONENT]
+    finally:
+        await log_out_all(clients)
+        server.kill()
