@@ -13,8 +13,9 @@ deploy/build.sh --deb
 sources=$other/with/a/longer/name
 mkdir -p "$sources" "$other/cargo"
 git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --create | tar --extract --directory="$sources"
-# Another path to the same sources of libraries: they are not fetched twice.
-ln -s "${CARGO_HOME:-$HOME/.cargo}/registry" "$other/cargo/registry"
+# The sources of libraries are not fetched twice. A symbolic link would not do: compilers see through it, into the home that both share.
+registry=${CARGO_HOME:-$HOME/.cargo}/registry
+cp -al "$registry" "$other/cargo/" 2>/dev/null || cp -a "$registry" "$other/cargo/"
 mkdir -p "$sources/target"
 ln -s "$root/target/tools" "$sources/target/tools"
 # Files that were made with other rights and at another time, too.
