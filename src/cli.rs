@@ -15,6 +15,7 @@ mod order;
 mod progress;
 mod run;
 mod tier;
+mod top;
 mod verify;
 
 use std::ffi::OsString;
@@ -127,6 +128,8 @@ enum Command {
     Unpin(order::UnpinArguments),
     LogLevel(order::LogLevelArguments),
     Doctor(doctor::Arguments),
+    Top(top::TopArguments),
+    Flights(top::FlightsArguments),
     Sync(order::SyncArguments),
 }
 
@@ -162,6 +165,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Unpin(arguments) => order::unpin(&arguments),
         Command::LogLevel(arguments) => order::log_level(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
+        Command::Flights(arguments) => top::flights(&arguments),
         Command::Sync(arguments) => order::sync(&arguments),
     };
     outcome.unwrap_or_else(|failure| {

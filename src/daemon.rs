@@ -159,6 +159,7 @@ async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
         readiness: Arc::clone(&readiness),
         desk: Arc::clone(&desk),
         history: Arc::clone(&history),
+        census: Arc::clone(&census),
     };
     let http = http::serve(
         listener,

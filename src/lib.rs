@@ -29,7 +29,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`cli`] | the commands |
-//! | [`daemon`] | the process: start, signals, end |
+//! | [`daemon`] | the process: start, signals, end; what systemd is told |
 //! | [`http`] | the page at `/`, `/api/v1`, `/metrics`, `/healthz`, `/readyz` |
 //! | [`control`], [`trace`] | the control socket, and the desk that answers it; the log |
 //! | [`population`] | which software is online, with which features |

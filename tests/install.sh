@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demonstration need, and nothing twice.
 #
-#     tests/install.sh [rust] [python] [node] [grafana-types] [PROGRAM…] [deb:PACKAGE…]
+#     tests/install.sh [rust] [python] [node] [grafana-types] [page] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++; PACKAGE is any Debian package. Debian packages are
-# installed only where they are missing. Their
+# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++, cargo-deb, cargo-deny; PACKAGE is any
+# Debian package. The two of cargo are built into target/tools/, which takes minutes. Debian packages are installed only where they are missing. Their
 # services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
 # back unchanged. Python packages go into a private environment below target/, and so do those of npm (`node`: clients;
-# `grafana-types`: Grafana's published types with the TypeScript compiler).
+# `grafana-types`: Grafana's published types with the TypeScript compiler; `page`: what tests the page and the API, with Chromium).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,6 +15,7 @@ venv=$root/target/python
 requirements=$root/tests/servers/requirements.txt
 types=$root/target/grafana
 types_wanted=$root/tests/watch/grafana
+page_wanted=$root/tests/page
 policy=/usr/sbin/policy-rc.d
 saved_policy=/usr/sbin/policy-rc.d.before-capsd
 policy_mark='# Put here by capsd tests/install.sh while apt runs.'
@@ -94,15 +95,28 @@ check_rust() {
     want cc gcc libc6-dev
 }
 
+# The versions of cargo's tools: another one may make another package of the same sources.
+declare -A tool_versions=([cargo-deb]=3.8.0 [cargo-deny]=0.20.2)
+tools=()
+
 with_python=false
 with_node=false
 with_types=false
+with_page=false
 for part in "$@"; do
     case $part in
         rust) check_rust ;;
         python)
             with_python=true
             python >/dev/null || packages+=(python3 python3-venv)
+            ;;
+        page)
+            with_page=true
+            python >/dev/null || packages+=(python3 python3-venv)
+            want chromium chromium fonts-dejavu-core
+            want curl curl
+            want node nodejs
+            want npm npm
             ;;
         node)
             with_node=true
@@ -119,11 +133,14 @@ for part in "$@"; do
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
+        cargo-deb | cargo-deny)
+            [ "$("$root/target/tools/bin/$part" --version 2>/dev/null | grep -o '[0-9.]*$')" = "${tool_versions[$part]}" ] || tools+=("$part")
+            ;;
         prometheus | profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python node grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python node grafana-types page prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++ cargo-deb cargo-deny, and deb:PACKAGE" ;;
     esac
 done
 
@@ -141,17 +158,46 @@ if [ ${#packages[@]} -gt 0 ]; then
     fi
 fi
 
-if $with_python; then
+for tool in "${tools[@]}"; do
+    say "building $tool ${tool_versions[$tool]} into target/tools/"
+    cargo install --quiet --locked --no-track --force --root "$root/target/tools" --target-dir "$root/target/tools/build" \
+        --version "${tool_versions[$tool]}" "$tool" >&2 || die "$tool could not be built; see what cargo says above"
+done
+[ ${#tools[@]} = 0 ] || rm -rf "$root/target/tools/build"
+
+# python_environment DIRECTORY REQUIREMENTS: a private environment with exactly those packages.
+python_environment() {
+    local interpreter stamp
     interpreter=$(python) || die "no python3 of version 3.11 or later with the venv module was found (Debian: python3-venv)"
-    stamp=$("$interpreter" -V; sha256sum <"$requirements")
-    if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
-        say "making the private Python environment $venv"
-        rm -rf "$venv"
-        "$interpreter" -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" >&2 ||
-            die "the Python packages of $requirements could not be installed; see what pip says above"
-        printf '%s\n' "$stamp" >"$venv/stamp"
-    fi
+    stamp=$("$interpreter" -V; sha256sum <"$2")
+    [ "$(cat "$1/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    say "making the private Python environment $1"
+    rm -rf "$1"
+    "$interpreter" -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$2" >&2 ||
+        die "the Python packages of $2 could not be installed; see what pip says above"
+    printf '%s\n' "$stamp" >"$1/stamp"
+}
+
+# npm_packages DIRECTORY SOURCE: exactly the packages of package-lock.json in the directory SOURCE.
+npm_packages() {
+    local stamp
+    stamp=$(cat "$2"/package*.json | sha256sum)
+    [ "$(cat "$1/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    say "fetching the npm packages of ${2#"$root/"} into $1"
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp "$2"/package*.json "$1"
+    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+        die "the packages of $2/package.json could not be installed; see what npm says above"
+    printf '%s\n' "$stamp" >"$1/stamp"
+}
+
+if $with_python; then python_environment "$venv" "$requirements"; fi
+if $with_types; then npm_packages "$types" "$types_wanted"; fi
+if $with_page; then
+    npm_packages "$root/target/page" "$page_wanted"
+    python_environment "$root/target/schemathesis" "$page_wanted/requirements.txt"
 fi
 
 if $with_node; then
@@ -167,18 +213,5 @@ if $with_node; then
     if [ ! -e "$clients/converse/package" ]; then
         mkdir -p "$clients/converse"
         (cd "$clients/converse" && tar xzf "$(npm pack --silent @converse/headless@14.0.0)") || die "npm could not fetch @converse/headless"
-    fi
-fi
-
-if $with_types; then
-    stamp=$(cat "$types_wanted"/package*.json | sha256sum)
-    if [ "$(cat "$types/stamp" 2>/dev/null)" != "$stamp" ]; then
-        say "fetching Grafana's published types into $types"
-        rm -rf "$types"
-        mkdir -p "$types"
-        cp "$types_wanted"/package*.json "$types"
-        (cd "$types" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
-            die "the packages of $types_wanted/package.json could not be installed; see what npm says above"
-        printf '%s\n' "$stamp" >"$types/stamp"
     fi
 fi

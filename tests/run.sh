@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs every test: formatting, lints, the Rust tests, capsd watched by a real Prometheus, and capsd beside a real Prosody and a real
-# ejabberd.
+# Runs every test: formatting, lints, the Rust tests, capsd watched by a real Prometheus and looked at in a real Chromium, and capsd
+# beside a real Prosody and a real ejabberd.
 #
 #     tests/run.sh [--long]
 #
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
-# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets 50 clients log in at once, and repeats the tests beside real servers
-# three times. What each step printed is kept in target/tests/.
+# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets 50 clients log in at once, repeats the
+# tests beside real servers three times, builds the release twice and compares the bytes, checks licences and advisories of all libraries, and
+# takes the package through its life on Debian 12 machines of its own, as root. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,7 +19,7 @@ case ${1-} in
     '') ;;
     --long)
         repeat=3
-        more=(g++ node)
+        more=(g++ node cargo-deb cargo-deny deb:zsh deb:fish deb:lintian deb:debootstrap deb:systemd-container)
         patience=7200
         export CAPSD_LONG=1 PROPTEST_CASES=${PROPTEST_CASES-20000}
         ;;
@@ -45,7 +46,7 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python grafana-types prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:lua-check deb:systemd deb:man-db deb:mandoc "${more[@]}"
+tests/install.sh rust python grafana-types page prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:lua-check deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
@@ -55,16 +56,36 @@ step rust-tests timeout $patience cargo test --locked --no-fail-fast
 [ ${#more[@]} -eq 0 ] || step fuzz tests/fuzz/run.sh 75
 step build cargo build --release --locked
 step watch target/python/bin/python -m pytest tests/watch --durations=5
+step page target/python/bin/python -m pytest tests/page --durations=5
 for ((round = 1; round <= repeat; round++)); do
     step "servers-$round" target/python/bin/python -m pytest tests/servers --durations=5
 done
+
+# shellcheck disable=SC2317 # It is called by its name, as a step.
+# The database of advisories is on a host that not every machine reaches.
+advisories() {
+    cargo deny check licenses bans sources || return
+    if cargo deny fetch db; then
+        cargo deny check advisories
+    else
+        echo 'note: the advisories were not checked: their database cannot be had here'
+    fi
+}
+if [ ${#more[@]} -gt 0 ]; then
+    PATH=$PWD/target/tools/bin:$PATH step libraries advisories
+    step reproducible tests/package/reproducible.sh
+    step machines tests/package/debian12.sh target/debian12
+    step package target/python/bin/python -m pytest -c tests/package/pytest.ini tests/package --durations=5
+fi
 
 printf '\n== Summary (what was printed is in target/tests/)\n'
 [ -n "${CAPSD_CORPUS-}" ] || echo 'note     the corpus of real answers was not checked: CAPSD_CORPUS is not set'
 printf '%s\n' "${results[@]}"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
      END { printf "cargo test: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$logs/rust-tests.log"
-printf 'pytest: %s (watch)\n' "$(tail -n 1 "$logs/watch.log")"
+for name in watch page; do
+    printf 'pytest: %s (%s)\n' "$(tail -n 1 "$logs/$name.log")" $name
+done
 for ((round = 1; round <= repeat; round++)); do
     printf 'pytest: %s\n' "$(tail -n 1 "$logs/servers-$round.log")"
 done

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::Exit;
-use crate::component::try_link;
+use crate::component::examine::try_link;
 use crate::config::{Component, Config, ConfigFaults, DEFAULT_PATH, SecretSource};
 use crate::daemon::{link_settings, trust};
 use crate::trusted::Overrides;

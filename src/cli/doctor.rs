@@ -8,7 +8,7 @@ mod links;
 mod machine;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -19,6 +19,7 @@ use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
 use crate::control::protocol::{Answer, Examined, Status};
 use crate::daemon::{self, link_settings};
+use crate::http::readiness::NOT_TRIED;
 use crate::metrics::Metrics;
 use finding::{Finding, State};
 
@@ -109,13 +110,10 @@ struct Running {
 fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
     const CHECK: &str = "daemon";
     let asked = Client::connect(socket).and_then(|mut client| {
+        let begun = Instant::now();
         let mut status = status(&mut client)?;
-        if status
-            .links
-            .iter()
-            .any(|link| link.up_seconds.is_none_or(|up| up < SETTLING.as_secs()))
-        {
-            std::thread::sleep(SETTLING);
+        while status.links.iter().any(is_settling) && begun.elapsed() < SETTLING {
+            std::thread::sleep(SETTLING / 30);
             status = self::status(&mut client)?;
         }
         match client.ask(&Request::Examine)? {
@@ -172,6 +170,14 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
                 ),
             )
         }
+    }
+}
+
+/// Whether a link is so young that the server may still have to say what it grants.
+fn is_settling(link: &LinkStatus) -> bool {
+    match link.up_seconds {
+        Some(up) => up < SETTLING.as_secs() && link.domains.iter().any(|domain| !domain.told),
+        None => link.down.as_deref() == Some(NOT_TRIED),
     }
 }
 

@@ -65,7 +65,7 @@ fn failed(fault: &ClientFault) -> Failure {
     }
 }
 
-fn unexpected() -> Failure {
+pub(super) fn unexpected() -> Failure {
     Failure {
         message: "the daemon's answer is not one to this request; is it of another version? `capsd status` tells".to_owned(),
         exit: Exit::Bug,

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Handler, serve};
+use super::outbox::Outbox;
+use super::session::{Ended, Handler, serve};
 use super::{Link, Settings, connect, in_time, remedy};
 use crate::holders::LinkId;
-use crate::metrics::{ComponentMetrics, Direction, StanzaKind};
+use crate::metrics::{ComponentMetrics, Stanza};
 use crate::stanza::write::{self, ErrorReply, Route};
 use crate::stanza::{Inbound, Iq, IqKind, Payload};
 
@@ -174,10 +175,7 @@ impl Link {
     }
 
     fn presences(&self) -> u64 {
-        self.metrics
-            .stanzas
-            .get((Direction::In, StanzaKind::Presence))
-            .get()
+        self.metrics.stanzas.get(Stanza::PresenceIn).get()
     }
 
     /// The server accepted the handshake.
@@ -244,7 +242,7 @@ impl Link {
         };
         self.outbox.push(|out| write(out, route));
         self.outbox.wake();
-        self.count_out(StanzaKind::Iq);
+        self.count_out(Stanza::IqOut);
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 }
@@ -324,7 +322,7 @@ impl Handler for Visitor {
         match stanza {
             Inbound::Message(message) => self.link.granted(&message),
             Inbound::Presence(_) => {
-                let presences = (Direction::In, StanzaKind::Presence);
+                let presences = Stanza::PresenceIn;
                 self.link.metrics.stanzas.get(presences).inc();
             }
             Inbound::Iq(iq) if matches!(iq.kind, IqKind::Get | IqKind::Set) => self.refuse(&iq),
@@ -350,4 +348,34 @@ impl Visitor {
                 .push(|out| write::error(out, Route { from, to, id }, error, ""));
         }
     }
+}
+
+/// Opens a stream and closes it as soon as the server has accepted the secret.
+///
+/// # Errors
+/// What happened instead, and what to do about it.
+pub async fn try_link(settings: &Settings) -> Result<(), String> {
+    struct Accepted(CancellationToken);
+
+    impl Handler for Accepted {
+        fn opened(&self, _: Instant) {
+            self.0.cancel();
+        }
+        fn stanza(&self, _: Instant, _: Inbound) {}
+        fn silent(&self) {}
+    }
+
+    let attempt = async {
+        let (reader, writer) = in_time(connect(&settings.server)).await?;
+        let outbox = Arc::new(Outbox::new(settings.queue_bytes));
+        let close = CancellationToken::new();
+        let accepted = Accepted(close.clone());
+        let credentials = &settings.credentials;
+        let now = || tokio::time::Instant::now().into_std();
+        match serve(reader, writer, credentials, &outbox, &accepted, now, &close).await {
+            Ended::Closed => Ok(()),
+            ended => Err(ended),
+        }
+    };
+    attempt.await.map_err(|ended| remedy(&ended, settings))
 }

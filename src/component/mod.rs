@@ -25,7 +25,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 
 use crate::holders::LinkId;
-use crate::metrics::{ComponentMetrics, ConnectResult, Direction, StanzaKind};
+use crate::metrics::{ComponentMetrics, ConnectResult, Stanza};
 use crate::resolver::flights::QuestionId;
 use crate::stanza::write::{self, Route};
 use crate::stanza::{Inbound, Message, jid, ns};
@@ -251,14 +251,14 @@ impl Link {
             }
         });
         if sent {
-            self.count_out(StanzaKind::Iq);
+            self.count_out(Stanza::IqOut);
         }
         sent
     }
 
     /// Counts a stanza that was sent.
-    pub fn count_out(&self, kind: StanzaKind) {
-        self.metrics.stanzas.get((Direction::Out, kind)).inc();
+    pub fn count_out(&self, stanza: Stanza) {
+        self.metrics.stanzas.get(stanza).inc();
     }
 
     /// Asks the server for a sign of life (XEP-0199).
@@ -271,7 +271,7 @@ impl Link {
             id: &id,
         };
         self.outbox.push(|out| write::ping(out, route));
-        self.count_out(StanzaKind::Iq);
+        self.count_out(Stanza::IqOut);
     }
 }
 
@@ -330,14 +330,14 @@ impl Handler for Session<'_> {
 
     fn stanza(&self, now: Instant, stanza: Inbound) {
         let kind = match &stanza {
-            Inbound::Iq(_) => Some(StanzaKind::Iq),
-            Inbound::Presence(_) => Some(StanzaKind::Presence),
-            Inbound::Message(_) => Some(StanzaKind::Message),
+            Inbound::Iq(_) => Some(Stanza::IqIn),
+            Inbound::Presence(_) => Some(Stanza::PresenceIn),
+            Inbound::Message(_) => Some(Stanza::MessageIn),
             // Counted as ignored.
             _ => None,
         };
         if let Some(kind) = kind {
-            self.link.metrics.stanzas.get((Direction::In, kind)).inc();
+            self.link.metrics.stanzas.get(kind).inc();
         }
         self.handler.stanza(now, self.link, stanza);
     }
@@ -457,36 +457,6 @@ async fn in_time<C>(connecting: impl Future<Output = io::Result<C>>) -> Result<C
             "the connection was not accepted in time".to_owned(),
         )),
     }
-}
-
-/// Opens a stream and closes it as soon as the server has accepted the secret.
-///
-/// # Errors
-/// What happened instead, and what to do about it.
-pub async fn try_link(settings: &Settings) -> Result<(), String> {
-    struct Accepted(CancellationToken);
-
-    impl Handler for Accepted {
-        fn opened(&self, _: Instant) {
-            self.0.cancel();
-        }
-        fn stanza(&self, _: Instant, _: Inbound) {}
-        fn silent(&self) {}
-    }
-
-    let attempt = async {
-        let (reader, writer) = in_time(connect(&settings.server)).await?;
-        let outbox = Arc::new(Outbox::new(settings.queue_bytes));
-        let close = CancellationToken::new();
-        let accepted = Accepted(close.clone());
-        let credentials = &settings.credentials;
-        let now = || tokio::time::Instant::now().into_std();
-        match serve(reader, writer, credentials, &outbox, &accepted, now, &close).await {
-            Ended::Closed => Ok(()),
-            ended => Err(ended),
-        }
-    };
-    attempt.await.map_err(|ended| remedy(&ended, settings))
 }
 
 fn connect_result(ended: &Ended) -> ConnectResult {

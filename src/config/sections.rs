@@ -330,7 +330,7 @@ impl Limits {
     }
 }
 
-/// `[http]`: where `/metrics`, `/healthz` and `/readyz` are.
+/// `[http]`: where the page, `/api/v1`, `/metrics`, `/healthz` and `/readyz` are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Http {

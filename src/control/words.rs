@@ -47,7 +47,7 @@ pub fn words(answer: &Answer) -> (bool, String) {
 }
 
 /// What is being resolved: a line for all and one for each flight.
-fn flights(found: &Flights) -> String {
+pub fn flights(found: &Flights) -> String {
     let mut lines = vec![format!(
         "{} in progress, {} looking in the store, {} waiting",
         found.in_progress, found.looking, found.waiters

@@ -19,7 +19,7 @@
 pub mod api;
 mod body;
 pub mod page;
-mod readiness;
+pub mod readiness;
 
 use std::future::Future;
 use std::pin::pin;
@@ -45,6 +45,7 @@ use crate::config;
 use crate::control::server::Desk;
 use crate::history::History;
 use crate::metrics::{HttpAnswer, Metrics, Route};
+use crate::population::Census;
 
 /// The largest head of a request, in bytes.
 const MAX_HEAD_LEN: usize = 16 * 1024;
@@ -69,6 +70,8 @@ pub struct Sources {
     pub desk: Arc<Desk>,
     /// For what was going on before.
     pub history: Arc<History>,
+    /// For what is online.
+    pub census: Arc<Census>,
 }
 
 /// Serves connections of the listener until `shutdown` completes; answers that have begun by then get one more second.

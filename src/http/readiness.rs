@@ -32,7 +32,7 @@ impl fmt::Display for StoreState {
 }
 
 /// What is said of a link before it was tried.
-const NOT_TRIED: &str = "not connected yet";
+pub const NOT_TRIED: &str = "not connected yet";
 
 /// The state of one link.
 #[derive(Clone, Debug, PartialEq, Eq)]

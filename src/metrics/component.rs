@@ -3,7 +3,7 @@
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::make::{Each, Maker};
-use super::{ConnectResult, Direction, StanzaKind};
+use super::{ConnectResult, Stanza};
 
 /// What is counted for one link (label `component`: its name, at most 16 by configuration).
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct ComponentMetrics {
     /// Attempts to connect, by how they ended.
     pub connects: std::sync::Arc<Each<ConnectResult, IntCounter>>,
     /// Stanzas that were read or written.
-    pub stanzas: std::sync::Arc<Each<(Direction, StanzaKind), IntCounter>>,
+    pub stanzas: std::sync::Arc<Each<Stanza, IntCounter>>,
     /// Bytes that wait to be written; bounded by `limits.link-queue-bytes`.
     pub queue_bytes: IntGauge,
     /// Stanzas that were dropped because they were malformed or over a bound.

@@ -371,24 +371,20 @@ closed_set! {
 }
 
 closed_set! {
-    /// Which way a stanza went (label `direction`).
-    Direction {
-        /// From the server.
-        In => ["in"],
-        /// To the server.
-        Out => ["out"],
-    }
-}
-
-closed_set! {
-    /// What a stanza was (label `kind`). What is none of these is counted as ignored.
-    StanzaKind {
-        /// `<iq/>`.
-        Iq => ["iq"],
-        /// `<presence/>`.
-        Presence => ["presence"],
-        /// `<message/>`.
-        Message => ["message"],
+    /// Which way a stanza went, and what it was (labels `direction`, `kind`). What is none of these is counted as ignored.
+    ///
+    /// capsd sends no messages. There is one series of each for every link, so that what never occurs is not among them.
+    Stanza {
+        /// `<iq/>` from the server.
+        IqIn => ["in", "iq"],
+        /// `<presence/>` from the server.
+        PresenceIn => ["in", "presence"],
+        /// `<message/>` from the server.
+        MessageIn => ["in", "message"],
+        /// `<iq/>` to the server.
+        IqOut => ["out", "iq"],
+        /// `<presence/>` to the server.
+        PresenceOut => ["out", "presence"],
     }
 }
 

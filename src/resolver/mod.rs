@@ -2,6 +2,7 @@
 //!
 //! | room | what lives there |
 //! |---|---|
+//! | `changing` | what a reload changes |
 //! | [`flights`] | the state machine: which keys are being resolved, for whom, by asking whom |
 //! | [`forgetting`] | what an operator wants asked for again |
 //! | [`limits`] | quotas |
@@ -13,6 +14,8 @@
 //! [`Resolver`] holds them together and carries out what the state machine decides. Its lock is held for a step of the state
 //! machine only: verification, serialisation, sending and the disk are outside.
 
+mod census;
+mod changing;
 pub mod contributions;
 pub mod flights;
 pub mod forgetting;
@@ -36,7 +39,7 @@ use crate::caps::{
     verify_canonical,
 };
 use crate::holders::accounts::Common;
-use crate::holders::{Announcement, Holders, LinkId};
+use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
@@ -160,27 +163,6 @@ impl Resolver {
         // Nothing else sets it.
         let _ = resolver.tiers.set(tiers);
         Ok(resolver)
-    }
-
-    /// Takes other settings, as [`Flights::change`] says; of those of the probation, its bytes stay what they were.
-    pub fn change(&self, settings: Settings) {
-        self.lock().flights.change(settings);
-        self.probation
-            .change(settings.probation.second_uses_per_account);
-        if let Some(tiers) = self.tiers.get() {
-            tiers.change_high_water(settings.probation.high_water_percent);
-        }
-        self.rearm.notify_one();
-    }
-
-    /// The bounds and times in force.
-    pub fn settings(&self) -> Settings {
-        *self.lock().flights.settings()
-    }
-
-    /// Forgets the holders of a domain that the link serves no more.
-    pub fn forget_domain(&self, link: LinkId, domain: &str) {
-        self.lock().flights.forget_domain(link, domain);
     }
 
     /// Gives the resolver its way to the holders; once.
@@ -610,21 +592,6 @@ impl Resolver {
         if let Some(tiers) = self.tiers.get() {
             tiers.order(work);
         }
-    }
-
-    /// What is served under a key; nobody is asked. For what is seldom wanted: the hot tier is read, then the others on their thread.
-    pub async fn content(&self, key: &CapsKey) -> Option<DiscoInfo> {
-        if let Some(entry) = self.hot.get(key) {
-            return entry.info();
-        }
-        let key = *key;
-        let found = self.work(move |below| below.find(&key, |info, _| info.info().clone()));
-        found.await.flatten()
-    }
-
-    /// Does something with the table of holders. Everybody else waits so long: it is to be short.
-    pub fn with_holders<T>(&self, work: impl FnOnce(&mut Holders) -> T) -> T {
-        work(self.lock().flights.holders_mut())
     }
 
     /// A sign of life: returns once the tiers' thread has done what it was given before, and the table of flights was free. False

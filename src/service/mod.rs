@@ -26,7 +26,7 @@ use crate::cache::{Entry, Front};
 use crate::caps::{Algorithm, CapsKey, NodeError, Reason};
 use crate::component::{Link, LinkHandler, parse_account_question_id, parse_question_id};
 use crate::holders::LinkId;
-use crate::metrics::{LookupOutcome, LookupResult, Metrics, RateScope, StanzaKind, UpstreamResult};
+use crate::metrics::{LookupOutcome, LookupResult, Metrics, RateScope, Stanza, UpstreamResult};
 use crate::resolver::flights::{Outcome, QuestionId, Served};
 use crate::resolver::limits::{Quotas, Rate};
 use crate::resolver::{Reply, Resolver, Upstream};
@@ -139,7 +139,7 @@ impl Request<'_> {
 
     fn reply(&self, write: impl FnOnce(&mut Vec<u8>, Route<'_>)) {
         if self.link.outbox.push(|out| write(out, self.route())) {
-            self.link.count_out(StanzaKind::Iq);
+            self.link.count_out(Stanza::IqOut);
         } else {
             self.link.metrics.ignored.inc();
         }

@@ -13,7 +13,7 @@ use super::announced::{Announced, announced};
 use crate::caps::key::MAX_NODE_LEN;
 use crate::component::Link;
 use crate::holders::LinkId;
-use crate::metrics::{AnnouncementKind, StanzaKind};
+use crate::metrics::{AnnouncementKind, Stanza};
 use crate::stanza::{Presence, PresenceKind, jid, write};
 
 /// A subscriber's two directions.
@@ -234,7 +234,7 @@ fn send_presence(link: &Link, to: &str, kind: Option<&str>, caps: &[u8]) {
         .outbox
         .push(|out| write::presence(out, link.jid(), to, kind, caps));
     if sent {
-        link.count_out(StanzaKind::Presence);
+        link.count_out(Stanza::PresenceOut);
     } else {
         link.metrics.ignored.inc();
     }

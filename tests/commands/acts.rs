@@ -423,3 +423,49 @@ fn the_status_tells_of_links_and_counts() {
     assert_eq!(status["counts"]["lookups"]["hit"], 0);
     assert_eq!(status["process"], daemon.0.id());
 }
+
+#[test]
+fn what_goes_on_is_shown_once_and_again() {
+    let machine = Machine::new();
+    let _daemon = machine.daemon();
+    assert_eq!(
+        machine.do_it("flights", &[], 0),
+        "0 in progress, 0 looking in the store, 0 waiting\n"
+    );
+    assert_eq!(
+        machine.json("flights", &paths(&["--all"]), 0)["in-progress"],
+        0
+    );
+    let once = machine.do_it("top", &["--once"], 0);
+    assert!(
+        once.starts_with("capsd ") && once.contains("0 being resolved"),
+        "{once}"
+    );
+    assert!(!once.contains('\u{1b}'), "this is no terminal");
+    let once = machine.json("top", &paths(&["--once"]), 0);
+    assert_eq!(once["status"]["links"][0]["name"], "caps.example.org");
+    assert_eq!(once["queries-per-second"], serde_json::Value::Null);
+
+    // Whoever reads two reports and goes away ends it.
+    let mut top = machine.command("top", &paths(&["--json", "--interval", "1"]));
+    let mut top = top.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(top.stdout.take().unwrap());
+    let mut read = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    };
+    read();
+    assert_eq!(read()["queries-per-second"], 0.0);
+    drop(lines);
+    assert!(top.wait().unwrap().success());
+
+    let top = machine
+        .command("top", &[])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    signal(&top, "INT");
+    assert!({ top }.wait().unwrap().success());
+}

@@ -8,6 +8,7 @@
 //! | [`interrupted`] | both of them stopped, and killed, at any moment |
 //! | [`acts`] | what an operator may do while the daemon runs |
 //! | [`control`] | the socket, and those who misuse it |
+//! | [`readme`] | the table of commands in README |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acts;
@@ -17,3 +18,4 @@ mod export;
 mod import;
 mod interrupted;
 mod machine;
+mod readme;

@@ -191,6 +191,16 @@ fn the_page_on_the_configuration_has_all_that_the_example_says() {
     }
 }
 
+/// The package's own change log begins with the version of the program; its heading in CHANGELOG.md has a date, or no page could be made.
+#[test]
+fn the_change_logs_are_of_this_version() {
+    let debian = include_str!("../../deploy/debian/changelog");
+    let first = format!("capsd ({}-1) ", env!("CARGO_PKG_VERSION"));
+    assert!(debian.starts_with(&first), "{debian}");
+    let date = manual::date();
+    assert!(date.len() == 10 && date.starts_with("20"), "{date}");
+}
+
 /// What the shell offers after these words, by the function that the script defines.
 fn bash_offers(words: &[&str]) -> BTreeSet<String> {
     let directory = tempfile::tempdir().unwrap();

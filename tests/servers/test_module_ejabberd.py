@@ -2,6 +2,8 @@
 that is silent, new, or one of two. A scripted component stands in for capsd where a real one could not be made to behave like that."""
 
 import asyncio
+import base64
+import re
 import subprocess
 import time
 import urllib.error
@@ -13,11 +15,28 @@ from harness.caps import sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import until, wait_until
 from harness.scripted import ScriptedCapsd
-from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
+from harness.servers import (
+    COMPONENT,
+    DOMAIN,
+    PASSWORD,
+    REPOSITORY,
+    Ejabberd,
+    compile_ejabberd_module,
+    library_directory,
+    stream_header,
+)
 
 SECOND = "caps2.example.org"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 MOOD = "http://jabber.org/protocol/mood"
+
+
+class Resuming(Ejabberd):
+    """ejabberd whose sessions may be resumed (XEP-0198)."""
+
+    def write_config(self):
+        super().write_config()
+        self.config.write_text(self.config.read_text().replace("\nmodules:\n", "\nmodules:\n  mod_stream_mgmt: {}\n"))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +45,7 @@ def server(tmp_path_factory):
     snippet = (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
     first = f'      {COMPONENT}:\n        password: "CHANGE-ME"\n'
     assert first in snippet
-    server = Ejabberd(
+    server = Resuming(
         tmp_path_factory.mktemp("ejabberd"),
         module={"component": [COMPONENT, SECOND], "retry": 1},
         own_caps=True,
@@ -237,7 +256,7 @@ async def test_every_way_to_end_a_session_is_reported(server, connect, people):
 
     await clients["logs_out"].log_out()
     clients["breaks"].abort()
-    server.command("kick_session", user="is_kicked", host=DOMAIN, resource="r", reason="test")
+    server.command("kick_user", user="is_kicked", host=DOMAIN)
     clients["hides"].become_unavailable()
     gone = {addresses[name] for name in names[:4]}
     await until(lambda: not gone & set(capsd.present()), lambda: f"they are gone: {capsd.reports}")
@@ -256,6 +275,60 @@ async def test_every_way_to_end_a_session_is_reported(server, connect, people):
     finally:
         await again.log_out()
     await until(lambda: addresses["comes_again"] not in capsd.present(), "the new one is gone")
+
+
+class RawSession:
+    """A session of which a test sees and writes every element: authenticated, and no more."""
+
+    async def open(self, server, user):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+        secret = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
+        for said, until_read in (
+            (stream_header(DOMAIN).decode(), "</stream:features>"),
+            (f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>", "<success"),
+            (stream_header(DOMAIN).decode(), "</stream:features>"),
+        ):
+            await self.say(said, until_read)
+        return self
+
+    async def say(self, xml, until_read):
+        """Writes that and returns what was read up to that text and the end of its element."""
+        self.writer.write(xml.encode())
+        read = ""
+        while until_read not in read or not read.endswith(">"):
+            received = await asyncio.wait_for(self.reader.read(65536), 15)
+            assert received, read
+            read += received.decode()
+        return read
+
+
+async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothing(server, connect, people):
+    info = sample("resumed")
+    capsd = await connect(known={info.node_0115(): info})
+    holder, = await people(resume_holder=info)
+    server.add_users(["resumes"])
+    session = await RawSession().open(server, "resumes")
+    await session.say("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>", "</iq>")
+    enabled = await session.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled")
+    previous = re.search(r"\bid='([^']+)'", enabled)[1]
+    address = f"resumes@{DOMAIN}/r"
+    await session.say(f"<presence>{sample('resumes').c_0115()}</presence>", "<presence")
+    holder.announce(to=address)
+    await session.say("<r xmlns='urn:xmpp:sm:3'/>", f"from='{holder.jid}'")
+    assert address in capsd.present()
+    heard = stats(server)["announcements_heard"]
+
+    session.writer.transport.abort()
+    session = await RawSession().open(server, "resumes")
+    await session.say(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous}' h='0'/>", "<resumed")
+    asked = f"<iq type='get' id='q' to='{holder.jid}'><query xmlns='http://jabber.org/protocol/disco#info' node='{info.node_0115()}'/></iq>"
+    holder.questions.clear()
+    answer = await session.say(asked, "id='q'")
+    assert "urn:example:feature:resumed" in answer and not holder.questions, "what the old connection heard counts"
+    await asyncio.sleep(0.3)
+    assert ("gone", address, False, 0) not in capsd.reports and stats(server)["announcements_heard"] == heard
+    await session.say("</stream:stream>", "</stream:stream>")
+    await until(lambda: ("gone", address, False, 0) in capsd.reports, "its end is reported")
 
 
 async def test_what_passes_by_is_reported_once_and_never_to_be_asked(server, connect, people):
@@ -316,11 +389,13 @@ async def test_mod_caps_asks_nobody_and_notifications_arrive_right_after_login(s
     assert reply.kind == "result", reply.xml
     # The same account elsewhere is told of what was published, because its announcement says that it wants to know.
     reader = Client(server, "pep_publisher", info, resource="elsewhere")
+    before = stats(server)["answered"]
     try:
         await reader.log_in()
         reader.announce()
         heard = lambda: [message for message in reader.messages if message.find(f".//{{{MOOD}}}happy") is not None]
-        await until(lambda: server.command("capsd_stats", host=DOMAIN)["answered"], "mod_caps has its answer")
+        await until(lambda: stats(server)["answered"] > before, "mod_caps has its answer")
+        await asyncio.sleep(0.2)
         again = f"<item id='current'><mood xmlns='{MOOD}'><happy/><text>again</text></mood></item>"
         await publisher.iq(None, f"<pubsub xmlns='{PUBSUB}'><publish node='{MOOD}'>{again}</publish></pubsub>", "set")
         await until(heard, "a notification arrives")
@@ -346,7 +421,7 @@ async def test_of_many_queries_one_goes_its_way_and_the_others_are_answered_from
     info = sample("one")
     capsd = await connect(verify=lambda node, content: content.ver() == info.ver() and node == info.node_0115())
     holder, *askers = await people(one_holder=None, **{f"one_asker_{number}": None for number in range(10)})
-    # Directed presence alone: the server itself asks nothing, and capsd may not ask.
+    # By directed presence alone, so that mod_caps asks nothing.
     holder.info, holder.delay = info, 0.2
     await show(holder, *askers)
     replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=holder.jid) for asker in askers))
@@ -458,7 +533,7 @@ async def test_nobody_waits_twice_for_a_capsd_that_hangs(server, connect, people
         started = time.monotonic()
         assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
         assert time.monotonic() - started < longest
-    assert len(holder.questions) == 2 and stats(server)["ready"] == 0
+    assert [question.sender for question in holder.questions] == [asker.jid for asker in askers] and stats(server)["ready"] == 0
     capsd.silent = False
     await until(lambda: stats(server)["ready"], "it is noticed that capsd answers again", timeout=20)
 
@@ -476,8 +551,9 @@ async def test_a_new_instance_is_told_everything_and_two_that_take_turns_are_sai
     capsd.instance = "second"
     await until(lambda: stats(server)["instance_conflicts"] >= 2, "and again")
     assert stats(server)["replays"] == replays, "nothing is replayed to and fro"
-    said = [line for line in server.log.read_text().splitlines() if "two capsd answer in turns" in line]
-    assert len(said) == 1 and COMPONENT in said[0]
+    said = lambda: [line for line in server.log.read_text().splitlines() if "two capsd answer in turns" in line]
+    await until(said, "it is said")
+    assert len(said()) == 1 and COMPONENT in said()[0]
 
 
 async def test_the_second_component_is_used_while_the_first_is_away_and_told_everything(server, connect, people):
@@ -494,6 +570,8 @@ async def test_the_second_component_is_used_while_the_first_is_away_and_told_eve
     await until(lambda: second.present().get(client.jid), "the second one is used, and told anew", timeout=30)
     assert stats(server)["component"] == 2 and stats(server)["failovers"] >= 2
     await show(client, asker)
+    # The server has asked it when no component was there yet.
+    client.questions.clear()
     assert (await asker.ask(info.node_0115(), to=client.jid)).info.covered() == info.covered() and not client.questions
     first.silent = False
     first.requests.clear()

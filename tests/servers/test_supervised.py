@@ -1,6 +1,7 @@
 """capsd under a service manager, by the unit that is shipped: what it tells the manager, and what the manager then does."""
 
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -70,11 +71,11 @@ def test_a_service_is_ready_once_it_serves(server, supervise):
     assert (state.stat().st_mode & 0o777, runtime.stat().st_mode & 0o777) == (0o700, 0o750)
     assert {path.stat().st_mode & 0o077 for path in state.rglob("*") if path.is_file()} == {0}
     assert (runtime / "control.sock").stat().st_mode & 0o777 == 0o660
-    server.process.child.send_signal(19)  # SIGSTOP: it hangs, and capsd does not wait for it
+    server.process.child.send_signal(signal.SIGSTOP)  # It hangs, and capsd does not wait for it
     try:
         assert supervisor.stop() == 0
     finally:
-        server.process.child.send_signal(18)
+        server.process.child.send_signal(signal.SIGCONT)
     assert "STOPPING=1" in supervisor.messages
 
 
@@ -96,11 +97,20 @@ def test_a_server_that_says_nothing_holds_up_a_start_for_five_seconds(supervise)
 def test_a_reload_is_told_and_so_is_its_end(supervise):
     supervisor = supervise().start().wait_ready()
     heard = len(supervisor.messages)
-    supervisor.reload()
+    supervisor.child.send_signal(signal.SIGHUP)
     wait_until(lambda: "READY=1" in supervisor.messages[heard:], "the reload has ended")
     said = [line for line in supervisor.messages[heard:] if not line.startswith("STATUS=")]
     assert [line.split("=")[0] for line in said] == ["RELOADING", "MONOTONIC_USEC", "READY"]
     assert "configuration read again" in supervisor.log()
+
+
+def test_the_units_reload_fails_where_the_configuration_is_at_fault(supervise):
+    supervisor = supervise().start().wait_ready()
+    assert supervisor.reload().returncode == 0
+    supervisor.config.write_text(supervisor.config.read_text() + "[log]\nlevel = 'loud'\n")
+    refused = supervisor.reload()
+    assert refused.returncode == 2 and "log.level" in refused.stderr, refused
+    assert answers(supervisor) and supervisor.starts == 1
 
 
 def test_a_fault_in_the_configuration_ends_the_service_for_good(supervise):

@@ -12,6 +12,7 @@
 //! | [`access`] | who may ask, and what is answered |
 //! | [`questions`] | what holders are asked, and whose answers count |
 //! | [`reflection`] | that nobody is sent what they did not ask for |
+//! | [`forgetting`] | what an operator flushes, and domains that are served no more |
 //! | [`protocol`] | requests of `urn:capsd:0` |
 //! | [`presences`] | subscriptions, capsd's own caps, the end |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -20,6 +21,7 @@ mod access;
 #[allow(dead_code)]
 #[path = "../scenarios/contents.rs"]
 mod contents;
+mod forgetting;
 mod garbage;
 mod presences;
 mod pressure;

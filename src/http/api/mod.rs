@@ -42,6 +42,7 @@ pub(super) fn routes() -> Router<Sources> {
         .route("/api/v1/verify", post(verify::verify))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/flights", get(status::flights))
+        .route("/api/v1/population", get(status::population))
         .route("/api/v1/openapi.json", get(openapi))
 }
 

@@ -160,3 +160,8 @@ pub(super) async fn status(State(sources): State<Sources>) -> Result<Response, P
 pub(super) async fn flights(State(sources): State<Sources>) -> Result<Response, Problem> {
     Ok(json_now(&flights_now(&sources).await?))
 }
+
+/// `GET population`.
+pub(super) async fn population(State(sources): State<Sources>) -> Response {
+    json_now(&*sources.census.latest())
+}

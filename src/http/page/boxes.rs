@@ -37,7 +37,19 @@ pub(super) struct Check {
     answer: Option<Result<api::Checked, Problem>>,
 }
 
+impl LookUp {
+    /// Whether something was asked.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answer.is_some()
+    }
+}
+
 impl Check {
+    /// Whether something was pasted.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// What was pasted could not even be read.
     pub(super) fn refused(problem: Problem) -> Check {
         Check {
@@ -120,7 +132,7 @@ fn one_key(text: &str) -> Result<CapsKey, NodeError> {
 /// The box for a node or hash.
 pub(super) fn look_up_section(look_up: &LookUp) -> Markup {
     html! {
-        section.card aria-labelledby="lookup" {
+        section.card.wide[look_up.is_answered()] aria-labelledby="lookup" {
             h2 #lookup { "Look up a hash" }
             form action="/#lookup" method="get" role="search" aria-labelledby="lookup" {
                 label for="node" { "Node or hash" }
@@ -222,7 +234,7 @@ fn info_section(info: &DiscoInfo) -> Markup {
 /// The box for a disco#info.
 pub(super) fn check_section(check: &Check) -> Markup {
     html! {
-        section.card aria-labelledby="check" {
+        section.card.wide[check.is_answered()] aria-labelledby="check" {
             h2 #check { "Check a disco#info" }
             form action="/#check" method="post" aria-labelledby="check" {
                 label for="query" { "The " code { "<query/>" } " of a client" }
@@ -256,10 +268,8 @@ fn checked_section(checked: &api::Checked) -> Markup {
                 p.verdict { (verdict_pill(verdict)) " " code { (key.digest_base64()) } }
                 @if let Some((_, detail)) = verdict.refusal() { p { (detail) } }
             }
-            table {
-                thead { tr { th scope="col" { "Hash" } th scope="col" { "Verdict" } } }
-                tbody { @for hashed in &checked.hashes { (hash_row(hashed)) } }
-            }
+            h3 { "All its hashes" }
+            ul.plain.hashes { @for hashed in &checked.hashes { (hash_item(hashed)) } }
             @if !whys.is_empty() {
                 h3 { "Why not" }
                 ul.plain { @for why in whys { li { (why) } } }
@@ -268,20 +278,20 @@ fn checked_section(checked: &api::Checked) -> Markup {
     }
 }
 
-fn hash_row(hashed: &Hashed) -> Markup {
+fn hash_item(hashed: &Hashed) -> Markup {
     let Hashed {
         key,
         variant,
         verdict,
     } = hashed;
     html! {
-        tr {
-            th scope="row" {
-                span.quiet { (key.family().as_str()) " " (key.algorithm().name()) @if let Some(variant) = variant { ", " (variant) } }
-                br;
-                code { (key.digest_base64()) }
+        li {
+            span.what {
+                "XEP-" (key.family().as_str()) " " (key.algorithm().name())
+                @if let Some(variant) = variant { ", " (variant) }
             }
-            td { (verdict_pill(verdict)) }
+            " " (verdict_pill(verdict))
+            code { (key.digest_base64()) }
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn section(shown: &Shown) -> Markup {
                     div.plot {
                         div.scale aria-hidden="true" { span { "100 %" } span { "50 %" } span { "0 %" } }
                         (drawing(samples, first.from, last.until))
-                        div.time aria-hidden="true" { span { (ago(whole)) } span { "now" } }
+                        div.time aria-hidden="true" { span { (period(whole)) " ago" } span { "now" } }
                     }
                     figcaption {
                         p.key aria-hidden="true" {
@@ -112,6 +112,62 @@ fn table(samples: &[Sample], now: Instant) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Samples of ten seconds each, one after the other.
+    fn samples(counts: &[(u64, u64)]) -> Vec<Sample> {
+        let ten = Duration::from_secs(10);
+        let begun = Instant::now();
+        let numbered = (0u32..).zip(counts);
+        numbered
+            .map(|(place, (hits, lookups))| Sample {
+                from: begun + ten * place,
+                until: begun + ten * (place + 1),
+                hits: *hits,
+                lookups: *lookups,
+            })
+            .collect()
+    }
+
+    fn shown(counts: &[(u64, u64)]) -> String {
+        let shown = Shown {
+            uptime: Duration::from_secs(10),
+            samples: samples(counts),
+            refusals: Vec::new(),
+        };
+        section(&shown).into_string()
+    }
+
+    #[test]
+    fn the_line_is_where_the_ratio_is_and_breaks_off_where_nobody_asked() {
+        let page = shown(&[(4, 4), (1, 2), (0, 0), (0, 1)]);
+        let line = "d=\"M0.0 0.0H250.0L250.0 50.0H500.0M750.0 100.0H1000.0\"";
+        assert!(page.contains(line), "{page}");
+        // The busiest piece has the highest bar, the others are lower by as much as they are quieter.
+        let bars =
+            "d=\"M0.0 100V55.0H250.0V100ZM250.0 100V77.5H500.0V100ZM750.0 100V88.8H1000.0V100Z\"";
+        assert!(page.contains(bars), "{page}");
+        assert!(page.contains("5 of 7 look-ups"), "{page}");
+    }
+
+    #[test]
+    fn the_table_says_the_same_in_a_dozen_rows() {
+        let page = shown(&[(1, 2); 100]);
+        assert_eq!(page.matches("<tr>").count(), 1 + 12);
+        assert!(page.contains("50.0\u{a0}%"));
+    }
+
+    #[test]
+    fn without_look_ups_there_is_no_line() {
+        for counts in [&[][..], &[(0, 0)]] {
+            let page = shown(counts);
+            assert!(!page.contains("<svg") && page.contains("Nobody has looked anything up yet"));
         }
     }
 }

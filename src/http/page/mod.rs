@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this file | what is asked for, and the frame |
 //! | `overview` | state, links, tiers, flights, refusals |
+//! | `population` | what is online |
 //! | `chart` | the hit ratio over time, drawn and as a table |
 //! | `boxes` | the box for a hash, the box for a disco#info, and their answers |
 //! | `words` | numbers, sizes and times as people write them |
@@ -14,7 +15,10 @@
 mod boxes;
 mod chart;
 mod overview;
+mod population;
 mod words;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -27,6 +31,7 @@ use super::api::{Problem, StatusView};
 use super::{Sources, api, body};
 use crate::control::protocol::Flights;
 use crate::history::Shown;
+use crate::population::Population;
 use boxes::{Check, LookUp};
 
 /// What the page may do: take its own style and picture, and send its forms to where it came from.
@@ -106,6 +111,7 @@ struct View {
     status: StatusView,
     shown: Shown,
     flights: Flights,
+    population: Arc<Population>,
 }
 
 impl View {
@@ -114,6 +120,7 @@ impl View {
             status: StatusView::now(sources).await?,
             shown: sources.history.shown((sources.desk.clock)()),
             flights: api::flights_now(sources).await?,
+            population: sources.census.latest(),
         })
     }
 
@@ -136,10 +143,17 @@ impl View {
                         (overview::figures(&self.status, &self.flights))
                         (overview::links(&self.status))
                         (chart::section(&self.shown))
-                        (boxes::look_up_section(look_up))
-                        (boxes::check_section(check))
-                        (overview::flights(&self.flights))
-                        (overview::tiers(&self.status))
+                        @if look_up.is_answered() { (boxes::look_up_section(look_up)) }
+                        @if check.is_answered() { (boxes::check_section(check)) }
+                        div.column {
+                            @if !look_up.is_answered() { (boxes::look_up_section(look_up)) }
+                            (overview::tiers(&self.status))
+                        }
+                        div.column {
+                            @if !check.is_answered() { (boxes::check_section(check)) }
+                            (overview::flights(&self.flights))
+                        }
+                        (population::section(&self.population))
                         (overview::refusals(&self.status))
                     }
                     (overview::footer(&self.status))

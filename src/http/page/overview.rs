@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::words::{ago, bytes, count, number, percent, period};
+use super::words::{ago, bytes, count, number, percent, period, seconds};
 use crate::caps::Reason;
 use crate::control::protocol::{Flight, Flights, MAX_FLIGHTS};
 use crate::http::api::{StatusView, title_of};
@@ -64,7 +64,7 @@ pub(super) fn masthead(view: &StatusView, state: &State) -> Markup {
             }
             div.state {
                 p.pill.(state.mood) { span.dot aria-hidden="true" {} (state.word) }
-                p.quiet { "for " (period(Duration::from_secs(view.status.uptime_seconds))) " " a href="/" { "Refresh" } }
+                p.quiet { "running for " (period(Duration::from_secs(view.status.uptime_seconds))) " " a href="/" { "Refresh" } }
             }
             @if !state.matter.is_empty() { p.matter { (state.matter) } }
         }
@@ -141,7 +141,7 @@ pub(super) fn flights(flights: &Flights) -> Markup {
                         @for flight in shown {
                             tr {
                                 th scope="row" { (flight_keys(flight)) }
-                                td.number { (flight.age_ms) " ms" }
+                                td.number { (seconds(Duration::from_millis(flight.age_ms))) }
                                 td.number { (number(flight.waiters as u64)) }
                                 td.number { (number(flight.asked as u64)) }
                             }
@@ -212,15 +212,17 @@ pub(super) fn refusals(view: &StatusView) -> Markup {
                 p { "Nothing was refused since the start." }
             } @else {
                 table {
-                    thead { tr { th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "Reason" } th.number scope="col" { "Times" } } }
+                    thead { tr { th scope="col" { "When" } th scope="col" { "Reason" } th.number scope="col" { "Times" } } }
                     tbody {
                         @for refusal in view.refusals.iter().take(SHOWN) {
                             tr {
-                                td { (ago(Duration::from_secs(refusal.seconds_ago))) }
-                                td { @if refusal.refused == "answer" { "A client’s answer" } @else { "A look-up" } }
+                                td.when { (ago(Duration::from_secs(refusal.seconds_ago))) }
                                 th scope="row" {
                                     code { (refusal.reason) } " "
-                                    span.quiet { (meaning(refusal.reason)) }
+                                    span.quiet {
+                                        @if refusal.refused == "answer" { "A client’s answer: " } @else { "A look-up: " }
+                                        (meaning(refusal.reason))
+                                    }
                                 }
                                 td.number { (number(refusal.count)) }
                             }

@@ -52,6 +52,11 @@ pub(super) fn period(time: Duration) -> String {
     }
 }
 
+/// A short length of time, in tenths of seconds.
+pub(super) fn seconds(time: Duration) -> String {
+    format!("{:.1}\u{a0}s", time.as_secs_f64())
+}
+
 /// How long ago something was.
 pub(super) fn ago(time: Duration) -> String {
     match time.as_secs() {
@@ -117,5 +122,7 @@ mod tests {
         assert_eq!(plain(percent(3, 3)), "100 %");
         assert_eq!(count(-1), "0");
         assert_eq!(ago(Duration::ZERO), "just now");
+        assert_eq!(plain(ago(Duration::from_secs(61))), "1 min ago");
+        assert_eq!(plain(seconds(Duration::from_millis(1249))), "1.2 s");
     }
 }

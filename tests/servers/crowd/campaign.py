@@ -38,16 +38,13 @@ class Beside:
         await self.until_fed()
 
 
-async def with_capsd(crowd, server, capsd):
-    """All rounds beside a capsd that knows nothing at first."""
+async def with_capsd(crowd, server, capsd, every_restart=True):
+    """All rounds beside a capsd that knows nothing at first; without `every_restart`, both are restarted together and not one by one."""
     beside = Beside(server, capsd)
     await beside.until_fed()
     rounds = [await crowd.round("cold, with capsd"), await crowd.round("warm, with capsd")]
-    for name, restart in (
-        ("capsd restarted", beside.restart_capsd),
-        ("server restarted", beside.restart_server),
-        ("both restarted", beside.restart_both),
-    ):
+    restarts = [("capsd restarted", beside.restart_capsd), ("server restarted", beside.restart_server), ("both restarted", beside.restart_both)]
+    for name, restart in restarts if every_restart else restarts[-1:]:
         await restart()
         rounds.append(await crowd.round(name))
     return rounds

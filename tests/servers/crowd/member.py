@@ -12,15 +12,26 @@ from .wire import QUERY, Record, announced, local_name
 ROOM = f"crowd@{ROOMS}"
 
 
+# By which specifications a client announces itself.
+STYLES = (("0115",), ("0115", "0390"), ("0390",))
+
+
+def announcement(info, style):
+    """The `<c/>` elements by which that content is announced, and the nodes to ask for."""
+    parts = {"0115": (info.c_0115(), info.node_0115()), "0390": (info.c_0390(), info.node_0390())}
+    return "".join(parts[family][0] for family in style), [parts[family][1] for family in style]
+
+
 class Member(Client):
     """One member of the crowd; what it was asked is in `record`, what it knows in `known`."""
 
-    def __init__(self, server, user, info):
+    def __init__(self, server, user, info, style):
         super().__init__(server, user, info, resource="crowd")
         self.nick = user
+        self.elements, self.nodes = announcement(info, style)
         self.record = Record(user)
         # By node: what was answered, or None where an error was.
-        self.known = {info.node_0115(): info}
+        self.known = dict.fromkeys(self.nodes, info)
         self.asking = {}
         self.occupants = {}
         self.everybody = 0
@@ -46,10 +57,10 @@ class Member(Client):
     def enter(self, everybody):
         """Announces itself and enters the room, in which so many will be."""
         self.everybody = everybody
-        c = self.info.c_0115()
-        self.record.announcements.append([self.info.node_0115()])
-        self.send(f"<presence>{c}</presence>")
-        self.send(f"<presence to='{ROOM}/{self.nick}'>{c}<x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>")
+        self.record.announcements.append(self.nodes)
+        self.send(f"<presence>{self.elements}</presence>")
+        room = "<x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x>"
+        self.send(f"<presence to='{ROOM}/{self.nick}'>{self.elements}{room}</presence>")
 
     def look(self, xml):
         """What a careful client does about a stanza."""

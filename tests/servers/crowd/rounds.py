@@ -12,11 +12,11 @@ from harness.caps import CAPS_0390, sample
 from harness.client import log_out_all
 from harness.processes import until
 
-from .member import Member
+from .member import STYLES, Member
 from .real import REAL
 
 # A round is over when everybody knows everybody and nobody was asked anything for so many seconds: longer than a server may hold a query.
-QUIET = 1.5
+QUIET = 1.0
 # But it is given up after so many.
 AT_MOST = 60
 
@@ -29,7 +29,6 @@ class Truth:
 
     def __init__(self):
         self.of = {}
-        self.announced = set()
 
     def told(self, node, info):
         """A client gave this answer for the node; it counts if the hash says so."""
@@ -101,7 +100,8 @@ class Crowd:
         self.real = [(f"{name.replace('.', '')}{number}", name) for number, name in enumerate(real)]
         self.truth = Truth()
         for info in self.infos:
-            self.truth.told(info.node_0115(), info)
+            for node in (info.node_0115(), info.node_0390()):
+                self.truth.told(node, info)
 
     @property
     def names(self):
@@ -117,7 +117,7 @@ class Crowd:
     async def round(self, name):
         """Everybody logs in at once with an empty cache, and leaves when all is quiet."""
         gate = asyncio.Event()
-        members = [Member(self.server, user, self.infos[at % len(self.infos)]) for at, user in enumerate(self.careful)]
+        members = [self.member(user, at % len(self.infos)) for at, user in enumerate(self.careful)]
         real = []
         try:
             for user, kind in self.real:
@@ -134,6 +134,10 @@ class Crowd:
             await log_out_all(members)
             for client in real:
                 await client.close()
+
+    def member(self, user, content):
+        """A careful client; one content is announced by XEP-0115, the next by both, the next by XEP-0390 alone."""
+        return Member(self.server, user, self.infos[content], STYLES[content % len(STYLES)])
 
     async def enter(self, member):
         await member.log_in()

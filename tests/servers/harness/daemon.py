@@ -119,6 +119,17 @@ domains = ["{DOMAIN}"]
         """SIGKILL."""
         self.process.kill()
 
+    def hang(self):
+        """SIGSTOP; returns when every thread stands still."""
+        self.process.child.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.child.pid}/task")
+        stands = lambda thread: (thread / "stat").read_text().rsplit(") ", 1)[1].startswith("T")
+        wait_until(lambda: all(stands(thread) for thread in threads.iterdir()), "capsd stands still")
+
+    def go_on(self):
+        """SIGCONT, after `hang`."""
+        self.process.child.send_signal(signal.SIGCONT)
+
     def reload(self):
         """SIGHUP: capsd reads its configuration again."""
         self.process.child.send_signal(signal.SIGHUP)
@@ -129,10 +140,10 @@ domains = ["{DOMAIN}"]
         self.start(linked)
 
     def command(self, *arguments, expect=0):
-        """Runs another command of capsd with this one's configuration; returns what it printed. Fails on any other exit code."""
+        """Runs another command of capsd with this one's configuration; returns what it printed. Fails on any other exit code; `None` stands for any."""
         name, *rest = map(str, arguments)
         ended = subprocess.run([binary(), name, "--config", str(self.config), *rest], capture_output=True, text=True, timeout=60)
-        assert ended.returncode == expect, f"{ended.returncode}: {ended.stdout}{ended.stderr}"
+        assert expect is None or ended.returncode == expect, f"{ended.returncode}: {ended.stdout}{ended.stderr}"
         return ended.stdout
 
     def log(self):

@@ -119,10 +119,12 @@ class Supervisor:
                     os.chown(file, self.account.pw_uid, self.account.pw_gid)
         return str(place)
 
-    def command(self, key, **variables):
-        """A command of the unit, with variables filled in."""
-        words = [re.sub(r"\$(\w+)", lambda match: str(variables[match[1]]), word) for word in shlex.split(self.unit.one(key))]
-        return [self.program or words[0], *words[1:], *self.arguments] if key == "ExecStart" else words
+    def command(self, key):
+        """A command of the unit; the unit's program and what lies below /run are those of this supervisor."""
+        words = shlex.split(self.unit.one(key))
+        assert words[0] == shlex.split(self.unit.one("ExecStart"))[0]
+        words = [self.program or words[0], *(str(self.root / word.lstrip("/")) if word.startswith("/run/") else word for word in words[1:])]
+        return [*words, *self.arguments] if key == "ExecStart" else words
 
     def start(self):
         """Starts the service and returns at once; `wait_ready` is what `systemctl start` waits for."""
@@ -214,9 +216,8 @@ class Supervisor:
         return self.output.read_text(errors="replace")
 
     def reload(self):
-        """`systemctl reload`."""
-        environment = {"PATH": os.environ["PATH"]}
-        subprocess.run(self.command("ExecReload", MAINPID=self.child.pid), check=True, timeout=30, env=environment)
+        """`systemctl reload`: how its command ended."""
+        return subprocess.run(self.command("ExecReload"), capture_output=True, text=True, timeout=30, env={"PATH": os.environ["PATH"]})
 
     def stop(self, timeout=15):
         """`systemctl stop`; the exit code."""

@@ -2,8 +2,8 @@
 %%% clients that are asked. What servers and capsd agreed on is written in deploy/protocol.md of capsd; README.md tells what this module
 %%% does, its options and its statistics.
 %%%
-%%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_link and
-%%% mod_capsd_flights are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_stanza is XML.
+%%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_link, mod_capsd_flights and
+%%% mod_capsd_pep are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_stanza is XML.
 -module(mod_capsd).
 
 -behaviour(gen_mod).
@@ -55,6 +55,7 @@ enable(Host, Opts) ->
     is_alone(Host) andalso enable_once(),
     {ok, _} = gen_mod:start_child(mod_capsd_link, Host, Opts),
     {ok, _} = gen_mod:start_child(mod_capsd_flights, Host, Opts),
+    {ok, _} = gen_mod:start_child(mod_capsd_pep, Host, Opts),
     [ejabberd_hooks:add(Hook, Host, Module, Function, Order) || {Hook, Module, Function, Order} <- hooks()],
     mod_capsd_link:census(Host).
 
@@ -63,27 +64,31 @@ disable(Host) ->
     is_alone(Host) andalso disable_once(),
     %% First the one that lets go what it holds.
     _ = gen_mod:stop_child(mod_capsd_flights, Host),
+    _ = gen_mod:stop_child(mod_capsd_pep, Host),
     _ = gen_mod:stop_child(mod_capsd_link, Host),
     unpublish(Host),
     ok.
 
-%% mod_caps asks at 75, and mod_privilege reports at 50: what is announced is known before. Filters that drop come before.
+%% Filters that drop come before; mod_caps, which asks at 75, comes after what is heard is known.
 hooks() ->
     [
-        {user_send_packet, mod_capsd_intercept, user_send_packet, 45},
+        {c2s_self_presence, mod_capsd_watch, self_presence, 110},
         {user_receive_packet, mod_capsd_intercept, user_receive_packet, 60},
+        {presence_probe_hook, mod_capsd_pep, probed, 90},
+        {c2s_presence_in, mod_capsd_pep, presence_in, 90},
         {c2s_copy_session, mod_capsd_watch, copy_session, 60},
         {c2s_handle_cast, mod_capsd_watch, handle_cast, 60}
     ].
 
 enable_once() ->
-    ejabberd_hooks:add(filter_packet, mod_capsd_intercept, filter_packet, 100),
+    %% After every filter that may drop a query.
+    ejabberd_hooks:add(filter_packet, mod_capsd_intercept, filter_packet, 1000),
     ejabberd_hooks:add(component_connected, ?MODULE, component_connected, 60),
     ejabberd_hooks:add(component_disconnected, ?MODULE, component_disconnected, 60),
     ejabberd_commands:register_commands(?MODULE, commands()).
 
 disable_once() ->
-    ejabberd_hooks:delete(filter_packet, mod_capsd_intercept, filter_packet, 100),
+    ejabberd_hooks:delete(filter_packet, mod_capsd_intercept, filter_packet, 1000),
     ejabberd_hooks:delete(component_connected, ?MODULE, component_connected, 60),
     ejabberd_hooks:delete(component_disconnected, ?MODULE, component_disconnected, 60),
     ejabberd_commands:unregister_commands(commands()).
@@ -95,7 +100,7 @@ is_alone(Host) ->
 -spec pre_uninstall() -> ok.
 pre_uninstall() ->
     lists:foreach(fun stop/1, ejabberd_option:hosts()),
-    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
+    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_pep, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
     lists:foreach(fun(Part) -> code:purge(Part), code:delete(Part) end, Parts).
 
 %%% What hooks need

@@ -8,9 +8,10 @@
 -define(NS_HASHES, <<"urn:xmpp:hashes:2">>).
 
 %% The mark of a stanza that this module has seen already (a key of its `meta`, which no client can set). Its value is one of
-%%   {heard, Heard}   the asker's session received that announcement of the addressed JID
-%%   {again, Heard}   the same, and the query was held before: it must not be held a second time
-%%   pass             goes its way unchanged
+%%   {heard, Heard, Asker}   the asker's session received that announcement of the addressed JID
+%%   {again, Heard, Asker}   the same, and the query was held before: it must not be held a second time
+%%   pass                    goes its way unchanged
+%% `Asker` is the address and the process of that session, or none if the query does not come from a session of this server.
 -define(MARK, capsd).
 
 %% An announcement as far as queries are concerned: the caps nodes by which it can be asked for.
@@ -25,7 +26,7 @@
     host :: binary(),
     %% {{Session, LJID of the announcer}, heard()}: what each local session was told
     heard :: ets:tid(),
-    %% {LJID, Session, nodes_of(), [xmlel()], reported | private}: what each local session announced
+    %% {LJID, Session, nodes_of(), [xmlel()]}: what each local session announced
     own :: ets:tid(),
     %% {LJID, number of sessions that heard it, [xmlel()]}: announcers of elsewhere
     passing :: ets:tid(),

@@ -4,7 +4,7 @@
 %%% Past a bound, what was not used for longest goes, a tenth at a time, so that the search for it is paid once per tenth.
 -module(mod_capsd_answers).
 
--export([new/0, find/2, put/5, fail/4]).
+-export([new/0, find/2, is_known/2, put/5, fail/4]).
 
 -include("mod_capsd.hrl").
 
@@ -14,6 +14,7 @@
 
 %% Rows are {Node, Used, Expires, Bytes, Content}, times in milliseconds of the monotonic clock.
 -define(USED, 2).
+-define(BYTES_OF, 4).
 
 -spec new() -> ets:tid().
 new() ->
@@ -35,6 +36,15 @@ find(#capsd{answers = Answers}, Node) ->
             end;
         [] ->
             unknown
+    end.
+
+%% Whether there is an answer, without reading it.
+-spec is_known(#capsd{}, binary()) -> boolean().
+is_known(#capsd{answers = Answers}, Node) ->
+    try
+        ets:lookup_element(Answers, Node, ?BYTES_OF) > 0
+    catch
+        error:badarg -> false
     end.
 
 %% Keeps an answer for so many milliseconds; returns how many others were dropped to make room.

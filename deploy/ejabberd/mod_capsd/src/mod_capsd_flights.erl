@@ -12,7 +12,7 @@
 
 -include("mod_capsd.hrl").
 
-%% How long capsd is not asked again for a node that it has no answer to, in milliseconds: if nothing was proven, and if it took too long.
+%% How long capsd is not asked again for a node, in milliseconds: if nothing can be proven about it, and if a client was asked in vain.
 -define(IN_VAIN, 60000).
 -define(SLOW, 10000).
 %% Answers of clients that are being verified at the same time.
@@ -21,8 +21,8 @@
 -define(LONGEST_ANSWER, 65536).
 
 -record(flight, {
-    %% capsd is asked, or that client
-    phase = lookup :: lookup | {scout, jid:ljid()},
+    %% capsd is asked; it takes so long that nobody more is held for it; or that client is asked
+    phase = lookup :: lookup | overdue | {scout, jid:ljid()},
     %% held queries, the first that came last, with the timer of each
     held = [] :: [{reference(), iq()}]
 }).
@@ -111,6 +111,9 @@ code_change(_, State, _) ->
 
 hold_query(Node, IQ, #state{capsd = Capsd, flights = Flights} = State) ->
     case {mod_capsd_answers:find(Capsd, Node), Flights} of
+        {unknown, #{Node := #flight{phase = overdue}}} ->
+            release(IQ, pass, State),
+            State;
         {unknown, #{Node := Flight}} ->
             State#state{flights = Flights#{Node := add(Node, IQ, Flight, Capsd)}};
         {unknown, _} ->
@@ -184,7 +187,7 @@ let_go(#flight{held = Held}, Mark, State) ->
         lists:reverse(Held)
     ).
 
-%% One has waited long enough. The others have timers of their own; if nobody is left, capsd is not waited for again for a while.
+%% One has waited long enough; the others have timers of their own. Whatever comes late is kept for those that ask later.
 expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
     case Flights of
         #{Node := #flight{held = Held} = Flight} ->
@@ -192,10 +195,15 @@ expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
                 {value, {_, IQ}, Others} ->
                     mod_capsd_stats:count(Capsd, hold_timeouts),
                     release(IQ, pass, State),
-                    Flight#flight.phase =:= lookup andalso mod_capsd_link:suspect(Capsd),
-                    case Others of
-                        [] -> in_vain(Node, ?SLOW, State);
-                        _ -> State#state{flights = Flights#{Node := Flight#flight{held = Others}}}
+                    Left = Flight#flight{held = Others},
+                    case {Flight#flight.phase, Others} of
+                        {lookup, _} ->
+                            mod_capsd_link:suspect(Capsd),
+                            State#state{flights = Flights#{Node := Left#flight{phase = overdue}}};
+                        {{scout, _}, []} ->
+                            in_vain(Node, ?SLOW, State#state{flights = Flights#{Node := Left}});
+                        _ ->
+                            State#state{flights = Flights#{Node := Left}}
                     end;
                 false ->
                     State
@@ -207,8 +215,8 @@ expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
 release(#iq{meta = Meta} = IQ, Mark, #state{capsd = #capsd{state = Held} = Capsd}) ->
     atomics:sub(Held, ?HELD, 1),
     case {Mark, Meta} of
-        {again, #{?MARK := {_, Heard}}} ->
-            ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, {again, Heard}));
+        {again, #{?MARK := {_, Heard, Asker}}} ->
+            ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, {again, Heard, Asker}));
         _ ->
             mod_capsd_stats:count(Capsd, went_on),
             ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, pass))

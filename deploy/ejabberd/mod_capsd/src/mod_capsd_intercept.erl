@@ -8,19 +8,28 @@
 %%% that has been replaced. A query that leaves the server is answered where it would leave.
 -module(mod_capsd_intercept).
 
--export([filter_packet/1, user_receive_packet/1, user_send_packet/1]).
+-export([filter_packet/1, user_receive_packet/1]).
 
 -include("mod_capsd.hrl").
 
 %%% Hooks. The head of each function is all that other stanzas meet.
 
-%% Where a query starts. Runs in the process of the sender's session, if the sender has one here.
+%% Where a query, an answer or a presence starts. Runs in the process of the sender's session, if the sender has one here.
 -spec filter_packet(stanza()) -> stanza() | drop.
 filter_packet(#iq{type = get, to = #jid{lresource = Resource}} = IQ) when Resource =/= <<>> ->
     case mod_capsd_stanza:question(IQ) of
         {node, Node} -> outgoing(IQ, Node);
         none -> IQ
     end;
+filter_packet(#iq{type = result, from = From, sub_els = [#xmlel{name = <<"query">>}]} = IQ) ->
+    case mod_capsd_stanza:info(IQ) of
+        {Node, Query} -> own_answer(From, Node, Query);
+        none -> ok
+    end,
+    IQ;
+filter_packet(#presence{} = Presence) ->
+    mod_capsd_watch:routed(Presence),
+    Presence;
 filter_packet(Stanza) ->
     Stanza.
 
@@ -37,26 +46,13 @@ user_receive_packet({#presence{}, #{lserver := Host}} = Acc) ->
         undefined -> Acc;
         Capsd -> mod_capsd_watch:user_receive_packet(Acc, Capsd)
     end;
-user_receive_packet({#iq{type = result} = IQ, #{lserver := Host}} = Acc) ->
+user_receive_packet({#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ, #{lserver := Host}} = Acc) ->
     case mod_capsd_stanza:info(IQ) of
         {Node, Query} -> heard_answer(IQ, Node, Query, Host);
         none -> ok
     end,
     Acc;
 user_receive_packet(Acc) ->
-    Acc.
-
-%% Where a local session answers.
--spec user_send_packet({stanza(), ejabberd_c2s:state()}) -> {stanza(), ejabberd_c2s:state()}.
-user_send_packet({#iq{type = result} = IQ, #{jid := JID, lserver := Host}} = Acc) ->
-    case mod_capsd_stanza:info(IQ) of
-        {Node, Query} -> own_answer(JID, Node, Query, Host);
-        none -> ok
-    end,
-    Acc;
-user_send_packet({#presence{}, _} = Acc) ->
-    mod_capsd_watch:user_send_packet(Acc);
-user_send_packet(Acc) ->
     Acc.
 
 %%% Queries
@@ -66,18 +62,51 @@ outgoing(#iq{to = To, meta = #{?MARK := Mark}} = IQ, Node) ->
     case {Mark, sender(IQ)} of
         {pass, _} -> IQ;
         {_, undefined} -> IQ;
-        {{_, Heard}, Capsd} -> depart(Capsd, IQ, Node, To, Mark, Heard)
+        {_, Capsd} -> depart(Capsd, IQ, Node, To, Mark)
     end;
-outgoing(#iq{from = #jid{lserver = Host}, to = To} = IQ, Node) ->
+outgoing(#iq{from = #jid{lserver = Host} = From, to = To} = IQ, Node) ->
     case mod_capsd:find(Host) of
         undefined ->
             IQ;
         Capsd ->
-            case mod_capsd_watch:heard(Capsd, jid:tolower(To)) of
-                none -> IQ;
-                Heard -> depart(Capsd, IQ, Node, To, {heard, Heard}, Heard)
+            LTo = jid:tolower(To),
+            case mod_capsd_watch:heard(Capsd, LTo) of
+                none ->
+                    IQ;
+                Heard ->
+                    Mark = {heard, Heard, {From, self()}},
+                    case answerer(To, LTo, Node, Heard) of
+                        none -> depart(Capsd, IQ, Node, To, Mark);
+                        Session -> hand_over(xmpp:put_meta(IQ, ?MARK, Mark), To, Session)
+                    end
             end
     end.
+
+%% The session of this node that will answer at once: it announced last what the asker heard, and the answer is known.
+answerer(#jid{lserver = Host}, LTo, Asked, {Nodes, _}) ->
+    case mod_capsd:find(Host) of
+        undefined ->
+            none;
+        Capsd ->
+            case mod_capsd_watch:session(Capsd, LTo) of
+                {Nodes, Session} ->
+                    Node = node_for(Capsd, Asked, Nodes),
+                    case Node =/= none andalso mod_capsd_answers:is_known(Capsd, Node) of
+                        true -> Session;
+                        false -> none
+                    end;
+                _ ->
+                    none
+            end
+    end.
+
+%% The way through the router to that session costs as much as the answer. What may stop the query on that way is asked here.
+hand_over(IQ, #jid{lserver = Host}, Session) ->
+    case ejabberd_hooks:run_fold(sm_receive_packet, Host, IQ, []) of
+        drop -> ok;
+        Passed -> ejabberd_c2s:route(Session, {route, Passed})
+    end,
+    drop.
 
 %% The virtual host whose user asks: of a query that a local room passes on, the one whose room it is.
 sender(#iq{from = #jid{lserver = Server}}) ->
@@ -91,13 +120,13 @@ sender(#iq{from = #jid{lserver = Server}}) ->
     end.
 
 %% A query to a local user or through a local room is decided where it arrives; others leave here.
-depart(Capsd, IQ, Node, #jid{lserver = Server}, Mark, {Nodes, Way} = Heard) ->
+depart(Capsd, IQ, Node, #jid{lserver = Server}, {_, {Nodes, Way}, _} = Mark) ->
     case ejabberd_router:is_my_host(Server) orelse is_local_room(Server) of
         true ->
             xmpp:put_meta(IQ, ?MARK, Mark);
         false ->
             case Way =:= room orelse may_ask(Capsd, IQ, outgoing) of
-                true -> decide(Capsd, xmpp:put_meta(IQ, ?MARK, {heard, Heard}), Node, Nodes, is_again(Mark), IQ, drop);
+                true -> decide(Capsd, xmpp:put_meta(IQ, ?MARK, Mark), Node, Nodes, is_again(Mark), IQ, drop);
                 false -> IQ
             end
     end.
@@ -130,19 +159,19 @@ incoming(#iq{from = From} = IQ, Node, #{jid := JID, lserver := Host} = State, Ac
 
 %% A query that nobody marked gets a mark with which it can come a second time, after it was held.
 marked(#iq{meta = #{?MARK := _}} = IQ, _) -> IQ;
-marked(IQ, Nodes) -> xmpp:put_meta(IQ, ?MARK, {heard, {Nodes, direct}}).
+marked(IQ, Nodes) -> xmpp:put_meta(IQ, ?MARK, {heard, {Nodes, direct}, none}).
 
 is_again(#iq{meta = #{?MARK := Mark}}) -> is_again(Mark);
-is_again({again, _}) -> true;
+is_again({again, _, _}) -> true;
 is_again(_) -> false.
 
 %% Whether the asker received the announcement that is in force.
 received(_, _, LFrom, LFrom, _, _) ->
     %% The server's own question about a session (mod_caps) comes from the session's own address.
     true;
-received(Capsd, #iq{meta = #{?MARK := {_, {Nodes, Way}}}} = IQ, _, _, Nodes, _) ->
+received(Capsd, #iq{meta = #{?MARK := {_, {Nodes, Way}, _}}} = IQ, _, _, Nodes, _) ->
     Way =:= room orelse may_ask(Capsd, IQ, incoming);
-received(_, #iq{meta = #{?MARK := {_, _}}}, _, _, _, _) ->
+received(_, #iq{meta = #{?MARK := {_, _, _}}}, _, _, _, _) ->
     %% An announcement, but not the last one.
     false;
 received(Capsd, IQ, {_, Server, Resource} = LFrom, _, _, State) when Resource =/= <<>> ->
@@ -184,7 +213,7 @@ decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
                 {answer, Content} ->
                     mod_capsd_stats:count(Capsd, answered),
                     Again andalso mod_capsd_stats:count(Capsd, answered_after_hold),
-                    ejabberd_router:route(mod_capsd_stanza:answer(IQ, Asked, Content)),
+                    give(IQ, mod_capsd_stanza:answer(IQ, Asked, Content)),
                     Drop;
                 unknown when not Again ->
                     case mod_capsd_flights:hold(Capsd, Node, IQ) of
@@ -195,6 +224,12 @@ decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
                     Pass
             end
     end.
+
+%% Straight to the session that asked, unless a room stands between or the server itself asked.
+give(#iq{from = From, meta = #{?MARK := {_, _, {From, Session}}}}, Answer) ->
+    ejabberd_c2s:route(Session, {route, Answer});
+give(_, Answer) ->
+    ejabberd_router:route(Answer).
 
 %% By which of the announced nodes a query can be answered: the one that it names, or any if it names none, those of XEP-0390 first.
 node_for(#capsd{xep0115 = XEP0115}, <<>>, Nodes) ->
@@ -211,7 +246,8 @@ node_for(#capsd{xep0115 = XEP0115}, Asked, Nodes) ->
 
 %%% Answers that pass by
 
-own_answer(JID, Node, Query, Host) ->
+%% Only if this process is the session that answers.
+own_answer(#jid{lserver = Host} = JID, Node, Query) ->
     case mod_capsd:find(Host) of
         undefined -> ok;
         Capsd -> learn(Capsd, mod_capsd_watch:own_nodes(Capsd, jid:tolower(JID)), JID, Node, Query)

@@ -1,0 +1,176 @@
+//! `capsd top` and `capsd flights`: what goes on in the daemon.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::interrupt::Interrupt;
+use super::tier::{Place, ask, status, unexpected};
+use super::{Exit, Failure, print};
+use crate::control::client::Client;
+use crate::control::protocol::{Answer, Counts, Flights, Status};
+use crate::control::{Request, words};
+
+/// Show what goes on, again and again: links, tiers, queries per second, what is being resolved
+///
+/// On a terminal one screen is kept up to date until you press Ctrl-C; elsewhere one report follows the other.
+#[derive(Debug, clap::Args)]
+pub(super) struct TopArguments {
+    #[command(flatten)]
+    place: Place,
+
+    /// Show it once
+    #[arg(long)]
+    once: bool,
+
+    /// Print JSON objects instead, one in a line
+    #[arg(long)]
+    json: bool,
+
+    /// Seconds from one to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+}
+
+/// Print what is being resolved: the oldest first
+#[derive(Debug, clap::Args)]
+pub(super) struct FlightsArguments {
+    #[command(flatten)]
+    place: Place,
+
+    /// Also keys that fewer than three accounts announced: such a key may tell who is online
+    #[arg(long)]
+    all: bool,
+
+    /// Print a JSON object instead
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exit code 0, and 4 where no daemon answers.
+pub(super) fn flights(arguments: &FlightsArguments) -> Result<Exit, Failure> {
+    let found = ask_flights(&mut arguments.place.daemon()?, arguments.all)?;
+    match arguments.json {
+        true => print(&json!(found).to_string())?,
+        false => print(&words::flights(&found))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn ask_flights(client: &mut Client, all: bool) -> Result<Flights, Failure> {
+    match ask(client, &Request::Flights { all })? {
+        Answer::Flights(flights) => Ok(flights),
+        _ => Err(unexpected()),
+    }
+}
+
+/// What there was at one time.
+struct Sight {
+    at: Instant,
+    overview: Status,
+    flights: Flights,
+}
+
+impl Sight {
+    fn now(client: &mut Client) -> Result<Sight, Failure> {
+        Ok(Sight {
+            at: Instant::now(),
+            overview: status(client)?,
+            flights: ask_flights(client, false)?,
+        })
+    }
+
+    fn queries(&self) -> u64 {
+        self.overview.counts.lookups.values().sum()
+    }
+
+    /// How many queries, and questions to clients, there were in a second since then.
+    fn rates(&self, before: &Sight) -> (f64, f64) {
+        let seconds = self
+            .at
+            .saturating_duration_since(before.at)
+            .as_secs_f64()
+            .max(0.001);
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        let questions = |sight: &Sight| sight.overview.counts.questions;
+        (
+            rate(self.queries(), before.queries()),
+            rate(questions(self), questions(before)),
+        )
+    }
+}
+
+/// In hundredths of all queries: those that nobody was asked for.
+fn hits(counts: &Counts) -> Option<f64> {
+    let count = |word: &str| counts.lookups.get(word).copied().unwrap_or(0);
+    let all: u64 = counts.lookups.values().sum();
+    (all > 0).then(|| (count("hit") + count("override")) as f64 * 100.0 / all as f64)
+}
+
+/// Exit code 0: it was ended, or shown once; 4: no daemon answers, or it does not any more.
+pub(super) fn top(arguments: &TopArguments) -> Result<Exit, Failure> {
+    let mut client = arguments.place.daemon()?;
+    let interrupt = Interrupt::listen();
+    let redraw = io::stdout().is_terminal() && !arguments.json && !arguments.once;
+    let mut before: Option<Sight> = None;
+    loop {
+        let sight = Sight::now(&mut client)?;
+        let report = match arguments.json {
+            true => json_of(&sight, before.as_ref()),
+            false => text_of(&sight, before.as_ref()),
+        };
+        let is_read = write(&report, redraw)?;
+        if arguments.once || !is_read {
+            return Ok(Exit::Done);
+        }
+        before = Some(sight);
+        let until = Instant::now() + Duration::from_secs(arguments.interval);
+        while Instant::now() < until {
+            if interrupt.came() {
+                return Ok(Exit::Done);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn json_of(sight: &Sight, before: Option<&Sight>) -> String {
+    let rates = before.map(|before| sight.rates(before));
+    json!({
+        "status": sight.overview,
+        "flights": sight.flights,
+        "queries-per-second": rates.map(|(queries, _)| queries),
+        "questions-per-second": rates.map(|(_, questions)| questions),
+    })
+    .to_string()
+}
+
+fn text_of(sight: &Sight, before: Option<&Sight>) -> String {
+    let mut text = words::status(&sight.overview);
+    if let Some(hits) = hits(&sight.overview.counts) {
+        text += &format!("\nanswered without asking anybody: {hits:.1} %");
+    }
+    if let Some((queries, questions)) = before.map(|before| sight.rates(before)) {
+        text += &format!("\nlately: {queries:.1} queries/s, {questions:.1} questions to clients/s");
+    }
+    format!("{text}\n\n{}\n", words::flights(&sight.flights))
+}
+
+/// Writes a report; false if its reader has gone away. On a screen it is drawn over the one before: from the upper left corner, each line to
+/// its end, and nothing below.
+fn write(report: &str, redraw: bool) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    let written = match redraw {
+        true => write!(out, "\x1b[H{}\x1b[J", report.replace('\n', "\x1b[K\r\n")),
+        false => writeln!(out, "{report}"),
+    };
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure {
+            message: format!("cannot write to standard output: {error}"),
+            exit: Exit::Usage,
+        }),
+    }
+}

@@ -1,0 +1,75 @@
+//! What is online: clients and features, never of fewer than three accounts.
+
+use maud::{Markup, html};
+
+use super::words::{number, percent};
+use crate::population::Population;
+
+/// The most clients, and the most features, that are shown.
+const SHOWN: usize = 10;
+
+/// The section of the page.
+pub(super) fn section(population: &Population) -> Markup {
+    html! {
+        section.card.wide aria-labelledby="online" {
+            h2 #online { "Online" }
+            @if population.total == 0 {
+                p { "Nobody is online whose client says what it can do." }
+            } @else {
+                p.quiet {
+                    (number(population.total)) " sessions say what their clients can do. What fewer than three accounts use is not named."
+                }
+                div.pair {
+                    (clients(population))
+                    (features(population))
+                }
+            }
+        }
+    }
+}
+
+fn clients(population: &Population) -> Markup {
+    let named = population.clients.iter();
+    let mut rows: Vec<(&str, u64)> = named
+        .take(SHOWN)
+        .map(|client| (client.client.as_str(), client.sessions))
+        .collect();
+    let told: u64 = rows.iter().map(|(_, sessions)| sessions).sum();
+    let others = population.total - population.unknown.min(population.total);
+    rows.push(("Others", others.saturating_sub(told)));
+    rows.push(("Not known (yet)", population.unknown));
+    rows.retain(|(_, sessions)| *sessions > 0);
+    table("Client", &rows, population.total)
+}
+
+fn features(population: &Population) -> Markup {
+    let mut rows: Vec<(&str, u64)> = population
+        .features
+        .iter()
+        .map(|feature| (feature.feature.as_str(), feature.sessions))
+        .collect();
+    rows.retain(|(_, sessions)| *sessions > 0);
+    rows.sort_by_key(|(_, sessions)| std::cmp::Reverse(*sessions));
+    rows.truncate(SHOWN);
+    table("Feature", &rows, population.total)
+}
+
+fn table(what: &str, rows: &[(&str, u64)], total: u64) -> Markup {
+    html! {
+        table {
+            thead { tr { th scope="col" { (what) } th.number scope="col" { "Sessions" } th.number scope="col" { "Share" } } }
+            tbody {
+                @for (name, sessions) in rows {
+                    tr {
+                        th scope="row" { (name) }
+                        td.number { (number(*sessions)) }
+                        td.number {
+                            (percent(*sessions, total))
+                            meter min="0" max=(total) value=(sessions) aria-hidden="true" {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+"""What deploy/privacy.md claims: no address of a user leaves the memory of capsd, and what is held of him ends with his presence."""
+
+import itertools
+
+from harness.caps import sample
+from harness.client import log_in_all, until_asked
+from harness.processes import until
+
+# Names that stand nowhere by chance.
+USERS = ["quixotania", "zwetschgelbert", "yggdrasilka"]
+RESOURCE = "balcony-of-verona"
+
+
+async def test_nothing_that_capsd_writes_names_a_user(server, make_capsd, make_client, tmp_path):
+    """Not its store, its log at `debug`, its metrics, its status, its exports: after announcements, questions, answers, refusals, a
+    subscription, a reload and a restart."""
+    capsd = make_capsd(server, log='level = "debug"').start()
+    info, rare = sample("private"), sample("private-rare")
+    people = [make_client(user, info, resource=RESOURCE) for user in USERS]
+    odd = make_client(USERS[0], rare, resource=RESOURCE + "-2")
+    liar = make_client(USERS[1], sample("private-lie"), resource=RESOURCE + "-3", mode="lying", liar_info=sample("private-other"))
+    await log_in_all([*people, odd, liar])
+    for client in [*people, odd, liar]:
+        client.announce()
+    await until_asked(liar)
+    people[0].send("<presence type='subscribe' to='caps.example.org'/>")
+    assert (await people[1].ask(info.node_0115())).kind == "result"
+    assert (await people[1].ask(rare.node_0115())).kind == "result"
+    assert (await people[2].ask(liar.info.node_0115())).kind == "error"
+    assert (await people[2].ask("nonsense")).kind == "error"
+    capsd.reload()
+    await capsd.until_idle()
+    capsd.command("sync")
+    capsd.command("export", "--all", tmp_path / "all.capsd")
+    capsd.command("export", "--all", tmp_path / "database")
+    printed = [capsd.command("status"), capsd.command("status", "--json"), capsd.command("lookup", info.node_0115())]
+    printed += [capsd.get(path)[1] for path in ["/metrics", "/readyz", "/healthz", "/"]]
+    capsd.restart()
+    printed.append(capsd.get("/metrics")[1])
+    capsd.stop()
+    files = [path for path in itertools.chain(capsd.directory.rglob("*"), tmp_path.rglob("*")) if path.is_file()]
+    # What is looked for would be found: a node is in the store, the domain is in the log.
+    assert any(b"client.example" in path.read_bytes() for path in capsd.store.rglob("*") if path.is_file())
+    assert "example.org" in capsd.log()
+    for name in [*USERS, RESOURCE]:
+        for path in files:
+            assert name.encode() not in path.read_bytes(), (name, path)
+            assert name not in path.name
+        for text in printed:
+            assert name not in text, (name, text)
+
+
+async def test_who_goes_offline_is_forgotten(server, capsd, make_client):
+    """At once, and not after a time; but ejabberd tells of no more than what clients say themselves before they go."""
+    people = [make_client(user, sample("leaving")) for user in USERS]
+    await log_in_all(people)
+    before = capsd.metrics().total("capsd_holders")
+    for client in people:
+        client.announce()
+    await until(lambda: capsd.metrics().total("capsd_holders") == before + 3, "all are held")
+    people[0].become_unavailable()
+    if server.kind == "ejabberd":
+        people[1].become_unavailable()
+    await people[1].log_out()
+    await until(lambda: capsd.metrics().total("capsd_holders") == before + 1, "two are forgotten")
