@@ -375,7 +375,8 @@ local function start()
 			if not query or query.attr.xmlns ~= xmlns_disco_info or query.name ~= "query" then return; end
 			local target = full_sessions[stanza.attr.to];
 			local announcement = target and announced[target];
-			if not announcement or is_from_capsd(stanza) then return; end
+			-- Other servers and components may send queries without an id, to which there is no answer.
+			if not announcement or not stanza.attr.id or is_from_capsd(stanza) then return; end
 			local told = told_by(target, stanza.attr.from, origin);
 			if not told or told.id ~= announcement.id then return; end
 			return answers.take(stanza, query, told, origin, to_own) or nil;

@@ -298,6 +298,15 @@ async def test_contacts_that_are_no_users_of_this_server(server, connect, people
         assert (await asker.ask(to=gateway.contact)).info.covered() == info.covered()
         assert len(gateway.requests) == 1
         assert capsd.present()[gateway.contact] is False, "it is seen in passing: capsd may not ask it"
+        # What no client sends, a component may: an iq without an id. It is delivered as it is.
+        asker.info, asker.mode = sample("beyond-asker"), "silent"
+        asker.announce()
+        asker.announce(to=gateway.contact)
+        for kind in ("get", "result", "error"):
+            head = f"<iq type='{kind}' from='{gateway.contact}' to='{asker.jid}'>"
+            gateway.writer.write(f"{head}<query xmlns='{DISCO_INFO}' node='{info.node_0115()}'/></iq>".encode())
+        await until(lambda: any(question.id is None for question in asker.questions), "the query arrives")
+        assert "Traceback" not in server.log.read_text()
         # Who is out of a room is not answered for its occupants any more.
         gateway.show_out(asker)
         await until(lambda: asker.presences_from(f"friend@{GATEWAY}", "unavailable"), "the asker is out")

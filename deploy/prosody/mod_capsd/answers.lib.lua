@@ -247,6 +247,7 @@ local function new(settings, link, listener)
 	-- An answer or an error passes by. `announcement` is what its sender announced, if anything.
 	function answers.passing(stanza, announcement)
 		local from = stanza.attr.from;
+		if not stanza.attr.id then return; end
 		local probe = from .. "\n" .. stanza.attr.id;
 		local query = stanza:get_child("query", xmlns_disco_info);
 		local node = query and query.attr.node or "";
