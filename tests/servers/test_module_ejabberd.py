@@ -11,7 +11,7 @@ from shutil import copytree
 
 import pytest
 
-from harness.caps import sample
+from harness.caps import DISCO_INFO, sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import until, wait_until
 from harness.scripted import ScriptedCapsd
@@ -468,6 +468,35 @@ async def test_capsd_itself_asks_the_client(server, connect, people):
     capsd.writer.write(f"<iq type='get' from='{COMPONENT}' to='{holder.jid}' id='x'>{info.query(info.node_0115())}</iq>".encode())
     await until(lambda: holder.questions, "the question arrives")
     assert holder.questions[0].sender == COMPONENT
+
+
+async def test_contacts_elsewhere_are_answered_for_and_asked_once(server, connect, people):
+    known, unknown = sample("elsewhere"), sample("elsewhere-unknown")
+    capsd = await connect(known={known.node_0115(): known})
+    # A component stands for another server: what goes to its addresses leaves this one.
+    elsewhere = await connect(jid=SECOND)
+    elsewhere.silent = True
+    one, other = await people(hears_elsewhere=None, hears_elsewhere_too=None)
+    arrived = lambda: [iq for iq in elsewhere.requests if iq[0].tag == f"{{{DISCO_INFO}}}query"]
+    for number, info in enumerate((known, unknown)):
+        contact = f"contact{number}@{SECOND}/r"
+        for asker in (one, other):
+            elsewhere.writer.write(f"<presence from='{contact}' to='{asker.jid}'>{info.c_0115()}</presence>".encode())
+            await until(lambda: asker.presences_from(contact.split("/")[0]), "the presence arrives")
+        await until(lambda: capsd.present().get(contact) is False, "it is reported, and not to be asked")
+        answers = asyncio.gather(*(asker.ask(info.node_0115(), to=contact) for asker in (one, other)))
+        if info is unknown:
+            await until(arrived, "one question goes its way")
+            question = arrived()[0]
+            elsewhere.writer.write(
+                f"<iq type='result' from='{contact}' to='{question.get('from')}' id='{question.get('id')}'>"
+                f"{info.query(info.node_0115())}</iq>".encode()
+            )
+        assert all(reply.info.covered() == info.covered() for reply in await answers)
+        assert len(arrived()) == (1 if info is unknown else 0)
+        elsewhere.writer.write(f"<presence type='unavailable' from='{contact}' to='{one.jid}'/>".encode())
+        elsewhere.writer.write(f"<presence type='unavailable' from='{contact}' to='{other.jid}'/>".encode())
+        await until(lambda: contact not in capsd.present(), "it is gone")
 
 
 # Bounds

@@ -21,9 +21,9 @@ filter_packet(#iq{type = get, to = #jid{lresource = Resource}} = IQ) when Resour
         {node, Node} -> outgoing(IQ, Node);
         none -> IQ
     end;
-filter_packet(#iq{type = result, from = From, sub_els = [#xmlel{name = <<"query">>}]} = IQ) ->
+filter_packet(#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ) ->
     case mod_capsd_stanza:info(IQ) of
-        {Node, Query} -> own_answer(From, Node, Query);
+        {Node, Query} -> answered(IQ, Node, Query);
         none -> ok
     end,
     IQ;
@@ -48,7 +48,7 @@ user_receive_packet({#presence{}, #{lserver := Host}} = Acc) ->
     end;
 user_receive_packet({#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ, #{lserver := Host}} = Acc) ->
     case mod_capsd_stanza:info(IQ) of
-        {Node, Query} -> heard_answer(IQ, Node, Query, Host);
+        {Node, Query} -> heard_answer(IQ, self(), Node, Query, Host);
         none -> ok
     end,
     Acc;
@@ -70,7 +70,7 @@ outgoing(#iq{from = #jid{lserver = Host} = From, to = To} = IQ, Node) ->
             IQ;
         Capsd ->
             LTo = jid:tolower(To),
-            case mod_capsd_watch:heard(Capsd, LTo) of
+            case mod_capsd_watch:heard(Capsd, self(), LTo) of
                 none ->
                     IQ;
                 Heard ->
@@ -246,19 +246,25 @@ node_for(#capsd{xep0115 = XEP0115}, Asked, Nodes) ->
 
 %%% Answers that pass by
 
-%% Only if this process is the session that answers.
-own_answer(#jid{lserver = Host} = JID, Node, Query) ->
+%% A local session answers, if this process is that session; or somebody elsewhere does, to a local session or to a question that mod_caps
+%% asked in its name.
+answered(#iq{from = #jid{lserver = Host} = From, to = #jid{luser = User, lserver = Server, lresource = Resource}} = IQ, Node, Query) ->
     case mod_capsd:find(Host) of
-        undefined -> ok;
-        Capsd -> learn(Capsd, mod_capsd_watch:own_nodes(Capsd, jid:tolower(JID)), JID, Node, Query)
+        undefined ->
+            case mod_capsd:find(Server) =/= undefined andalso ejabberd_sm:get_session_pid(User, Server, Resource) of
+                Session when is_pid(Session) -> heard_answer(IQ, Session, Node, Query, Server);
+                _ -> ok
+            end;
+        Capsd ->
+            learn(Capsd, mod_capsd_watch:own_nodes(Capsd, jid:tolower(From)), From, Node, Query)
     end.
 
-heard_answer(#iq{from = From}, Node, Query, Host) ->
+heard_answer(#iq{from = From}, Session, Node, Query, Host) ->
     case mod_capsd:find(Host) of
         undefined ->
             ok;
         Capsd ->
-            case mod_capsd_watch:heard(Capsd, jid:tolower(From)) of
+            case mod_capsd_watch:heard(Capsd, Session, jid:tolower(From)) of
                 {Nodes, _} -> learn(Capsd, Nodes, From, Node, Query);
                 none -> ok
             end

@@ -336,7 +336,7 @@ fed(failed, Events, #state{queue = Queue, queued = Queued} = State) ->
     Again = lists:foldr(fun(Event, Rest) -> queue:in_r({event, Event}, Rest) end, Queue, Events),
     choose(State#state{queue = Again, queued = Queued + length(Events)}).
 
-requested({ok, Instance}, Component, #state{current = {Component, Old}} = State) when Instance =/= Old ->
+requested({ok, Instance}, Component, #state{current = {Component, Old}} = State) when Instance =/= Old, Instance =/= <<>> ->
     pump(renewed(Component, Old, Instance, State));
 requested(failed, Component, #state{current = {Component, _}} = State) ->
     set_unready(State),

@@ -8,7 +8,7 @@
 -module(mod_capsd_watch).
 
 -export([self_presence/1, routed/1, user_receive_packet/2, copy_session/2, handle_cast/2]).
--export([tables/0, forget/3, own_nodes/2, announced/2, session/2, heard/2, next_reports/3]).
+-export([tables/0, forget/3, own_nodes/2, announced/2, session/2, heard/3, next_reports/3]).
 
 -include("mod_capsd.hrl").
 
@@ -152,10 +152,10 @@ session(#capsd{own = Own}, LJID) ->
         [] -> none
     end.
 
-%% What the session whose process calls was told by that address.
--spec heard(#capsd{}, jid:ljid()) -> heard() | none.
-heard(#capsd{heard = Heard}, LJID) ->
-    case ets:lookup(Heard, {self(), LJID}) of
+%% What a session was told by that address.
+-spec heard(#capsd{}, pid(), jid:ljid()) -> heard() | none.
+heard(#capsd{heard = Heard}, Session, LJID) ->
+    case ets:lookup(Heard, {Session, LJID}) of
         [{_, What}] -> What;
         [] -> none
     end.
