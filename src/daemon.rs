@@ -9,6 +9,7 @@ pub mod reload;
 pub mod trust;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,9 +29,10 @@ use crate::http::{self, Readiness, Sources};
 use crate::metrics::Metrics;
 use crate::population::{self, Census};
 use crate::resolver::tiers::Below;
-use crate::resolver::{Resolver, flights};
+use crate::resolver::{Resolver, flights, limits};
 use crate::service::own::Contacts;
 use crate::service::{self, LinkWatcher, Links, Service, ServiceHandler};
+use crate::stanza::read::MAX_KEYS;
 use crate::store::{Store, StoreRefusal, StoreSettings, StoreState};
 use crate::trusted::Overrides;
 use crate::trusted::orders::Orders;
@@ -295,6 +297,14 @@ pub fn policy(config: &Config) -> crate::caps::Policy {
     }
 }
 
+/// With room for one whole batch at once.
+fn batch_rate(of: config::Rate) -> limits::Rate {
+    let limits::Rate { interval, burst } = of.into();
+    let whole = u32::try_from(MAX_KEYS).unwrap_or(u32::MAX);
+    let burst = burst.max(NonZeroU32::new(whole).unwrap_or(burst));
+    limits::Rate { interval, burst }
+}
+
 /// How a component of the configuration is set up.
 pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
@@ -305,6 +315,7 @@ pub fn link_settings(config: &Config, component: &config::Component) -> componen
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),
         admins: component.admins.iter().map(ToString::to_string).collect(),
+        feeds: component.feeds.iter().map(ToString::to_string).collect(),
         queue_bytes: usize::try_from(config.limits.link_queue_bytes).unwrap_or(usize::MAX),
     }
 }
@@ -377,6 +388,9 @@ impl Daemon {
         let settings = service::Settings {
             allow_md5: config.limits.allow_md5,
             queries_per_asker: config.limits.queries_per_asker.into(),
+            batch_keys_per_asker: batch_rate(config.limits.batch_keys_per_asker),
+            batch_bytes: config.limits.batch_bytes as usize,
+            waiting_batch_bytes: config.limits.waiting_batch_bytes as usize,
             max_subscribers: config.limits.subscribers,
             wall_clock: SystemTime::now,
         };

@@ -216,11 +216,18 @@ local function start()
 		elseif before and not announcement then
 			told.count = told.count - 1;
 		end
-		told.to[bare] = announcement and {
-			announcement = announcement;
-			room = stanza:get_child("x", xmlns_muc) ~= nil or before ~= nil and before.room;
-		} or nil;
-		if announcement then set_announcement(session, announcement); end
+		if not announcement then
+			told.to[bare] = nil;
+			return;
+		end
+		if not before then
+			before = {};
+			told.to[bare] = before;
+		end
+		-- Only the presence that enters a room says that it is one.
+		before.room = before.room or stanza:get_child("x", xmlns_muc) ~= nil;
+		before.announcement = announcement;
+		set_announcement(session, announcement);
 	end
 
 	local function on_end(event)

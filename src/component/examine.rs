@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::session::{Handler, serve};
 use super::{Link, Settings, connect, in_time, remedy};
 use crate::holders::LinkId;
-use crate::metrics::{ComponentMetrics, Direction, StanzaKind};
+use crate::metrics::{ComponentMetrics, Stanza};
 use crate::stanza::write::{self, ErrorReply, Route};
 use crate::stanza::{Inbound, Iq, IqKind, Payload};
 
@@ -174,10 +174,7 @@ impl Link {
     }
 
     fn presences(&self) -> u64 {
-        self.metrics
-            .stanzas
-            .get((Direction::In, StanzaKind::Presence))
-            .get()
+        self.metrics.stanzas.get(Stanza::PresenceIn).get()
     }
 
     /// The server accepted the handshake.
@@ -244,7 +241,7 @@ impl Link {
         };
         self.outbox.push(|out| write(out, route));
         self.outbox.wake();
-        self.count_out(StanzaKind::Iq);
+        self.count_out(Stanza::IqOut);
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 }
@@ -324,7 +321,7 @@ impl Handler for Visitor {
         match stanza {
             Inbound::Message(message) => self.link.granted(&message),
             Inbound::Presence(_) => {
-                let presences = (Direction::In, StanzaKind::Presence);
+                let presences = Stanza::PresenceIn;
                 self.link.metrics.stanzas.get(presences).inc();
             }
             Inbound::Iq(iq) if matches!(iq.kind, IqKind::Get | IqKind::Set) => self.refuse(&iq),

@@ -25,7 +25,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 
 use crate::holders::LinkId;
-use crate::metrics::{ComponentMetrics, ConnectResult, Direction, StanzaKind};
+use crate::metrics::{ComponentMetrics, ConnectResult, Stanza};
 use crate::resolver::flights::QuestionId;
 use crate::stanza::write::{self, Route};
 use crate::stanza::{Inbound, Message, jid, ns};
@@ -56,6 +56,8 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// The accounts that administer capsd.
     pub admins: Vec<String>,
+    /// The domains whose own stanzas are believed as a feed.
+    pub feeds: Vec<String>,
     /// How many bytes may wait to be sent.
     pub queue_bytes: usize,
 }
@@ -146,6 +148,12 @@ impl Link {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         let place = settings.admins.iter().position(|admin| admin == account)?;
         Some(place + 1)
+    }
+
+    /// Whether it is the address of a domain whose reports are believed: the domain itself, to the letter, which no user can have.
+    pub fn is_feed(&self, address: &str) -> bool {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.feeds.iter().any(|feed| feed == address)
     }
 
     /// What the server grants for a domain.
@@ -243,14 +251,14 @@ impl Link {
             }
         });
         if sent {
-            self.count_out(StanzaKind::Iq);
+            self.count_out(Stanza::IqOut);
         }
         sent
     }
 
     /// Counts a stanza that was sent.
-    pub fn count_out(&self, kind: StanzaKind) {
-        self.metrics.stanzas.get((Direction::Out, kind)).inc();
+    pub fn count_out(&self, stanza: Stanza) {
+        self.metrics.stanzas.get(stanza).inc();
     }
 
     /// Asks the server for a sign of life (XEP-0199).
@@ -263,7 +271,7 @@ impl Link {
             id: &id,
         };
         self.outbox.push(|out| write::ping(out, route));
-        self.count_out(StanzaKind::Iq);
+        self.count_out(Stanza::IqOut);
     }
 }
 
@@ -322,14 +330,14 @@ impl Handler for Session<'_> {
 
     fn stanza(&self, now: Instant, stanza: Inbound) {
         let kind = match &stanza {
-            Inbound::Iq(_) => Some(StanzaKind::Iq),
-            Inbound::Presence(_) => Some(StanzaKind::Presence),
-            Inbound::Message(_) => Some(StanzaKind::Message),
+            Inbound::Iq(_) => Some(Stanza::IqIn),
+            Inbound::Presence(_) => Some(Stanza::PresenceIn),
+            Inbound::Message(_) => Some(Stanza::MessageIn),
             // Counted as ignored.
             _ => None,
         };
         if let Some(kind) = kind {
-            self.link.metrics.stanzas.get((Direction::In, kind)).inc();
+            self.link.metrics.stanzas.get(kind).inc();
         }
         self.handler.stanza(now, self.link, stanza);
     }

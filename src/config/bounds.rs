@@ -111,6 +111,13 @@ pub(super) const HOLDERS_PER_KEY: Bound<Count> = Bound {
     max: Count(4096),
 };
 
+/// `holders.unverifiable-bytes`: about 1,000 addresses, or 400 with an answer of 2 KB; few clients are so old.
+pub(super) const HOLDERS_UNVERIFIABLE_BYTES: Bound<Size> = Bound {
+    default: Size(MIB),
+    min: Size(64 * KIB),
+    max: Size(GIB),
+};
+
 /// `limits.flights`: in progress at once.
 pub(super) const LIMITS_FLIGHTS: Bound<Count> = Bound {
     default: Count(4096),
@@ -150,6 +157,27 @@ const fn per_hour_to_million_per_second(default: Rate) -> Bound<Rate> {
 /// `limits.queries-per-asker`: of one asker.
 pub(super) const LIMITS_QUERIES_PER_ASKER: Bound<Rate> =
     per_hour_to_million_per_second(Rate::new(50, Per::Second));
+
+/// `limits.batch-keys-per-asker`: of one asker, in all its batches; at least one whole batch fits at once.
+pub(super) const LIMITS_BATCH_KEYS_PER_ASKER: Bound<Rate> = Bound {
+    default: Rate::new(2000, Per::Second),
+    min: Rate::new(256, Per::Hour),
+    max: Rate::new(1_000_000, Per::Second),
+};
+
+/// `limits.batch-bytes`: of all contents in one answer; servers take stanzas of 256 KiB and more.
+pub(super) const LIMITS_BATCH_BYTES: Bound<Size> = Bound {
+    default: Size(256 * KIB),
+    min: Size(16 * KIB),
+    max: Size(16 * MIB),
+};
+
+/// `limits.waiting-batch-bytes`: about 100 full batches of which half is known, or many thousand small ones.
+pub(super) const LIMITS_WAITING_BATCH_BYTES: Bound<Size> = Bound {
+    default: Size(16 * MIB),
+    min: Size(64 * KIB),
+    max: Size(GIB),
+};
 
 /// `limits.new-keys-per-domain`: unknown keys that one domain may have resolved and written at once.
 pub(super) const LIMITS_NEW_KEYS_PER_DOMAIN: Bound<Rate> =

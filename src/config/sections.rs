@@ -214,6 +214,9 @@ pub struct Holders {
     pub expire_after: Duration,
     /// The most holders that may be asked for one key.
     pub per_key: usize,
+    /// The most bytes for those whose announcements cannot be verified, and what each of them answered.
+    #[serde(serialize_with = "as_size")]
+    pub unverifiable_bytes: u64,
 }
 
 impl Holders {
@@ -224,6 +227,9 @@ impl Holders {
                 .bounded("expire-after", &bounds::HOLDERS_EXPIRE_AFTER)
                 .0,
             per_key: table.bounded("per-key", &bounds::HOLDERS_PER_KEY).0,
+            unverifiable_bytes: table
+                .bounded("unverifiable-bytes", &bounds::HOLDERS_UNVERIFIABLE_BYTES)
+                .0,
         }
     }
 }
@@ -243,6 +249,15 @@ pub struct Limits {
     /// How fast one asker may ask.
     #[serde(serialize_with = "as_text")]
     pub queries_per_asker: Rate,
+    /// How many keys one asker may look up in batches, and contents hand over.
+    #[serde(serialize_with = "as_text")]
+    pub batch_keys_per_asker: Rate,
+    /// The most bytes of contents in the answer to one batch.
+    #[serde(serialize_with = "as_size")]
+    pub batch_bytes: u64,
+    /// The most bytes of batches that wait.
+    #[serde(serialize_with = "as_size")]
+    pub waiting_batch_bytes: u64,
     /// How fast one domain may bring unknown keys that are resolved and written at once.
     #[serde(serialize_with = "as_text")]
     pub new_keys_per_domain: Rate,
@@ -281,6 +296,12 @@ impl Limits {
             subscribers: table.bounded("subscribers", &bounds::LIMITS_SUBSCRIBERS).0,
             queries_per_asker: table
                 .bounded("queries-per-asker", &bounds::LIMITS_QUERIES_PER_ASKER),
+            batch_keys_per_asker: table
+                .bounded("batch-keys-per-asker", &bounds::LIMITS_BATCH_KEYS_PER_ASKER),
+            batch_bytes: table.bounded("batch-bytes", &bounds::LIMITS_BATCH_BYTES).0,
+            waiting_batch_bytes: table
+                .bounded("waiting-batch-bytes", &bounds::LIMITS_WAITING_BATCH_BYTES)
+                .0,
             new_keys_per_domain: table
                 .bounded("new-keys-per-domain", &bounds::LIMITS_NEW_KEYS_PER_DOMAIN),
             new_keys_per_account: table

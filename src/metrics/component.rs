@@ -3,7 +3,7 @@
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::make::{Each, Maker};
-use super::{ConnectResult, Direction, StanzaKind};
+use super::{ConnectResult, Stanza};
 
 /// What is counted for one link (label `component`: its name, at most 16 by configuration).
 #[derive(Clone, Debug)]
@@ -13,11 +13,13 @@ pub struct ComponentMetrics {
     /// Attempts to connect, by how they ended.
     pub connects: std::sync::Arc<Each<ConnectResult, IntCounter>>,
     /// Stanzas that were read or written.
-    pub stanzas: std::sync::Arc<Each<(Direction, StanzaKind), IntCounter>>,
+    pub stanzas: std::sync::Arc<Each<Stanza, IntCounter>>,
     /// Bytes that wait to be written; bounded by `limits.link-queue-bytes`.
     pub queue_bytes: IntGauge,
     /// Stanzas that were dropped because they were malformed or over a bound.
     pub ignored: IntCounter,
+    /// Requests that show that another capsd answers under the same address.
+    pub duplicates: IntCounter,
 }
 
 /// The per-link metrics before they are resolved for a link.
@@ -28,6 +30,7 @@ pub(super) struct ComponentVecs {
     stanzas: IntCounterVec,
     queue_bytes: IntGaugeVec,
     ignored: IntCounterVec,
+    duplicates: IntCounterVec,
 }
 
 impl ComponentVecs {
@@ -54,6 +57,11 @@ impl ComponentVecs {
                 "Stanzas dropped because they were malformed or over a bound.",
                 &["component"],
             )?,
+            duplicates: make.counter_vec(
+                "component_duplicates_total",
+                "Requests which show that another capsd answers under the same address.",
+                &["component"],
+            )?,
         })
     }
 
@@ -72,6 +80,7 @@ impl ComponentVecs {
             stanzas: stanzas.into(),
             queue_bytes: self.queue_bytes.get_metric_with_label_values(&[name])?,
             ignored: self.ignored.get_metric_with_label_values(&[name])?,
+            duplicates: self.duplicates.get_metric_with_label_values(&[name])?,
         })
     }
 }

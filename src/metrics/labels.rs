@@ -117,6 +117,40 @@ closed_set! {
 }
 
 closed_set! {
+    /// How a request of `urn:capsd:0` ended as a whole (labels `operation`, `result`); only what can occur is a member.
+    Operation {
+        /// A `<lookup/>` was answered.
+        LookupOk => ["lookup", "ok"],
+        /// It was not what it must be, or had too many elements.
+        LookupMalformed => ["lookup", "malformed"],
+        /// `limits.batch-keys-per-asker` was spent.
+        LookupRateLimited => ["lookup", "rate-limited"],
+        /// A `<contribute/>` was answered.
+        ContributeOk => ["contribute", "ok"],
+        /// It was not what it must be, or had too many elements.
+        ContributeMalformed => ["contribute", "malformed"],
+        /// `limits.batch-keys-per-asker` was spent.
+        ContributeRateLimited => ["contribute", "rate-limited"],
+        /// A `<feed/>` was taken.
+        FeedOk => ["feed", "ok"],
+        /// It was not what it must be, or had too many elements.
+        FeedMalformed => ["feed", "malformed"],
+        /// Its sender is no feed.
+        FeedForbidden => ["feed", "forbidden"],
+    }
+}
+
+closed_set! {
+    /// What became of a contributed content (label `result`).
+    ContributionResult {
+        /// It verified under the node that it was given for, or under its own hashes if there was none.
+        Taken => ["taken"],
+        /// It did not, or a bound was reached.
+        Refused => ["refused"],
+    }
+}
+
+closed_set! {
     /// What the duration of a lookup is counted under (label `outcome`).
     LookupOutcome {
         /// Served from a tier.
@@ -155,6 +189,8 @@ closed_set! {
         Client => ["client"],
         /// `limits.waiters`.
         Global => ["global"],
+        /// `limits.waiting-batch-bytes`.
+        Batch => ["batch"],
     }
 }
 
@@ -187,6 +223,8 @@ closed_set! {
     RateScope {
         /// `limits.queries-per-asker`.
         Asker => ["asker"],
+        /// `limits.batch-keys-per-asker`.
+        BatchKeys => ["batch-keys"],
         /// `limits.new-keys-per-account`.
         Account => ["account"],
         /// `limits.new-keys-per-domain`.
@@ -277,6 +315,8 @@ closed_set! {
         ProbationSize => ["probation", "size"],
         /// It was used a second time, and went to the hot and the learned tier.
         ProbationUsed => ["probation", "second-use"],
+        /// Too many addresses announced what cannot be verified.
+        UnverifiedSize => ["unverified", "size"],
         /// The learned tier was full.
         LearnedSize => ["learned", "size"],
         /// A trusted entry took the place of a learned one.
@@ -331,24 +371,20 @@ closed_set! {
 }
 
 closed_set! {
-    /// Which way a stanza went (label `direction`).
-    Direction {
-        /// From the server.
-        In => ["in"],
-        /// To the server.
-        Out => ["out"],
-    }
-}
-
-closed_set! {
-    /// What a stanza was (label `kind`). What is none of these is counted as ignored.
-    StanzaKind {
-        /// `<iq/>`.
-        Iq => ["iq"],
-        /// `<presence/>`.
-        Presence => ["presence"],
-        /// `<message/>`.
-        Message => ["message"],
+    /// Which way a stanza went, and what it was (labels `direction`, `kind`). What is none of these is counted as ignored.
+    ///
+    /// capsd sends no messages. There is one series of each for every link, so that what never occurs is not among them.
+    Stanza {
+        /// `<iq/>` from the server.
+        IqIn => ["in", "iq"],
+        /// `<presence/>` from the server.
+        PresenceIn => ["in", "presence"],
+        /// `<message/>` from the server.
+        MessageIn => ["in", "message"],
+        /// `<iq/>` to the server.
+        IqOut => ["out", "iq"],
+        /// `<presence/>` to the server.
+        PresenceOut => ["out", "presence"],
     }
 }
 

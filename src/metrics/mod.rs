@@ -16,9 +16,9 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 pub use component::ComponentMetrics;
 pub use labels::{
-    AnnouncementKind, ConnectResult, Deferral, Direction, Eviction, HolderEviction, HttpAnswer,
-    Labels, LoadResult, LookupOutcome, LookupResult, RateScope, Route, StanzaKind, StoreOperation,
-    Tier, Uncounted, UpstreamResult, VerificationResult, WaiterScope,
+    AnnouncementKind, ConnectResult, ContributionResult, Deferral, Eviction, HolderEviction,
+    HttpAnswer, Labels, LoadResult, LookupOutcome, LookupResult, Operation, RateScope, Route,
+    Stanza, StoreOperation, Tier, Uncounted, UpstreamResult, VerificationResult, WaiterScope,
 };
 pub use make::Each;
 pub use population::PopulationMetrics;
@@ -34,12 +34,10 @@ const LOOKUP_BUCKETS: &[f64] = &[0.000_025, 0.000_1, 0.001, 0.01, 0.05, 0.25, 1.
 
 /// Upper bounds of the buckets of `capsd_upstream_query_duration_seconds`: a client answers within a round trip, or not
 /// before `resolver.holder-timeout`, 2 s by default.
-const UPSTREAM_BUCKETS: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
-];
+const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0];
 
 /// Upper bounds of the buckets of `capsd_http_request_duration_seconds`.
-const HTTP_BUCKETS: &[f64] = &[0.001, 0.01, 0.1, 1.0];
+const HTTP_BUCKETS: &[f64] = &[0.001, 0.01, 0.1];
 
 /// Everything that capsd counts about itself. Shared as `Arc<Metrics>`.
 #[derive(Debug)]
@@ -60,6 +58,12 @@ pub struct Metrics {
     pub lookup_duration: Each<LookupOutcome, Histogram>,
     /// Lookups that were answered with an error, by reason.
     pub lookup_failures: Each<Reason, IntCounter>,
+    /// Requests of `urn:capsd:0` by how they ended as a whole.
+    pub operations: Each<Operation, IntCounter>,
+    /// Contents that were handed over.
+    pub contributions: Each<ContributionResult, IntCounter>,
+    /// Bytes that batches which wait take, at the least.
+    pub waiting_batch_bytes: IntGauge,
     /// Contents that were checked against a key.
     pub verifications: Each<(Family, VerificationResult), IntCounter>,
 
@@ -175,6 +179,20 @@ impl Metrics {
                 "lookup_failures_total",
                 "Lookups answered with an error, by reason.",
                 &["reason"],
+            )?,
+            operations: make.counters(
+                "operations_total",
+                "Requests of urn:capsd:0 by how they ended as a whole.",
+                &["operation", "result"],
+            )?,
+            contributions: make.counters(
+                "contributions_total",
+                "Contents that were handed over, by what became of them.",
+                &["result"],
+            )?,
+            waiting_batch_bytes: make.gauge(
+                "waiting_batch_bytes",
+                "Bytes that batches of keys take while they wait.",
             )?,
             verifications: make.counters(
                 "verifications_total",
@@ -435,9 +453,7 @@ mod tests {
             .inc();
         metrics.lookups.get(LookupResult::Rejected).inc_by(2);
         let link = metrics.component("caps.example.org").unwrap();
-        link.stanzas
-            .get((Direction::Out, StanzaKind::Presence))
-            .inc_by(3);
+        link.stanzas.get(Stanza::PresenceOut).inc_by(3);
         let counted: Vec<_> = series(&metrics)
             .into_iter()
             .filter(|(name, value)| name.starts_with("capsd_") && *value != 0.0)
@@ -486,7 +502,7 @@ mod tests {
     fn label_sets_are_dense() {
         assert_dense::<Reason>();
         assert_dense::<(Family, VerificationResult)>();
-        assert_dense::<(Direction, StanzaKind)>();
+        assert_dense::<Stanza>();
         assert_dense::<HttpAnswer>();
         assert_dense::<UpstreamResult>();
     }

@@ -15,6 +15,7 @@
 mod questions;
 mod settings;
 mod snapshot;
+mod unasked;
 mod upkeep;
 
 use std::cmp::Reverse;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 use ahash::{HashMap, HashSet, RandomState};
 
+pub(super) use questions::random_id;
 pub use questions::{Question, QuestionId, Verdicts};
 pub use settings::Settings;
 pub use snapshot::{FlightView, KeyView, Snapshot};
@@ -47,6 +49,15 @@ pub enum Served {
     Stored,
     /// From the answer of a holder.
     Resolved,
+}
+
+/// How far a waiter goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until holders were asked.
+    Asking,
+    /// Until the tiers were looked in: nobody is asked on its behalf.
+    Looking,
 }
 
 /// How a lookup ended for one waiter.
@@ -77,7 +88,7 @@ pub enum Effect<W> {
 #[derive(Debug)]
 struct Flight<W> {
     keys: Vec<CapsKey>,
-    waiters: Vec<(CapsKey, W)>,
+    waiters: Vec<(CapsKey, Patience, W)>,
     began: Instant,
     tried: HashSet<HolderId>,
     tried_accounts: HashSet<Box<str>>,
@@ -91,6 +102,8 @@ struct Flight<W> {
     whole: Option<Announcement>,
     /// Whether the first waiter's lookup is still to be counted.
     uncounted: bool,
+    /// Whether nobody wants more of it than that the tiers are looked in.
+    only_looks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -252,6 +265,7 @@ impl<W> Flights<W> {
             }
         }
         let wanted = self.settings.on_announce && askable && !noted.known && !in_memory;
+        self.ask_beyond_the_tiers(wanted, announcement);
         if wanted && let Some(spent) = self.new_keys.spent(address, now) {
             // Nobody waits, so it would not be asked: a flood is not worth a look-up for each hash.
             self.metrics.rate_limited.get(spent.into()).inc();
@@ -264,6 +278,16 @@ impl<W> Flights<W> {
             self.begin_queued(now, &mut effects);
         }
         effects
+    }
+
+    /// Flights for these keys that would end in the tiers go on to ask, if that is wanted.
+    fn ask_beyond_the_tiers(&mut self, wanted: bool, announcement: &Announcement) {
+        for key in announcement.keys.iter().filter(|_| wanted) {
+            let flight = self.by_key.get(key);
+            if let Some(flight) = flight.and_then(|id| self.flights.get_mut(id)) {
+                flight.only_looks = false;
+            }
+        }
     }
 
     /// Begins flights for announcements in the order in which they came, as many as may be under way: a login storm or a replay of
@@ -317,7 +341,13 @@ impl<W> Flights<W> {
     }
 
     /// A waiter wants the key, which is not hot.
-    pub fn ask(&mut self, now: Instant, key: CapsKey, waiter: W) -> Vec<Effect<W>> {
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        key: CapsKey,
+        patience: Patience,
+        waiter: W,
+    ) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         if self.overrides.denial(&key).is_some() {
             effects.push(Effect::Tell(waiter, Err(Reason::Denied)));
@@ -328,10 +358,14 @@ impl<W> Flights<W> {
             effects.push(Effect::Tell(waiter, Err(Reason::Overloaded)));
             return effects;
         }
+        let looking = patience == Patience::Looking;
         let (id, began) = match self.by_key.get(&key) {
             Some(id) => (*id, false),
             None => {
-                let keys = self.with_linked(key);
+                let keys = match patience {
+                    Patience::Asking => self.with_linked(key),
+                    Patience::Looking => vec![key],
+                };
                 match self.begin(now, keys, &mut effects) {
                     Some(id) => (id, true),
                     None => {
@@ -353,10 +387,17 @@ impl<W> Flights<W> {
         }
         if began {
             flight.uncounted = true;
+            flight.only_looks = looking;
+        } else if looking && !flight.looking {
+            self.metrics.lookups.get(LookupResult::Negative).inc();
+            let reason = self.known_failure(now, &key);
+            effects.push(Effect::Tell(waiter, Err(reason)));
+            return effects;
         } else {
+            flight.only_looks &= looking;
             self.metrics.lookups.get(LookupResult::Coalesced).inc();
         }
-        flight.waiters.push((key, waiter));
+        flight.waiters.push((key, patience, waiter));
         self.waiters += 1;
         self.metrics.waiters.set(self.waiters as i64);
         // Somebody waits now: that may be what it takes for the next holder to be asked.
@@ -437,6 +478,7 @@ impl<W> Flights<W> {
                 looking: true,
                 whole: None,
                 uncounted: false,
+                only_looks: false,
             },
         );
         Some(id)
@@ -457,7 +499,7 @@ impl<W> Flights<W> {
             self.looking -= 1;
         }
         if flight.uncounted
-            && let Some((wanted, _)) = flight.waiters.first()
+            && let Some((wanted, ..)) = flight.waiters.first()
             && let Some((_, entry)) = found.iter().find(|(key, _)| key == wanted)
         {
             flight.uncounted = false;
@@ -473,6 +515,7 @@ impl<W> Flights<W> {
         for (key, entry) in found {
             self.settle(key, &Ok((entry, Served::Stored)), &mut effects);
         }
+        self.looked(now, id, &mut effects);
         if self.flights.contains_key(&id) && self.in_progress() > self.settings.max_flights {
             self.metrics.flights_rejected.inc();
             self.end(id, Reason::Overloaded, &mut effects);
@@ -492,12 +535,12 @@ impl<W> Flights<W> {
         };
         flight.keys.retain(|k| *k != key);
         let mut waiting = Vec::new();
-        for (wanted, waiter) in flight.waiters.drain(..) {
+        for (wanted, patience, waiter) in flight.waiters.drain(..) {
             if wanted == key {
                 effects.push(Effect::Tell(waiter, outcome.clone()));
                 self.waiters -= 1;
             } else {
-                waiting.push((wanted, waiter));
+                waiting.push((wanted, patience, waiter));
             }
         }
         flight.waiters = waiting;
@@ -535,7 +578,7 @@ impl<W> Flights<W> {
         self.waiters -= flight.waiters.len();
         self.metrics.waiters.set(self.waiters as i64);
         let told = flight.waiters.into_iter();
-        effects.extend(told.map(|(_, waiter)| Effect::Tell(waiter, Err(reason))));
+        effects.extend(told.map(|(_, _, waiter)| Effect::Tell(waiter, Err(reason))));
     }
 
     /// A link came up.

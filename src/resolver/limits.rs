@@ -105,6 +105,14 @@ impl Quotas {
         }
     }
 
+    /// Takes that many from the bucket of `who` at once; false, and nothing is taken, if they are not there.
+    pub fn take_all(&self, who: &str, count: NonZeroU32, now: Instant) -> bool {
+        self.clock.0.fetch_max(self.elapsed(now), Ordering::Relaxed);
+        let current = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
+        let taken = current.1.check_key_n(&self.bucket(who), count);
+        matches!(taken, Ok(Ok(())))
+    }
+
     /// Takes another rate. If it is another one, all buckets are full.
     pub fn change(&self, rate: Rate) {
         let mut current = self.limiter.write().unwrap_or_else(PoisonError::into_inner);

@@ -6,17 +6,23 @@
 //! | [`forgetting`] | what an operator wants asked for again |
 //! | [`limits`] | quotas |
 //! | [`probation`] | what is not written before its second use |
+//! | [`contributions`] | what somebody hands over without being asked |
+//! | [`unverified`], `own_answers` | what is good for one address alone |
 //! | [`tiers`] | the thread that owns the learned and the trusted tier |
 //!
 //! [`Resolver`] holds them together and carries out what the state machine decides. Its lock is held for a step of the state
 //! machine only: verification, serialisation, sending and the disk are outside.
 
+mod census;
+pub mod contributions;
 pub mod flights;
 pub mod forgetting;
 pub mod limits;
 mod overriding;
+mod own_answers;
 pub mod probation;
 pub mod tiers;
+pub mod unverified;
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
@@ -31,17 +37,18 @@ use crate::caps::{
     verify_canonical,
 };
 use crate::holders::accounts::Common;
-use crate::holders::{Announcement, Holders, LinkId};
+use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Deferral, Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
 use crate::store::{Learned, standard_keys};
 use crate::trusted::{Overrides, Trusted};
 use flights::{
-    Effect, Flights, Outcome, Question, QuestionId, Served, Settings, Snapshot, Verdicts,
+    Effect, Flights, Outcome, Patience, Question, QuestionId, Served, Settings, Snapshot, Verdicts,
 };
 use limits::Spent;
 use probation::{Probation, Unwritten};
 use tiers::{Above, Below, Found, Tiers};
+use unverified::Unverified;
 
 /// Sends questions to holders.
 pub trait Upstream: Send + Sync {
@@ -68,9 +75,20 @@ pub enum Reply {
 /// A waiter with what it wants.
 struct Waiting {
     key: CapsKey,
-    /// The account that asked.
-    asker: Box<str>,
+    /// The account that asked; shared by all that it asked for at once.
+    asker: Arc<str>,
     tell: Waiter,
+}
+
+/// Where a proven content comes from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    /// The account that proved it.
+    account: &'a str,
+    /// The node URL that it was announced with; empty without one.
+    node_url: &'a str,
+    /// Why it is not written before its second use, if it is not.
+    deferral: Option<Deferral>,
 }
 
 struct State {
@@ -83,6 +101,7 @@ struct State {
 pub struct Resolver {
     hot: HotTier,
     probation: Probation,
+    unverified: Unverified,
     /// How often something was withdrawn from the hot tier.
     withdrawals: AtomicU64,
     overrides: RwLock<Arc<Overrides>>,
@@ -119,6 +138,7 @@ impl Resolver {
         let resolver = Arc::new(Resolver {
             hot: HotTier::new(hot_bytes, &metrics),
             probation: Probation::new(settings.probation, &metrics, now),
+            unverified: Unverified::new(settings.unverified, &metrics),
             withdrawals: AtomicU64::new(0),
             overrides: RwLock::new(Arc::clone(&below.overrides)),
             state: Mutex::new(State {
@@ -294,9 +314,27 @@ impl Resolver {
 
     /// Somebody at that address wants a key that is not hot.
     pub fn resolve(&self, now: Instant, key: CapsKey, address: &str, tell: Waiter) {
-        let asker = jid::bare(address).into();
-        let waiting = Waiting { key, asker, tell };
-        self.step(now, |flights| flights.ask(now, key, waiting));
+        self.resolve_all(now, address, Patience::Asking, [(key, tell)]);
+    }
+
+    /// Somebody at that address wants several keys that are not hot, each for itself.
+    pub fn resolve_all(
+        &self,
+        now: Instant,
+        address: &str,
+        patience: Patience,
+        wanted: impl IntoIterator<Item = (CapsKey, Waiter)>,
+    ) {
+        let asker: Arc<str> = jid::bare(address).into();
+        self.step(now, |flights| {
+            let mut effects = Vec::new();
+            for (key, tell) in wanted {
+                let asker = Arc::clone(&asker);
+                let waiting = Waiting { key, asker, tell };
+                effects.append(&mut flights.ask(now, key, patience, waiting));
+            }
+            effects
+        });
     }
 
     /// Somebody announced keys.
@@ -308,6 +346,7 @@ impl Resolver {
         announcement: &Announcement,
         askable: bool,
     ) {
+        self.forget_said(now, link, address, Some(announcement));
         let keys = announcement.keys.iter().filter(|_| askable);
         let used = keys.filter_map(|key| self.on_probation(now, key, address));
         let in_memory = used.count() > 0;
@@ -323,6 +362,7 @@ impl Resolver {
 
     /// Somebody is gone.
     pub fn depart(&self, now: Instant, link: LinkId, address: &str) {
+        self.forget_said(now, link, address, None);
         self.step(now, |flights| flights.depart(now, link, address));
     }
 
@@ -333,6 +373,8 @@ impl Resolver {
 
     /// A link was lost.
     pub fn link_down(&self, now: Instant, link: LinkId) {
+        let ended = self.unverified.forget_link(link);
+        self.tell_all(now, ended, &Err(Reason::Unreachable));
         self.step(now, |flights| flights.link_down(now, link));
     }
 
@@ -361,16 +403,28 @@ impl Resolver {
         from: &str,
         reply: Reply,
     ) -> bool {
-        let (question, provable) = {
+        let taken = {
             let mut state = self.lock();
-            let Some(question) = state.flights.take_question(id, link, from) else {
-                return false;
-            };
-            let provable = state.flights.provable(&question);
-            (question, provable)
+            let question = state.flights.take_question(id, link, from);
+            question.map(|question| {
+                let provable = state.flights.provable(&question);
+                let view = state.flights.holders().view(question.holder);
+                let unchanged =
+                    view.is_some_and(|view| *view.announcement == question.announcement);
+                (question, provable, unchanged)
+            })
+        };
+        let Some((question, provable, unchanged)) = taken else {
+            return self.reply_alone(now, id, link, from, &reply);
         };
         let verdicts = match reply {
-            Reply::Answer(answer) => self.verdicts(&question, &provable, &answer),
+            Reply::Answer(answer) => {
+                let verdicts = self.verdicts(&question, &provable, &answer);
+                if unchanged {
+                    self.keep_quarantined(&question, &verdicts, &answer);
+                }
+                verdicts
+            }
             Reply::Refusal(result) => Verdicts::Failed(result, Reason::Unreachable),
         };
         self.step(now, |flights| flights.answered(now, question, verdicts));
@@ -388,7 +442,7 @@ impl Resolver {
     ) -> bool {
         let question = self.lock().flights.take_refused_question(id, link, account);
         let Some(question) = question else {
-            return false;
+            return self.refused_alone(now, id, link, account);
         };
         let verdicts = Verdicts::Failed(result, Reason::Unreachable);
         self.step(now, |flights| flights.answered(now, question, verdicts));
@@ -423,35 +477,14 @@ impl Resolver {
                 }
             }
         }
-        let deferral = self.deferral(question);
-        for (info, mut keys) in contents {
-            let entry = Arc::new(Entry::new(&info, false));
-            keys.retain(|key| !overrides.concerns(key));
-            for key in &keys {
-                tracing::debug!(%key, "verified");
-            }
-            if deferral.is_none() {
-                self.heat(&keys, &entry);
-            }
-            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
-            let more = standard_keys(&info, &self.policy).into_iter();
-            keys.extend(more.filter(|key| !provable.contains(key) && !overrides.concerns(key)));
-            proven.extend(keys.iter().map(|key| (*key, Arc::clone(&entry))));
-            let node_url = &question.announcement.node_url;
-            let Some(reason) = deferral else {
-                self.store(info, keys, node_url);
-                continue;
+        let deferral = self.deferral(question.spent);
+        for (info, keys) in contents {
+            let source = Source {
+                account: jid::bare(&question.address),
+                node_url: &question.announcement.node_url,
+                deferral,
             };
-            self.metrics.cache_admission_deferred.get(reason).inc();
-            let unwritten = Unwritten {
-                entry,
-                content: info.info().encode(),
-                keys: keys.clone(),
-                node_url: node_url.clone(),
-            };
-            self.probation
-                .begin(unwritten, jid::bare(&question.address));
-            self.withdraw_what_was_overridden_meanwhile(&overrides, &keys);
+            proven.append(&mut self.admit(&overrides, info, keys, provable, source));
         }
         Verdicts::Content {
             proven,
@@ -460,10 +493,49 @@ impl Resolver {
         }
     }
 
+    /// Takes in what was proven for these keys: it is made hot and stored under them and those of its standard keys that it was not tried
+    /// for, or put on probation. What the operator speaks for is left out. Returns the keys under which it is served, the given ones first.
+    fn admit(
+        &self,
+        overrides: &Arc<Overrides>,
+        info: VerifiedInfo,
+        mut keys: Vec<CapsKey>,
+        tried: &[CapsKey],
+        source: Source<'_>,
+    ) -> Vec<(CapsKey, Arc<Entry>)> {
+        let entry = Arc::new(Entry::new(&info, false));
+        let mut more = standard_keys(&info, &self.policy);
+        more.retain(|key| !tried.contains(key) && !overrides.concerns(key));
+        keys.retain(|key| !overrides.concerns(key));
+        for key in &keys {
+            tracing::debug!(%key, "verified");
+        }
+        if source.deferral.is_none() {
+            self.heat(&keys, &entry);
+        }
+        self.withdraw_what_was_overridden_meanwhile(overrides, &keys);
+        keys.append(&mut more);
+        let served = keys.iter().map(|key| (*key, Arc::clone(&entry))).collect();
+        let Some(reason) = source.deferral else {
+            self.store(info, keys, source.node_url);
+            return served;
+        };
+        self.metrics.cache_admission_deferred.get(reason).inc();
+        let unwritten = Unwritten {
+            entry,
+            content: info.info().encode(),
+            keys: keys.clone(),
+            node_url: source.node_url.to_owned(),
+        };
+        self.probation.begin(unwritten, source.account);
+        self.withdraw_what_was_overridden_meanwhile(overrides, &keys);
+        served
+    }
+
     /// Why what the holder proves is not written before its second use, if it is not.
-    fn deferral(&self, question: &Question) -> Option<Deferral> {
+    fn deferral(&self, spent: Option<Spent>) -> Option<Deferral> {
         let above = self.tiers.get().is_some_and(Tiers::is_above_high_water);
-        match question.spent {
+        match spent {
             Some(Spent::Account) => Some(Deferral::Account),
             Some(Spent::Domain) => Some(Deferral::Domain),
             None => above.then_some(Deferral::HighWater),
@@ -491,11 +563,13 @@ impl Resolver {
     /// Does what is due: overdue holders, deadlines, silent holders; returns when it is to be called next, if anything is pending.
     pub fn expire(&self, now: Instant) -> Option<Instant> {
         self.step(now, |flights| flights.expire(now));
+        self.expire_alone(now);
         self.hot.measure(&self.metrics);
         self.probation.sweep();
         let mut state = self.lock();
         state.armed = state.flights.next_timer();
-        state.armed
+        let alone = self.unverified.next_timer();
+        [state.armed, alone].into_iter().flatten().min()
     }
 
     /// Calls [`Resolver::expire`] whenever something is due, until dropped. `clock` is that of the runtime's timers.
@@ -520,6 +594,8 @@ impl Resolver {
     /// Ends every flight, telling whoever waits.
     pub fn stop(&self, now: Instant) {
         self.step(now, Flights::stop);
+        let ended = self.unverified.stop();
+        self.tell_all(now, ended, &Err(Reason::Overloaded));
     }
 
     /// Has something done on the thread of the tiers, in its turn; see [`Tiers::work`].
@@ -535,21 +611,6 @@ impl Resolver {
         if let Some(tiers) = self.tiers.get() {
             tiers.order(work);
         }
-    }
-
-    /// What is served under a key; nobody is asked. For what is seldom wanted: the hot tier is read, then the others on their thread.
-    pub async fn content(&self, key: &CapsKey) -> Option<DiscoInfo> {
-        if let Some(entry) = self.hot.get(key) {
-            return entry.info();
-        }
-        let key = *key;
-        let found = self.work(move |below| below.find(&key, |info, _| info.info().clone()));
-        found.await.flatten()
-    }
-
-    /// Does something with the table of holders. Everybody else waits so long: it is to be short.
-    pub fn with_holders<T>(&self, work: impl FnOnce(&mut Holders) -> T) -> T {
-        work(self.lock().flights.holders_mut())
     }
 
     /// A sign of life: returns once the tiers' thread has done what it was given before, and the table of flights was free. False

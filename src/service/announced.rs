@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::caps::key::NODE_PREFIX_0390;
 use crate::caps::{Algorithm, CapsKey, Family};
 use crate::holders::Announcement;
 use crate::metrics::AnnouncementKind;
@@ -19,8 +20,8 @@ pub enum Announced {
     Keys(Announcement, AnnouncementKind),
     /// Only legacy nodes, `NODE#VER` and `NODE#EXT` (XEP-0115 section 13).
     Legacy(Vec<String>),
-    /// Only hashes that cannot be verified.
-    Unsupported,
+    /// Only hashes that cannot be verified, by the nodes to ask for them.
+    Unsupported(Vec<String>),
 }
 
 /// Reads the announcement of a presence; md5 counts only where it is allowed.
@@ -46,7 +47,7 @@ pub fn announced(presence: &Presence, allow_md5: bool) -> Announced {
         }
     }
     let kind = match (key_0115.is_some(), announcement.keys.len()) {
-        (_, 0) => return unverifiable(presence.caps_0115.as_ref()),
+        (_, 0) => return unverifiable(presence),
         (true, 1) => AnnouncementKind::Xep0115,
         (true, _) => AnnouncementKind::Both,
         (false, _) => AnnouncementKind::Xep0390,
@@ -54,14 +55,26 @@ pub fn announced(presence: &Presence, allow_md5: bool) -> Announced {
     Announced::Keys(announcement, kind)
 }
 
-fn unverifiable(caps: Option<&Caps0115>) -> Announced {
-    match caps {
-        Some(caps) if caps.hash.is_none() => {
-            let bundles = std::iter::once(&caps.ver).chain(&caps.ext);
-            Announced::Legacy(bundles.map(|ext| format!("{}#{ext}", caps.node)).collect())
-        }
-        _ => Announced::Unsupported,
+fn unverifiable(presence: &Presence) -> Announced {
+    let caps = presence.caps_0115.as_ref();
+    let node = |caps: &Caps0115, ver: &str| format!("{}#{ver}", caps.node);
+    let of_0115 = caps.map(|caps| {
+        let bundles = std::iter::once(&caps.ver).chain(&caps.ext);
+        bundles.map(|ver| node(caps, ver)).collect::<Vec<_>>()
+    });
+    if caps.is_some_and(|caps| caps.hash.is_none()) {
+        return Announced::Legacy(of_0115.unwrap_or_default());
     }
+    let of_0390 = presence.caps_0390.iter();
+    let of_0390 = of_0390.map(|(algo, digest)| format!("{NODE_PREFIX_0390}{algo}.{digest}"));
+    Announced::Unsupported(
+        of_0115
+            .into_iter()
+            .flatten()
+            .take(1)
+            .chain(of_0390)
+            .collect(),
+    )
 }
 
 /// Legacy nodes that were announced lately, so that whoever asks for one is told why there is no answer.
@@ -153,14 +166,14 @@ mod tests {
         assert_eq!(announced(&Presence::default(), false), Announced::Nothing);
         assert_eq!(
             announced(&presence(Some("whirlpool"), VER, &[]), false),
-            Announced::Unsupported
+            Announced::Unsupported(vec![format!("http://a#{VER}")])
         );
         assert_eq!(
             announced(&presence(Some("sha-1"), "short", &[]), false),
-            Announced::Unsupported
+            Announced::Unsupported(vec!["http://a#short".to_owned()])
         );
         let md5 = presence(Some("md5"), "65KLdMRhWsklTPilUQXwGw==", &[]);
-        assert_eq!(announced(&md5, false), Announced::Unsupported);
+        assert!(matches!(announced(&md5, false), Announced::Unsupported(_)));
         assert!(matches!(announced(&md5, true), Announced::Keys(..)));
         let nodes = ["http://a#0.9", "http://a#one", "http://a#two"]
             .map(str::to_owned)

@@ -6,10 +6,15 @@
 //! | [`announced`] | what a presence announces |
 //! | [`commands`] | ad-hoc commands of those who administer capsd |
 //! | [`own`] | capsd's own disco info and caps |
+//! | `extension`, `lookup` | requests of `urn:capsd:0` |
+//! | `instance` | which process answers, and whether it is the only one |
 //! | `presence` | presences and subscriptions |
 
 pub mod announced;
 pub mod commands;
+mod extension;
+mod instance;
+mod lookup;
 pub mod own;
 mod presence;
 
@@ -21,14 +26,16 @@ use crate::cache::{Entry, Front};
 use crate::caps::{Algorithm, CapsKey, NodeError, Reason};
 use crate::component::{Link, LinkHandler, parse_account_question_id, parse_question_id};
 use crate::holders::LinkId;
-use crate::metrics::{LookupOutcome, LookupResult, Metrics, RateScope, StanzaKind, UpstreamResult};
-use crate::resolver::flights::{QuestionId, Served};
+use crate::metrics::{LookupOutcome, LookupResult, Metrics, RateScope, Stanza, UpstreamResult};
+use crate::resolver::flights::{Outcome, QuestionId, Served};
 use crate::resolver::limits::{Quotas, Rate};
 use crate::resolver::{Reply, Resolver, Upstream};
 use crate::stanza::write::{self, ErrorReply, Route};
 use crate::stanza::{Inbound, Iq, IqKind, Payload, jid};
 use announced::LegacyNodes;
 use commands::AdminDesk;
+use instance::Instance;
+use lookup::Waiting;
 use own::{Contacts, OwnCaps, OwnHistory};
 use presence::Subscribers;
 
@@ -39,6 +46,12 @@ pub struct Settings {
     pub allow_md5: bool,
     /// How many queries one bare JID may make.
     pub queries_per_asker: Rate,
+    /// How many keys one bare JID may look up in batches.
+    pub batch_keys_per_asker: Rate,
+    /// The most bytes of contents in one answer to a batch.
+    pub batch_bytes: usize,
+    /// The most bytes of all batches that wait.
+    pub waiting_batch_bytes: usize,
     /// How many subscribers are remembered.
     pub max_subscribers: usize,
     /// The time of day, for XEP-0202.
@@ -59,6 +72,9 @@ pub struct Service {
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
     askers: Quotas,
+    batch_keys: Quotas,
+    waiting: Arc<Waiting>,
+    instance: Instance,
     own: RwLock<OwnHistory>,
     legacy: Mutex<LegacyNodes>,
     subscribers: Mutex<Subscribers>,
@@ -73,6 +89,18 @@ impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service").finish_non_exhaustive()
     }
+}
+
+/// What is known at once of a key that is not hot.
+enum Beside {
+    /// The operator denies it.
+    Denied,
+    /// It is one of capsd's own.
+    Own(Arc<OwnCaps>),
+    /// It is on probation.
+    Entry(Arc<Entry>),
+    /// Nothing.
+    Nothing,
 }
 
 /// The links, as the resolver sees them.
@@ -111,7 +139,7 @@ impl Request<'_> {
 
     fn reply(&self, write: impl FnOnce(&mut Vec<u8>, Route<'_>)) {
         if self.link.outbox.push(|out| write(out, self.route())) {
-            self.link.count_out(StanzaKind::Iq);
+            self.link.count_out(Stanza::IqOut);
         } else {
             self.link.metrics.ignored.inc();
         }
@@ -135,6 +163,9 @@ impl Service {
     ) -> Service {
         Service {
             askers: Quotas::new(settings.queries_per_asker, now),
+            batch_keys: Quotas::new(settings.batch_keys_per_asker, now),
+            waiting: Waiting::new(settings.waiting_batch_bytes, &metrics),
+            instance: Instance::new(),
             own: RwLock::new(OwnHistory::new(OwnCaps::new(contacts))),
             legacy: Mutex::default(),
             subscribers: Mutex::new(Subscribers::new(settings.max_subscribers)),
@@ -163,7 +194,8 @@ impl Service {
             return;
         };
         let request = Request { link, from, id };
-        if !link.serves(jid::domain(from)) && link.admin(jid::bare(from)).is_none() {
+        let permitted = link.serves(jid::domain(from)) || link.is_feed(from);
+        if !permitted && link.admin(jid::bare(from)).is_none() {
             self.rejected(Reason::Forbidden);
             request.refuse(ErrorReply::for_reason(Reason::Forbidden));
             return;
@@ -172,7 +204,7 @@ impl Service {
             request.refuse(ErrorReply::plain("cancel", "service-unavailable"));
             return;
         }
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.stops() {
             request.refuse(ErrorReply::plain("wait", "service-unavailable"));
             return;
         }
@@ -180,15 +212,20 @@ impl Service {
             request.refuse(ErrorReply::plain("modify", "bad-request"));
             return;
         }
-        if !self.askers.take(jid::bare(from), now) {
+        // What a server asks in batches, it asks for many.
+        let of_feed = matches!(iq.payload, Payload::Extension(_)) && link.is_feed(from);
+        if !of_feed && !self.askers.take(jid::bare(from), now) {
             self.metrics.rate_limited.get(RateScope::Asker).inc();
             self.rejected(Reason::RateLimited);
             request.refuse(ErrorReply::for_reason(Reason::RateLimited));
             return;
         }
-        match (iq.kind, &iq.payload) {
+        match (iq.kind, iq.payload) {
             (IqKind::Get, Payload::DiscoInfo(Some(node))) if !node.is_empty() => {
-                self.query(now, &request, node);
+                self.query(now, &request, &node);
+            }
+            (kind, Payload::Extension(extension)) => {
+                self.extension(now, &request, kind, *extension);
             }
             (IqKind::Get, Payload::DiscoInfo(node)) => {
                 let own = Arc::clone(self.own_history().current());
@@ -198,7 +235,7 @@ impl Service {
             }
             (IqKind::Get, Payload::DiscoItems(node))
                 if self.command_items(&request, node.as_deref()) => {}
-            (IqKind::Set, Payload::Command(command)) => self.command(&request, command),
+            (IqKind::Set, Payload::Command(command)) => self.command(&request, &command),
             (IqKind::Get, Payload::DiscoItems(node)) => {
                 request.reply(|out, route| write::disco_items(out, route, node.as_deref()));
             }
@@ -251,23 +288,27 @@ impl Service {
             return;
         }
         drop(front);
-        if self.resolver.denial(&key).is_some() {
-            self.metrics.lookups.get(LookupResult::Rejected).inc();
-            self.fail(request, &key, Reason::Denied);
-            return;
-        }
-        let own = self.own_history().of_key(&key).map(Arc::clone);
-        if let Some(own) = own {
-            request.reply(|out, route| {
+        match self.beside_hot(now, &key, request.from) {
+            Beside::Denied => self.fail(request, &key, Reason::Denied),
+            Beside::Own(own) => request.reply(|out, route| {
                 write::disco_info(out, route, Some(node), &own.children);
-            });
-            return;
+            }),
+            Beside::Entry(entry) => self.hit(request, node, &entry),
+            Beside::Nothing => self.resolve(now, request, key, node),
         }
-        if let Some(entry) = self.resolver.on_probation(now, &key, request.from) {
-            self.hit(request, node, &entry);
-            return;
+    }
+
+    /// What is known at once of a key that is not hot.
+    fn beside_hot(&self, now: Instant, key: &CapsKey, from: &str) -> Beside {
+        if self.resolver.denial(key).is_some() {
+            self.metrics.lookups.get(LookupResult::Rejected).inc();
+            return Beside::Denied;
         }
-        self.resolve(now, request, key, node);
+        if let Some(own) = self.own_history().of_key(key) {
+            return Beside::Own(Arc::clone(own));
+        }
+        let entry = self.resolver.on_probation(now, key, from);
+        entry.map_or(Beside::Nothing, Beside::Entry)
     }
 
     fn key_of(&self, node: &str) -> Result<CapsKey, Reason> {
@@ -286,13 +327,17 @@ impl Service {
         }
     }
 
-    fn hit(&self, request: &Request<'_>, node: &str, entry: &Entry) {
+    fn count_hit(&self, entry: &Entry) {
         let result = if entry.is_trusted() {
             LookupResult::Override
         } else {
             LookupResult::Hit
         };
         self.metrics.lookups.get(result).inc();
+    }
+
+    fn hit(&self, request: &Request<'_>, node: &str, entry: &Entry) {
+        self.count_hit(entry);
         request.reply(|out, route| {
             write::disco_info(out, route, Some(node), entry.children());
         });
@@ -302,25 +347,18 @@ impl Service {
         let service = Arc::clone(self);
         let link = Arc::clone(request.link);
         let [from, id, node] = [request.from, request.id, node].map(str::to_owned);
-        let waiter = move |now: Instant, outcome: Result<(Arc<Entry>, Served), Reason>| {
+        let waiter = move |now: Instant, outcome: Outcome| {
             let request = Request {
                 link: &link,
                 from: &from,
                 id: &id,
             };
-            let counted = match &outcome {
-                Ok((_, Served::Stored)) => LookupOutcome::Cached,
-                Ok((_, Served::Resolved)) => LookupOutcome::Resolved,
-                Err(_) => LookupOutcome::Failed,
-            };
-            let elapsed = now.saturating_duration_since(asked).as_secs_f64();
-            let metrics = &service.metrics;
-            metrics.lookup_duration.get(counted).observe(elapsed);
+            service.observe(asked, now, &outcome);
             match outcome {
                 Ok((entry, _)) => request.reply(|out, route| {
                     write::disco_info(out, route, Some(&node), entry.children());
                 }),
-                Err(_) if service.stopping.load(Ordering::Relaxed) => {
+                Err(_) if service.stops() => {
                     request.refuse(ErrorReply::plain("wait", "service-unavailable"));
                 }
                 Err(reason) => service.fail(&request, &key, reason),
@@ -330,13 +368,24 @@ impl Service {
             .resolve(asked, key, request.from, Box::new(waiter));
     }
 
+    /// Counts how long an asker waited.
+    fn observe(&self, asked: Instant, now: Instant, outcome: &Outcome) {
+        let counted = match outcome {
+            Ok((_, Served::Stored)) => LookupOutcome::Cached,
+            Ok((_, Served::Resolved)) => LookupOutcome::Resolved,
+            Err(_) => LookupOutcome::Failed,
+        };
+        let elapsed = now.saturating_duration_since(asked).as_secs_f64();
+        self.metrics.lookup_duration.get(counted).observe(elapsed);
+    }
+
+    fn stops(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Tells an asker why there is no answer; of a denied key also what the operator says.
     fn fail(&self, request: &Request<'_>, key: &CapsKey, reason: Reason) {
-        let reason = match reason {
-            // Nobody is asked for such a key, so that nobody answers says nothing.
-            Reason::Unknown if !self.permits(key) => Reason::UnsupportedAlgorithm,
-            reason => reason,
-        };
+        let reason = self.reason_for(key, reason);
         self.metrics.lookup_failures.get(reason).inc();
         let text = match reason {
             Reason::Denied => self.resolver.denial(key).unwrap_or_default(),
@@ -345,6 +394,15 @@ impl Service {
         request.reply(|out, route| {
             write::error(out, route, ErrorReply::for_reason(reason), &text);
         });
+    }
+
+    /// The reason as it is told of that key.
+    fn reason_for(&self, key: &CapsKey, reason: Reason) -> Reason {
+        match reason {
+            // Nobody is asked for such a key, so that nobody answers says nothing.
+            Reason::Unknown if !self.permits(key) => Reason::UnsupportedAlgorithm,
+            reason => reason,
+        }
     }
 
     /// Whether a key counts if strangers prove it.
@@ -421,6 +479,7 @@ impl Service {
     /// Drops what is no longer needed of the askers' quotas; to be called now and then.
     pub fn sweep(&self) {
         self.askers.sweep();
+        self.batch_keys.sweep();
     }
 }
 
@@ -470,6 +529,7 @@ impl LinkHandler for ServiceHandler {
 
     fn down(&self, now: Instant, link: &Arc<Link>, cause: &str) {
         self.0.resolver.link_down(now, link.id);
+        self.0.instance.link_down(link.id);
         self.0.watcher.down(link.id, cause);
     }
 }

@@ -10,9 +10,10 @@ use ahash::HashMap;
 
 use super::Service;
 use super::announced::{Announced, announced};
+use crate::caps::key::MAX_NODE_LEN;
 use crate::component::Link;
 use crate::holders::LinkId;
-use crate::metrics::{AnnouncementKind, StanzaKind};
+use crate::metrics::{AnnouncementKind, Stanza};
 use crate::stanza::{Presence, PresenceKind, jid, write};
 
 /// A subscriber's two directions.
@@ -104,6 +105,18 @@ impl Service {
             link.metrics.ignored.inc();
             return;
         }
+        self.announced(now, link, from, presence, true);
+    }
+
+    /// Takes note of what an address announces.
+    pub(super) fn announced(
+        &self,
+        now: Instant,
+        link: &Link,
+        from: &str,
+        presence: &Presence,
+        askable: bool,
+    ) {
         let kind = match announced(presence, self.settings.allow_md5) {
             Announced::Nothing => {
                 self.resolver.heard(now, link.id, from);
@@ -111,21 +124,34 @@ impl Service {
             }
             Announced::Keys(announcement, kind) => {
                 self.resolver
-                    .announce(now, link.id, from, &announcement, true);
+                    .announce(now, link.id, from, &announcement, askable);
                 kind
             }
             Announced::Legacy(nodes) => {
-                self.resolver.depart(now, link.id, from);
+                self.unverifiable(now, link, from, nodes.clone(), askable);
                 let mut legacy = self.legacy.lock().unwrap_or_else(PoisonError::into_inner);
                 legacy.remember(nodes);
                 AnnouncementKind::Legacy
             }
-            Announced::Unsupported => {
-                self.resolver.depart(now, link.id, from);
+            Announced::Unsupported(nodes) => {
+                self.unverifiable(now, link, from, nodes, askable);
                 AnnouncementKind::Unsupported
             }
         };
         self.metrics.announcements.get(kind).inc();
+    }
+
+    fn unverifiable(
+        &self,
+        now: Instant,
+        link: &Link,
+        from: &str,
+        mut nodes: Vec<String>,
+        askable: bool,
+    ) {
+        nodes.retain(|node| node.len() <= MAX_NODE_LEN);
+        self.resolver
+            .announce_unverifiable(now, link.id, from, nodes, askable);
     }
 
     /// Whether a presence counts: it is of a user of a domain that the link serves, of a subscriber, or was sent to capsd itself.
@@ -208,7 +234,7 @@ fn send_presence(link: &Link, to: &str, kind: Option<&str>, caps: &[u8]) {
         .outbox
         .push(|out| write::presence(out, link.jid(), to, kind, caps));
     if sent {
-        link.count_out(StanzaKind::Presence);
+        link.count_out(Stanza::PresenceOut);
     } else {
         link.metrics.ignored.inc();
     }

@@ -1,6 +1,7 @@
 //! Every top-level element of a component stream, read without a tree.
 
 pub mod command;
+mod extension;
 mod iq;
 mod message;
 mod presence;
@@ -13,6 +14,10 @@ pub use command::{Action, Command};
 use super::answer::AnswerLimits;
 use super::ns;
 use crate::caps::Answer;
+pub use extension::{
+    Contribution, Extension, Feed, Lookup, LookupKey, MAX_CONTRIBUTED, MAX_INFOS, MAX_INSTANCE,
+    MAX_KEYS, MAX_REPORTS, Operation, Report,
+};
 use iq::IqBuilder;
 use message::{MessageBuilder, StreamErrorBuilder};
 use presence::PresenceBuilder;
@@ -93,6 +98,8 @@ pub enum Payload {
     Version,
     /// XEP-0202.
     Time,
+    /// A request of `urn:capsd:0`.
+    Extension(Box<Extension>),
     /// The answer to a privileged question (XEP-0356 section 4.2): the `<iq/>` that was forwarded.
     Forwarded(Box<Iq>),
     /// Any other child.
@@ -294,7 +301,7 @@ impl FromEventsBuilder for InboundBuilder {
             }
             Event::Text(_, text) => {
                 match &mut self.part {
-                    Part::Iq(iq) => iq.text(&text),
+                    Part::Iq(iq) => iq.text(self.depth, &text),
                     Part::Presence(presence) => presence.text(self.depth, &text),
                     Part::StreamError(error) => error.text(&text),
                     Part::Message(_) | Part::Handshake | Part::Other => {}

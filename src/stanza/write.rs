@@ -3,6 +3,10 @@
 //! Every function appends one whole stanza to a buffer; all text is escaped here and nowhere else. Stanzas carry their `from`,
 //! because ejabberd closes the stream without one (RFC 6120 section 8.1.2.2).
 
+mod extension;
+
+pub use extension::{InfoAnswer, KeyAnswer, Meaning, contribute, feed, lookup};
+
 use super::ns;
 use crate::caps::Reason;
 
@@ -75,13 +79,20 @@ pub(super) fn close_iq(out: &mut Vec<u8>) {
 pub fn disco_info(out: &mut Vec<u8>, route: Route<'_>, node: Option<&str>, children: &[u8]) {
     out.reserve(children.len() + 256);
     open_iq(out, "result", route);
+    query(out, node, children);
+    out.extend_from_slice(b"</iq>");
+}
+
+/// The `<query/>` of a disco#info result.
+#[inline]
+fn query(out: &mut Vec<u8>, node: Option<&str>, children: &[u8]) {
     out.extend_from_slice(b"<query xmlns='http://jabber.org/protocol/disco#info' xml:lang=''");
     if let Some(node) = node {
         attribute(out, "node", node);
     }
     out.push(b'>');
     out.extend_from_slice(children);
-    out.extend_from_slice(b"</query></iq>");
+    out.extend_from_slice(b"</query>");
 }
 
 /// An empty disco#items result.
@@ -134,6 +145,15 @@ impl ErrorReply {
             kind,
             condition,
             reason: None,
+        }
+    }
+
+    /// A request that cannot be taken as a whole, and why.
+    pub const fn bad_request(reason: Reason) -> ErrorReply {
+        ErrorReply {
+            kind: "modify",
+            condition: "bad-request",
+            reason: Some(reason),
         }
     }
 

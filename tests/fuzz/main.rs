@@ -51,6 +51,7 @@ macro_rules! fuzz {
 
 fuzz!(disco_info, Kind::DiscoInfo, targets::disco_info);
 fuzz!(stream, Kind::Stream, targets::stream);
+fuzz!(requests, Kind::Request, targets::requests);
 fuzz!(nodes, Kind::Node, targets::nodes);
 fuzz!(bundle, Kind::Bundle, targets::bundle);
 fuzz!(stored_value, Kind::StoredValue, targets::stored_value);

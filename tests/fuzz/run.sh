@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET…]}
 shift
-[ $# -gt 0 ] || set -- disco_info stream nodes bundle stored_value configuration overrides http
+[ $# -gt 0 ] || set -- disco_info stream requests nodes bundle stored_value configuration overrides http
 target=$PWD/target/fuzz
 
 # What cargo-bolero passes for its engine libFuzzer without a sanitizer (there is no unsafe code here that one would watch). The flags

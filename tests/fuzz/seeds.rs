@@ -14,6 +14,7 @@ use capsd::store::{Learned, Store, StoreSettings};
 pub(crate) enum Kind {
     DiscoInfo,
     Stream,
+    Request,
     Node,
     Bundle,
     StoredValue,
@@ -24,9 +25,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind, by the name of its test.
-    pub(crate) const ALL: [(&str, Kind); 8] = [
+    pub(crate) const ALL: [(&str, Kind); 9] = [
         ("disco_info", Kind::DiscoInfo),
         ("stream", Kind::Stream),
+        ("requests", Kind::Request),
         ("nodes", Kind::Node),
         ("bundle", Kind::Bundle),
         ("stored_value", Kind::StoredValue),
@@ -50,6 +52,7 @@ pub(crate) fn of(kind: Kind) -> Vec<Vec<u8>> {
             seeds
         }
         Kind::Stream => kept("stream"),
+        Kind::Request => kept("request"),
         Kind::Node => kept("node"),
         Kind::Overrides => kept("overrides"),
         Kind::Http => kept("http"),

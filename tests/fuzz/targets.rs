@@ -18,7 +18,10 @@ use capsd::metrics::Metrics;
 use capsd::service::announced::announced;
 use capsd::stanza::Inbound;
 use capsd::stanza::answer::{AnswerLimits, parse_query, parse_query_unwrapped};
-use capsd::stanza::read::{Iq, Payload};
+use capsd::stanza::read::{
+    Extension, Iq, MAX_CONTRIBUTED, MAX_INFOS, MAX_INSTANCE, MAX_KEPT, MAX_KEYS, MAX_REPORTS,
+    Operation, Payload, Report,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -95,11 +98,55 @@ impl Handler for Reader {
                 payload: Payload::Answer(answer),
                 ..
             }) => judge(&answer),
+            Inbound::Iq(Iq {
+                payload: Payload::Extension(request),
+                ..
+            }) => look_at(*request),
             _ => {}
         }
     }
 
     fn silent(&self) {}
+}
+
+/// A request holds no more than it may; one with a fault holds nothing.
+fn look_at(request: Extension) {
+    let kept = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_KEPT);
+    let items = match request.operation {
+        Operation::Lookup(lookup) => {
+            assert!(lookup.keys.len() <= MAX_KEYS);
+            for key in &lookup.keys {
+                assert!(key.node.len() <= MAX_KEPT && kept(&key.jid));
+                let _ = CapsKey::from_node(&key.node);
+            }
+            lookup.keys.len()
+        }
+        Operation::Contribute(infos) => {
+            assert!(infos.len() <= MAX_INFOS);
+            let bytes: usize = infos.iter().map(|info| info.answer.size).sum();
+            assert!(bytes <= MAX_CONTRIBUTED);
+            for info in &infos {
+                assert!(kept(&info.node) && kept(&info.jid));
+                judge(&info.answer);
+            }
+            infos.len()
+        }
+        Operation::Feed(feed) => {
+            assert!(feed.reports.len() <= MAX_REPORTS);
+            assert!(
+                feed.instance
+                    .is_none_or(|name| (1..=MAX_INSTANCE).contains(&name.len()))
+            );
+            for report in &feed.reports {
+                if let Report::Holder { presence, .. } = report {
+                    assert!(presence.from.is_some() && kept(&presence.from));
+                    drop(announced(presence, true));
+                }
+            }
+            feed.reports.len()
+        }
+    };
+    assert!(request.fault.is_none() || items == 0);
 }
 
 /// A runtime whose time is not that of the clock.
@@ -136,6 +183,14 @@ pub(crate) fn stream(input: &[u8]) {
         let ended = tokio::time::timeout(Duration::from_secs(24 * 3600), session).await;
         assert!(ended.is_ok(), "the session does not end");
     });
+}
+
+/// Somebody sends the input as a request of either kind.
+pub(crate) fn requests(input: &[u8]) {
+    for kind in ["get", "set"] {
+        let begin = format!("<iq type='{kind}' from='example.org' to='caps.example.org' id='1'>");
+        stream(&[begin.as_bytes(), input, b"</iq>"].concat());
+    }
 }
 
 /// A node and a stored key have one spelling each.

@@ -11,6 +11,7 @@ use capsd::resolver::flights::Settings;
 use capsd::resolver::limits::Rate;
 use capsd::resolver::probation;
 use capsd::resolver::tiers::Below;
+use capsd::resolver::unverified;
 use capsd::store::{Store, StoreSettings};
 use capsd::trusted::Trusted;
 
@@ -32,6 +33,12 @@ pub(crate) fn settings() -> Settings {
             max_bytes: 1 << 20,
             second_uses_per_account: rate(100, Duration::from_secs(3600)),
             high_water_percent: 90,
+        },
+        unverified: unverified::Settings {
+            max_bytes: 1 << 20,
+            max_questions: 4096,
+            timeout: Duration::from_secs(2),
+            retry_after: Duration::from_secs(600),
         },
         holders: holders::Settings {
             max: 1_000_000,

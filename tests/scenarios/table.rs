@@ -9,7 +9,9 @@ use capsd::caps::{CapsKey, Reason};
 use capsd::holders::LinkId;
 use capsd::holders::accounts::Common;
 use capsd::metrics::{LookupResult, Metrics, RateScope, UpstreamResult, WaiterScope};
-use capsd::resolver::flights::{Effect, FlightId, Flights, QuestionId, Settings, Verdicts};
+use capsd::resolver::flights::{
+    Effect, FlightId, Flights, Patience, QuestionId, Settings, Verdicts,
+};
 
 use crate::contents::{NODE_URL, announcement, key, verified};
 use crate::setup::{rate, settings};
@@ -76,7 +78,9 @@ impl Table {
     }
 
     fn ask_only(&mut self, who: &str, name: &str) {
-        let effects = self.flights.ask(self.now, key(name), who.to_owned());
+        let effects = self
+            .flights
+            .ask(self.now, key(name), Patience::Asking, who.to_owned());
         self.take_in(effects);
     }
 

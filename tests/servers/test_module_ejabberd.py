@@ -2,6 +2,8 @@
 that is silent, new, or one of two. A scripted component stands in for capsd where a real one could not be made to behave like that."""
 
 import asyncio
+import base64
+import re
 import subprocess
 import time
 import urllib.error
@@ -13,11 +15,28 @@ from harness.caps import sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import until, wait_until
 from harness.scripted import ScriptedCapsd
-from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
+from harness.servers import (
+    COMPONENT,
+    DOMAIN,
+    PASSWORD,
+    REPOSITORY,
+    Ejabberd,
+    compile_ejabberd_module,
+    library_directory,
+    stream_header,
+)
 
 SECOND = "caps2.example.org"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 MOOD = "http://jabber.org/protocol/mood"
+
+
+class Resuming(Ejabberd):
+    """ejabberd whose sessions may be resumed (XEP-0198)."""
+
+    def write_config(self):
+        super().write_config()
+        self.config.write_text(self.config.read_text().replace("\nmodules:\n", "\nmodules:\n  mod_stream_mgmt: {}\n"))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +45,7 @@ def server(tmp_path_factory):
     snippet = (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
     first = f'      {COMPONENT}:\n        password: "CHANGE-ME"\n'
     assert first in snippet
-    server = Ejabberd(
+    server = Resuming(
         tmp_path_factory.mktemp("ejabberd"),
         module={"component": [COMPONENT, SECOND], "retry": 1},
         own_caps=True,
@@ -256,6 +275,60 @@ async def test_every_way_to_end_a_session_is_reported(server, connect, people):
     finally:
         await again.log_out()
     await until(lambda: addresses["comes_again"] not in capsd.present(), "the new one is gone")
+
+
+class RawSession:
+    """A session of which a test sees and writes every element: authenticated, and no more."""
+
+    async def open(self, server, user):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+        secret = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
+        for said, until_read in (
+            (stream_header(DOMAIN).decode(), "</stream:features>"),
+            (f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>", "<success"),
+            (stream_header(DOMAIN).decode(), "</stream:features>"),
+        ):
+            await self.say(said, until_read)
+        return self
+
+    async def say(self, xml, until_read):
+        """Writes that and returns what was read up to that text and the end of its element."""
+        self.writer.write(xml.encode())
+        read = ""
+        while until_read not in read or not read.endswith(">"):
+            received = await asyncio.wait_for(self.reader.read(65536), 15)
+            assert received, read
+            read += received.decode()
+        return read
+
+
+async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothing(server, connect, people):
+    info = sample("resumed")
+    capsd = await connect(known={info.node_0115(): info})
+    holder, = await people(resume_holder=info)
+    server.add_users(["resumes"])
+    session = await RawSession().open(server, "resumes")
+    await session.say("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>", "</iq>")
+    enabled = await session.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled")
+    previous = re.search(r"\bid='([^']+)'", enabled)[1]
+    address = f"resumes@{DOMAIN}/r"
+    await session.say(f"<presence>{sample('resumes').c_0115()}</presence>", "<presence")
+    holder.announce(to=address)
+    await session.say("<r xmlns='urn:xmpp:sm:3'/>", f"from='{holder.jid}'")
+    assert address in capsd.present()
+    heard = stats(server)["announcements_heard"]
+
+    session.writer.transport.abort()
+    session = await RawSession().open(server, "resumes")
+    await session.say(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous}' h='0'/>", "<resumed")
+    asked = f"<iq type='get' id='q' to='{holder.jid}'><query xmlns='http://jabber.org/protocol/disco#info' node='{info.node_0115()}'/></iq>"
+    holder.questions.clear()
+    answer = await session.say(asked, "id='q'")
+    assert "urn:example:feature:resumed" in answer and not holder.questions, "what the old connection heard counts"
+    await asyncio.sleep(0.3)
+    assert ("gone", address, False, 0) not in capsd.reports and stats(server)["announcements_heard"] == heard
+    await session.say("</stream:stream>", "</stream:stream>")
+    await until(lambda: ("gone", address, False, 0) in capsd.reports, "its end is reported")
 
 
 async def test_what_passes_by_is_reported_once_and_never_to_be_asked(server, connect, people):

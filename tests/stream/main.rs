@@ -12,6 +12,7 @@
 //! | [`access`] | who may ask, and what is answered |
 //! | [`questions`] | what holders are asked, and whose answers count |
 //! | [`reflection`] | that nobody is sent what they did not ask for |
+//! | [`protocol`] | requests of `urn:capsd:0` |
 //! | [`presences`] | subscriptions, capsd's own caps, the end |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,6 +23,7 @@ mod contents;
 mod garbage;
 mod presences;
 mod pressure;
+mod protocol;
 mod questions;
 mod reconnect;
 mod reflection;

@@ -66,6 +66,7 @@ async fn run_connecting(
         server: "127.0.0.1:5347".to_owned(),
         domains: vec!["example.org".to_owned()],
         admins: vec!["admin@example.org".to_owned()],
+        feeds: Vec::new(),
         queue_bytes: 1 << 20,
     };
     let metrics = Metrics::new().unwrap().component(COMPONENT).unwrap();

@@ -92,7 +92,7 @@ impl World {
 
     /// A world in which what is trusted is still being read.
     pub(crate) async fn before_trusted_is_read() -> World {
-        World::build(|_, _| {}, None).await.opened()
+        World::build(|_, _| {}, None, &[DOMAIN]).await.opened()
     }
 
     /// Opens the link.
@@ -109,12 +109,20 @@ impl World {
         change: impl FnOnce(&mut flights::Settings, &mut service::Settings),
     ) -> World {
         let nothing = Trusted::open(&Sources::default(), &Metrics::new().unwrap());
-        World::build(change, Some(nothing)).await
+        World::build(change, Some(nothing), &[DOMAIN]).await
+    }
+
+    /// A world in which other domains than the served one are feeds.
+    pub(crate) async fn with_feeds(feeds: &[&str]) -> World {
+        let nothing = Trusted::open(&Sources::default(), &Metrics::new().unwrap());
+        let world = World::build(|_, _| {}, Some(nothing), feeds).await;
+        world.opened()
     }
 
     async fn build(
         change: impl FnOnce(&mut flights::Settings, &mut service::Settings),
         trusted: Option<Trusted>,
+        feeds: &[&str],
     ) -> World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -123,6 +131,9 @@ impl World {
         let mut service = service::Settings {
             allow_md5: false,
             queries_per_asker: flights.new_keys_per_account,
+            batch_keys_per_asker: flights.new_keys_per_account,
+            batch_bytes: 256 << 10,
+            waiting_batch_bytes: 16 << 20,
             max_subscribers: 100,
             wall_clock: SystemTime::now,
         };
@@ -135,6 +146,7 @@ impl World {
             server: listener.local_addr().unwrap().to_string(),
             domains: vec![DOMAIN.to_owned()],
             admins: vec!["admin@example.org".to_owned()],
+            feeds: feeds.iter().map(|feed| (*feed).to_owned()).collect(),
             queue_bytes: 1 << 20,
         };
         let counted = metrics.component(COMPONENT).unwrap();

@@ -21,26 +21,39 @@ local function is_text(text)
 	return text and text ~= "" and #text <= longest_text;
 end
 
--- The <c/> of XEP-0115 without what does not belong there, and the text that tells it from others.
-local function trim_0115(c)
+-- The text that tells a <c/> of XEP-0115 from others; nil if it announces nothing.
+local function text_of_0115(c)
 	local attr = c.attr;
 	if not (is_text(attr.node) and is_text(attr.ver)) then return; end
-	local hash, ext = is_text(attr.hash) and attr.hash or nil, is_text(attr.ext) and attr.ext or nil;
-	return st.stanza("c", { xmlns = xmlns_0115, hash = hash, node = attr.node, ver = attr.ver, ext = ext }),
-		table.concat({ hash or "", attr.node, attr.ver, ext or "" }, "\n");
+	return (is_text(attr.hash) and attr.hash or "") .. "\n" .. attr.node .. "\n" .. attr.ver .. "\n" .. (is_text(attr.ext) and attr.ext or "");
 end
 
--- The same for XEP-0390.
-local function trim_0390(c)
-	local trimmed, texts = st.stanza("c", { xmlns = xmlns_0390 }), {};
+-- The same without what does not belong there.
+local function trim_0115(c)
+	local attr = c.attr;
+	local hash, ext = is_text(attr.hash) and attr.hash or nil, is_text(attr.ext) and attr.ext or nil;
+	return st.stanza("c", { xmlns = xmlns_0115, hash = hash, node = attr.node, ver = attr.ver, ext = ext });
+end
+
+-- The hashes of a <c/> of XEP-0390, as ALGO.BASE64.
+local function hashes_of(c)
+	local texts = {};
 	for hash in c:childtags("hash", xmlns_hashes) do
 		local algorithm, digest = hash.attr.algo, hash:get_text();
-		if #trimmed.tags < most_hashes and is_text(algorithm) and is_text(digest) then
-			trimmed:text_tag("hash", digest, { xmlns = xmlns_hashes, algo = algorithm });
+		if #texts < most_hashes and is_text(algorithm) and is_text(digest) then
 			table.insert(texts, algorithm .. "." .. digest);
 		end
 	end
-	if texts[1] then return trimmed, table.concat(texts, "\n"); end
+	return texts;
+end
+
+local function trim_0390(c)
+	local trimmed = st.stanza("c", { xmlns = xmlns_0390 });
+	for _, text in ipairs(hashes_of(c)) do
+		local algorithm, digest = text:match("^(.*)%.(.*)$");
+		trimmed:text_tag("hash", digest, { xmlns = xmlns_hashes, algo = algorithm });
+	end
+	return trimmed;
 end
 
 -- An announcement has:
@@ -51,18 +64,17 @@ end
 --   elements  the <c/> elements, and `size`, about their bytes
 --   room      whether it came from a room
 local function make(c_0115, c_0390, room)
-	local announcement = { nodes = {}, elements = {}, size = 0, room = room, new = c_0390 ~= nil };
+	local announcement = { nodes = {}, elements = {}, size = 0, room = room, new = c_0390 and true or false };
 	if c_0390 then
-		for hash in c_0390:childtags("hash", xmlns_hashes) do
-			local key = hash.attr.algo .. "." .. hash:get_text();
+		for _, key in ipairs(hashes_of(c_0390)) do
 			local node = xmlns_0390 .. "#" .. key;
 			announcement.nodes[node] = key;
-			if not announcement.node or hash.attr.algo == "sha-256" then
+			if not announcement.node or key:find("^sha%-256%.") then
 				announcement.node, announcement.key = node, key;
 			end
 		end
 		announcement.id = announcement.node;
-		table.insert(announcement.elements, c_0390);
+		table.insert(announcement.elements, trim_0390(c_0390));
 	end
 	if c_0115 then
 		local node = c_0115.attr.node .. "#" .. c_0115.attr.ver;
@@ -74,7 +86,7 @@ local function make(c_0115, c_0390, room)
 				announcement.node, announcement.key = node, announcement.nodes[node];
 			end
 		end
-		table.insert(announcement.elements, c_0115);
+		table.insert(announcement.elements, trim_0115(c_0115));
 	end
 	for _, element in ipairs(announcement.elements) do
 		announcement.size = announcement.size + #tostring(element);
@@ -91,19 +103,20 @@ local function read(stanza)
 	for _, child in ipairs(stanza.tags) do
 		local xmlns = child.attr.xmlns;
 		if xmlns == xmlns_0115 and child.name == "c" then
-			c_0115, text_0115 = trim_0115(child);
+			c_0115, text_0115 = child, text_of_0115(child);
 		elseif xmlns == xmlns_0390 and child.name == "c" then
-			c_0390, text_0390 = trim_0390(child);
+			c_0390, text_0390 = child, table.concat(hashes_of(child), "\n");
+			if text_0390 == "" then text_0390 = nil; end
 		elseif xmlns == xmlns_muc_user then
 			room = true;
 		end
 	end
 	local announcement;
-	if c_0115 or c_0390 then
+	if text_0115 or text_0390 then
 		local text = (room and "room" or "") .. "\n\n" .. (text_0115 or "") .. "\n\n" .. (text_0390 or "");
 		announcement = interned[text];
 		if not announcement then
-			announcement = make(c_0115, c_0390, room);
+			announcement = make(text_0115 and c_0115, text_0390 and c_0390, room);
 			interned[text] = announcement;
 		end
 	end

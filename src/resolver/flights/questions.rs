@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use ahash::RandomState;
 
+use super::unasked::take_question;
 use super::{Effect, FlightId, Flights, Served, Timer};
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::holders::{Announcement, HolderId, LinkId};
-use crate::metrics::{LookupResult, RateScope, UpstreamResult};
+use crate::metrics::{LookupResult, UpstreamResult};
 use crate::resolver::limits::Spent;
 use crate::stanza::jid;
 
@@ -184,15 +185,10 @@ impl<W> Flights<W> {
             else {
                 continue;
             };
-            let scope = match self.more_questions.take(view.address, now) {
-                Ok(()) => {
-                    let spent = Some(spent);
-                    return Some(NextHolder { holder, spent });
-                }
-                Err(Spent::Account) => RateScope::AccountQuestions,
-                Err(Spent::Domain) => RateScope::DomainQuestions,
-            };
-            self.metrics.rate_limited.get(scope).inc();
+            if take_question(&self.more_questions, &self.metrics, now, view.address) {
+                let spent = Some(spent);
+                return Some(NextHolder { holder, spent });
+            }
             flight.tried.insert(holder);
         }
         None
@@ -390,7 +386,7 @@ fn asked_node(announcement: &Announcement, wanted: &[CapsKey]) -> String {
 
 /// 128 random bits from the operating system (invariant 5); without a source of randomness, which Linux never lacks, a keyed hash
 /// of the time-independent kind stands in.
-fn random_id() -> u128 {
+pub(in crate::resolver) fn random_id() -> u128 {
     let mut bytes = [0; 16];
     if getrandom::fill(&mut bytes).is_err() {
         let state = RandomState::new();

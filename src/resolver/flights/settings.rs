@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::{self, Config};
 use crate::holders;
 use crate::resolver::limits::Rate;
-use crate::resolver::probation;
+use crate::resolver::{probation, unverified};
 
 /// Bounds and times of the resolver; every one is a setting.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub questions_per_domain: Rate,
     /// The bounds of what is not written before its second use.
     pub probation: probation::Settings,
+    /// The bounds of what cannot be verified.
+    pub unverified: unverified::Settings,
     /// The bounds of the table of holders.
     pub holders: holders::Settings,
 }
@@ -73,6 +75,12 @@ impl Settings {
                 max_bytes: hot.probation_bytes,
                 second_uses_per_account: limits.second_uses_per_account.into(),
                 high_water_percent: store.high_water_percent as u64,
+            },
+            unverified: unverified::Settings {
+                max_bytes: holders.unverifiable_bytes,
+                max_questions: limits.flights,
+                timeout: resolver.holder_timeout,
+                retry_after: resolver.retry_after,
             },
             holders: holders::Settings {
                 max: holders.max,

@@ -3,6 +3,7 @@
 use rxml::{AttrMap, Namespace, QName};
 
 use super::command::CommandBuilder;
+use super::extension::ExtensionBuilder;
 use super::{Iq, IqKind, MAX_KEPT, Payload, READ_LIMITS, header, owned};
 use crate::stanza::answer::AnswerBuilder;
 use crate::stanza::ns;
@@ -16,6 +17,7 @@ enum IqPart {
     Utc,
     Command(Box<CommandBuilder>),
     Answer(Box<AnswerBuilder>),
+    Extension(Box<ExtensionBuilder>),
     Privilege,
     Forwarded,
     Inner(Box<IqBuilder>),
@@ -61,6 +63,7 @@ impl IqBuilder {
         let (namespace, local) = (name.0.as_str(), name.1.as_str());
         match &mut self.part {
             IqPart::Answer(answer) => answer.start(&name, &attributes),
+            IqPart::Extension(request) => request.start(level, &name, attributes, lang),
             IqPart::Inner(inner) => {
                 inner.start(level - FORWARDED_LEVEL, name, attributes, lang);
             }
@@ -135,11 +138,22 @@ impl IqBuilder {
                 self.part = IqPart::Privilege;
                 Payload::Other
             }
+            (ns::CAPSD, _) if self.is_request() => {
+                if let Some(request) = ExtensionBuilder::new(local, attributes) {
+                    self.part = IqPart::Extension(Box::new(request));
+                }
+                Payload::Other
+            }
             _ => Payload::Other,
         };
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    /// Whether it asks for something, and does so itself.
+    fn is_request(&self) -> bool {
+        !self.nested && matches!(self.iq.kind, IqKind::Get | IqKind::Set)
+    }
+
+    pub(super) fn text(&mut self, level: usize, text: &str) {
         match &mut self.part {
             IqPart::Answer(answer) => answer.text(text),
             IqPart::Command(command) => command.text(text),
@@ -148,7 +162,8 @@ impl IqBuilder {
                     super::append(time, text);
                 }
             }
-            IqPart::Inner(inner) => inner.text(text),
+            IqPart::Extension(request) => request.text(level, text),
+            IqPart::Inner(inner) => inner.text(level - FORWARDED_LEVEL, text),
             _ => {}
         }
     }
@@ -168,6 +183,13 @@ impl IqBuilder {
             IqPart::Command(mut command) => {
                 command.end(level - 1);
                 self.part = IqPart::Command(command);
+            }
+            IqPart::Extension(request) if level == 1 => {
+                self.iq.payload = Payload::Extension(Box::new(request.finish()));
+            }
+            IqPart::Extension(mut request) => {
+                request.end(level);
+                self.part = IqPart::Extension(request);
             }
             IqPart::Inner(inner) if level == FORWARDED_LEVEL => {
                 self.iq.payload = Payload::Forwarded(Box::new(inner.iq));

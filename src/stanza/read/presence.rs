@@ -46,6 +46,13 @@ impl PresenceBuilder {
         }
     }
 
+    /// Reads what somebody is reported to announce, as a presence from that address.
+    pub(super) fn of_holder(from: String) -> PresenceBuilder {
+        let mut builder = PresenceBuilder::new(AttrMap::new());
+        builder.presence.from = Some(from);
+        builder
+    }
+
     pub(super) fn start(&mut self, level: usize, name: &QName, attributes: &AttrMap) {
         match (level, name.0.as_str(), name.1.as_str()) {
             (1, ns::CAPS_0115, "c") if self.presence.caps_0115.is_none() => {

@@ -69,10 +69,10 @@ disable(Host) ->
     unpublish(Host),
     ok.
 
-%% mod_caps asks at 75, and mod_privilege reports at 50: what is announced is known before. Filters that drop come before.
+%% Filters that drop come before; mod_caps, which asks at 75, comes after what is heard is known.
 hooks() ->
     [
-        {user_send_packet, mod_capsd_intercept, user_send_packet, 45},
+        {c2s_self_presence, mod_capsd_watch, self_presence, 110},
         {user_receive_packet, mod_capsd_intercept, user_receive_packet, 60},
         {presence_probe_hook, mod_capsd_pep, probed, 90},
         {c2s_presence_in, mod_capsd_pep, presence_in, 90},

@@ -8,19 +8,28 @@
 %%% that has been replaced. A query that leaves the server is answered where it would leave.
 -module(mod_capsd_intercept).
 
--export([filter_packet/1, user_receive_packet/1, user_send_packet/1]).
+-export([filter_packet/1, user_receive_packet/1]).
 
 -include("mod_capsd.hrl").
 
 %%% Hooks. The head of each function is all that other stanzas meet.
 
-%% Where a query starts. Runs in the process of the sender's session, if the sender has one here.
+%% Where a query, an answer or a presence starts. Runs in the process of the sender's session, if the sender has one here.
 -spec filter_packet(stanza()) -> stanza() | drop.
 filter_packet(#iq{type = get, to = #jid{lresource = Resource}} = IQ) when Resource =/= <<>> ->
     case mod_capsd_stanza:question(IQ) of
         {node, Node} -> outgoing(IQ, Node);
         none -> IQ
     end;
+filter_packet(#iq{type = result, from = From, sub_els = [#xmlel{name = <<"query">>}]} = IQ) ->
+    case mod_capsd_stanza:info(IQ) of
+        {Node, Query} -> own_answer(From, Node, Query);
+        none -> ok
+    end,
+    IQ;
+filter_packet(#presence{} = Presence) ->
+    mod_capsd_watch:routed(Presence),
+    Presence;
 filter_packet(Stanza) ->
     Stanza.
 
@@ -37,26 +46,13 @@ user_receive_packet({#presence{}, #{lserver := Host}} = Acc) ->
         undefined -> Acc;
         Capsd -> mod_capsd_watch:user_receive_packet(Acc, Capsd)
     end;
-user_receive_packet({#iq{type = result} = IQ, #{lserver := Host}} = Acc) ->
+user_receive_packet({#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ, #{lserver := Host}} = Acc) ->
     case mod_capsd_stanza:info(IQ) of
         {Node, Query} -> heard_answer(IQ, Node, Query, Host);
         none -> ok
     end,
     Acc;
 user_receive_packet(Acc) ->
-    Acc.
-
-%% Where a local session answers.
--spec user_send_packet({stanza(), ejabberd_c2s:state()}) -> {stanza(), ejabberd_c2s:state()}.
-user_send_packet({#iq{type = result} = IQ, #{jid := JID, lserver := Host}} = Acc) ->
-    case mod_capsd_stanza:info(IQ) of
-        {Node, Query} -> own_answer(JID, Node, Query, Host);
-        none -> ok
-    end,
-    Acc;
-user_send_packet({#presence{}, _} = Acc) ->
-    mod_capsd_watch:user_send_packet(Acc);
-user_send_packet(Acc) ->
     Acc.
 
 %%% Queries
@@ -250,7 +246,8 @@ node_for(#capsd{xep0115 = XEP0115}, Asked, Nodes) ->
 
 %%% Answers that pass by
 
-own_answer(JID, Node, Query, Host) ->
+%% Only if this process is the session that answers.
+own_answer(#jid{lserver = Host} = JID, Node, Query) ->
     case mod_capsd:find(Host) of
         undefined -> ok;
         Capsd -> learn(Capsd, mod_capsd_watch:own_nodes(Capsd, jid:tolower(JID)), JID, Node, Query)

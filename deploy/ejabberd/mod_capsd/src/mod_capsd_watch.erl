@@ -7,13 +7,15 @@
 %%% A session's rows go when its process ends, whatever ends it (mod_capsd_link monitors it).
 -module(mod_capsd_watch).
 
--export([user_send_packet/1, user_receive_packet/2, copy_session/2, handle_cast/2]).
+-export([self_presence/1, routed/1, user_receive_packet/2, copy_session/2, handle_cast/2]).
 -export([tables/0, forget/3, own_nodes/2, announced/2, session/2, heard/2, next_reports/3]).
 
 -include("mod_capsd.hrl").
 
-%% The key in a session's state: which `heard` table counts its rows, and how many there are.
--define(KEY, capsd).
+%% What a session's process remembers: `{Heard, LJID, Count}` once its end is watched, with the table that counts its rows and how many
+%% there are; and the content of the presence that it sent last. (Hooks that are handed a stanza alone have no other place.)
+-define(SESSION, mod_capsd_session).
+-define(SENT, mod_capsd_sent).
 
 -spec tables() -> {ets:tid(), ets:tid(), ets:tid()}.
 tables() ->
@@ -22,37 +24,64 @@ tables() ->
 
 %%% Hooks
 
-%% A session sends presence: what it announces now is its last announcement, to whomever it went.
--spec user_send_packet({stanza(), ejabberd_c2s:state()}) -> {stanza(), ejabberd_c2s:state()}.
-user_send_packet({#presence{type = available} = Presence, #{jid := JID, lserver := Host} = State} = Acc) ->
-    case mod_capsd:find(Host) of
-        undefined -> Acc;
-        Capsd -> {Presence, announce(Capsd, JID, Presence, State)}
-    end;
-user_send_packet({#presence{type = unavailable, to = To}, #{jid := JID, lserver := Host}} = Acc) ->
+%% A session sends presence to everybody, or is not available to anybody any longer.
+-spec self_presence({presence(), ejabberd_c2s:state()}) -> {presence(), ejabberd_c2s:state()}.
+self_presence({#presence{type = available} = Presence, #{jid := JID, lserver := Host}} = Acc) ->
     case mod_capsd:find(Host) of
         undefined -> ok;
-        Capsd ->
-            case is_own_account(To, JID) of
-                %% Nobody's presence comes any longer, so what was heard may be wrong from now on.
-                true ->
-                    retract(Capsd, jid:tolower(JID), self()),
-                    forget_heard(Capsd, self());
-                false ->
-                    leave(Capsd, To)
-            end
+        Capsd -> announce(Capsd, JID, Presence)
     end,
     Acc;
-user_send_packet(Acc) ->
+self_presence({#presence{type = unavailable}, #{jid := JID, lserver := Host}} = Acc) ->
+    _ = erase(?SENT),
+    case mod_capsd:find(Host) of
+        undefined ->
+            ok;
+        Capsd ->
+            %% Nobody's presence comes any longer, so what was heard may be wrong from now on.
+            retract(Capsd, jid:tolower(JID), self()),
+            forget_heard(Capsd, self())
+    end,
+    Acc;
+self_presence(Acc) ->
     Acc.
 
-%% A session receives presence. `Me` is the session's own address: its own presence comes back to it.
+%% A presence is on its way. What goes to everybody was seen before, so that only directed presence is of interest: to whomever it goes,
+%% it is the session's last announcement.
+-spec routed(presence()) -> ok.
+routed(#presence{type = available, from = #jid{lserver = Host} = From, sub_els = Els} = Presence) ->
+    case Els =:= [] orelse get(?SENT) =:= Els orelse mod_capsd:find(Host) of
+        #capsd{} = Capsd ->
+            case is_own_session(Capsd, jid:tolower(From)) of
+                true -> announce(Capsd, From, Presence);
+                false -> ok
+            end;
+        _ ->
+            ok
+    end;
+routed(#presence{type = unavailable, from = #jid{lserver = Host}, to = #jid{lresource = Resource} = To}) when Resource =/= <<>> ->
+    case mod_capsd:find(Host) of
+        undefined -> ok;
+        Capsd -> leave(Capsd, To)
+    end;
+routed(_) ->
+    ok.
+
+%% Whether this process is the session with that address.
+is_own_session(#capsd{heard = Heard}, {User, Server, Resource} = LJID) ->
+    case get(?SESSION) of
+        {Heard, LJID, _} -> true;
+        _ -> Resource =/= <<>> andalso ejabberd_sm:get_session_pid(User, Server, Resource) =:= self()
+    end.
+
+%% A session receives presence.
 -spec user_receive_packet({stanza(), ejabberd_c2s:state()}, #capsd{}) -> {stanza(), ejabberd_c2s:state()}.
 user_receive_packet({#presence{type = available, from = #jid{lresource = Resource} = From} = Presence, State}, Capsd) when Resource =/= <<>> ->
     case mod_capsd_stanza:announcement(Presence) of
-        none -> {Presence, State};
-        {Nodes, Cs} -> {Presence, hear(Capsd, From, {Nodes, mod_capsd_stanza:way(Presence)}, Cs, State)}
-    end;
+        none -> ok;
+        {Nodes, Cs} -> hear(Capsd, From, {Nodes, mod_capsd_stanza:way(Presence)}, Cs, jid:tolower(maps:get(jid, State)))
+    end,
+    {Presence, State};
 user_receive_packet({#presence{type = unavailable, from = From} = Presence, State}, Capsd) ->
     case mod_capsd_stanza:is_own_unavailable(Presence) of
         true -> leave(Capsd, From);
@@ -67,7 +96,7 @@ user_receive_packet(Acc, _) ->
 copy_session(#{lserver := Host} = State, #{jid := JID, sid := {_, Old}}) ->
     case mod_capsd:find(Host) of
         undefined ->
-            State;
+            ok;
         #capsd{own = Own, heard = Heard} = Capsd ->
             LJID = jid:tolower(JID),
             case ets:lookup(Own, LJID) of
@@ -77,8 +106,10 @@ copy_session(#{lserver := Host} = State, #{jid := JID, sid := {_, Old}}) ->
             Rows = ets:select(Heard, [{{{Old, '$1'}, '$2'}, [], [{{'$1', '$2'}}]}]),
             ets:insert(Heard, [{{self(), Announcer}, What} || {Announcer, What} <- Rows]),
             ets:select_delete(Heard, [{{{Old, '_'}, '_'}, [], [true]}]),
-            watched(Capsd, LJID, State, length(Rows))
-    end;
+            _ = heard_count(Capsd, LJID),
+            put(?SESSION, {Heard, LJID, length(Rows)})
+    end,
+    State;
 copy_session(State, _) ->
     State.
 
@@ -86,9 +117,10 @@ copy_session(State, _) ->
 -spec handle_cast(ejabberd_c2s:state(), term()) -> ejabberd_c2s:state() | {stop, ejabberd_c2s:state()}.
 handle_cast(#{jid := JID, lserver := Host, pres_last := Presence} = State, mod_capsd_tell) ->
     case mod_capsd:find(Host) of
-        undefined -> {stop, State};
-        Capsd -> {stop, announce(Capsd, JID, Presence, State)}
-    end;
+        undefined -> ok;
+        Capsd -> announce(Capsd, JID, Presence)
+    end,
+    {stop, State};
 handle_cast(State, mod_capsd_tell) ->
     {stop, State};
 handle_cast(State, _) ->
@@ -163,23 +195,24 @@ add_report(Event, Capsd, Place, Count, Bytes, Events) ->
 
 %%% Changes
 
-announce(#capsd{own = Own} = Capsd, JID, Presence, State) ->
+announce(#capsd{own = Own} = Capsd, JID, #presence{sub_els = Els} = Presence) ->
+    put(?SENT, Els),
     case mod_capsd_stanza:announcement(Presence) of
         %% What was announced before still holds (XEP-0115 section 8.4).
         none ->
-            State;
+            ok;
         {Nodes, Cs} ->
             LJID = jid:tolower(JID),
             Me = self(),
             Before = ets:lookup(Own, LJID),
             ets:insert(Own, {LJID, Me, Nodes, Cs}),
+            _ = heard_count(Capsd, LJID),
             case Before of
                 %% Only a change is worth a report.
                 [{_, Me, _, Cs}] -> ok;
                 _ when Cs =:= [] -> report(Capsd, {gone, LJID});
                 _ -> report(Capsd, {holder, LJID, true, Cs})
-            end,
-            watched(Capsd, LJID, State, 0)
+            end
     end.
 
 retract(#capsd{own = Own} = Capsd, LJID, Session) ->
@@ -191,34 +224,38 @@ retract(#capsd{own = Own} = Capsd, LJID, Session) ->
             ok
     end.
 
-hear(#capsd{heard = Heard} = Capsd, From, What, Cs, #{jid := JID} = State0) ->
+hear(#capsd{heard = Heard} = Capsd, From, What, Cs, LJID) ->
     LFrom = jid:tolower(From),
     Key = {self(), LFrom},
-    LJID = jid:tolower(JID),
-    State = watched(Capsd, LJID, State0, 0),
-    #{?KEY := {Heard, Count}} = State,
     case ets:lookup(Heard, Key) of
         _ when LFrom =:= LJID ->
-            State;
+            ok;
         [{_, What}] ->
-            State;
+            ok;
         [_] ->
             ets:insert(Heard, {Key, What}),
-            pass(Capsd, LFrom, 0, Cs),
-            State;
-        [] when Count >= Capsd#capsd.heard_per_session ->
-            %% The count is of rows ever added: count again before refusing.
-            case ets:select_count(Heard, [{{{self(), '_'}, '_'}, [], [true]}]) of
-                Now when Now >= Capsd#capsd.heard_per_session ->
-                    mod_capsd_stats:count(Capsd, heard_full),
-                    State;
-                Now ->
-                    hear(Capsd, From, What, Cs, State#{?KEY => {Heard, Now}})
-            end;
+            pass(Capsd, LFrom, 0, Cs);
         [] ->
-            ets:insert(Heard, {Key, What}),
-            pass(Capsd, LFrom, 1, Cs),
-            State#{?KEY => {Heard, Count + 1}}
+            case has_room(Capsd, heard_count(Capsd, LJID), LJID) of
+                true ->
+                    ets:insert(Heard, {Key, What}),
+                    pass(Capsd, LFrom, 1, Cs);
+                false ->
+                    mod_capsd_stats:count(Capsd, heard_full)
+            end
+    end.
+
+has_room(#capsd{heard = Heard, heard_per_session = Max}, Count, LJID) when Count < Max ->
+    put(?SESSION, {Heard, LJID, Count + 1}),
+    true;
+has_room(#capsd{heard = Heard, heard_per_session = Max}, _, LJID) ->
+    %% The count is of rows ever added: count again before refusing.
+    case ets:select_count(Heard, [{{{self(), '_'}, '_'}, [], [true]}]) of
+        Now when Now < Max ->
+            put(?SESSION, {Heard, LJID, Now + 1}),
+            true;
+        _ ->
+            false
     end.
 
 unhear(#capsd{heard = Heard} = Capsd, {_, LFrom} = Key) ->
@@ -270,13 +307,13 @@ pass_by(#capsd{passing = Passing} = Capsd, LFrom) ->
 report(Capsd, Event) ->
     mod_capsd_link:report(Capsd, Event).
 
-%% Has the session's end watched, once for the life of the tables.
-watched(#capsd{heard = Heard}, _, #{?KEY := {Heard, Count}} = State, Rows) ->
-    State#{?KEY => {Heard, Count + Rows}};
-watched(#capsd{heard = Heard} = Capsd, LJID, State, Rows) ->
-    mod_capsd_link:watch(Capsd, self(), LJID),
-    State#{?KEY => {Heard, Rows}}.
-
-is_own_account(#jid{luser = User, lserver = Server, lresource = <<>>}, #jid{luser = User, lserver = Server}) -> true;
-is_own_account(undefined, _) -> true;
-is_own_account(_, _) -> false.
+%% How many rows this session has; has its end watched, once for the life of the tables.
+heard_count(#capsd{heard = Heard} = Capsd, LJID) ->
+    case get(?SESSION) of
+        {Heard, LJID, Count} ->
+            Count;
+        _ ->
+            mod_capsd_link:watch(Capsd, self(), LJID),
+            put(?SESSION, {Heard, LJID, 0}),
+            0
+    end.
