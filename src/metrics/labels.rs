@@ -185,8 +185,6 @@ closed_set! {
     WaiterScope {
         /// `limits.waiters-per-flight`.
         Flight => ["flight"],
-        /// The share of one asker.
-        Client => ["client"],
         /// `limits.waiters`.
         Global => ["global"],
         /// `limits.waiting-batch-bytes`.
