@@ -2,78 +2,22 @@
 and failing over. A scripted component stands in for capsd where each of its words counts."""
 
 import asyncio
-import base64
 import re
 import time
-import urllib.request
 
 import pytest
 
 from harness.caps import CAPS_0115, DISCO_INFO, info_of, sample
 from harness.client import Client, log_in_all, log_out_all
-from harness.processes import free_ports, until, wait_until
+from harness.processes import until
 from harness.scripted import ScriptedCapsd
-from harness.servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, ROOMS, SECRET, Prosody, stream_header
+from harness.servers import COMPONENT, DOMAIN, ROOMS, Prosody
+from harness.watched import GATEWAY, HIBERNATION, MUC, SECOND, Gateway, Resumable, WatchedProsody
 
-SECOND = "caps2.example.org"
-# A component whose users are contacts that are no users of this server.
-GATEWAY = "gateway.example.org"
 WATCH = "urn:example:caps-watch"
-SM = "urn:xmpp:sm:3"
-MUC = "http://jabber.org/protocol/muc"
-# In seconds: how long sessions wait to be resumed, and a hold that no test waits for.
-HIBERNATION = 2
+# A hold, in seconds, that no test waits for.
 LONG_HOLD = 10
 DEFAULTS = {"0115": True, "enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
-
-
-class WatchedProsody(Prosody):
-    """Prosody with a second component, statistics, stream management, and a module that sees what other modules see."""
-
-    modules = (*Prosody.modules, "smacks", "http_openmetrics", "caps_watch")
-    global_settings = (
-        f'plugin_paths = {{ "{REPOSITORY}/deploy/prosody", "{REPOSITORY}/tests/servers/prosody" }}\n'
-        'statistics = "internal"\nstatistics_interval = "manual"\nmuc_room_locking = false\n'
-        f"smacks_hibernation_time = {HIBERNATION}\n"
-    )
-
-    more_hosts = f'Component "{GATEWAY}"\n\tcomponent_secret = "{SECRET}"\n'
-
-    def __init__(self, directory, **options):
-        (self.http_port,) = free_ports(1)
-        super().__init__(directory, **options)
-
-    def read_snippet(self):
-        """The snippet with two components."""
-        snippet = super().read_snippet()
-        privileges = snippet[snippet.index('\t\t["caps.') : snippet.index("\t}\n\nComponent")]
-        component = snippet[snippet.index("Component ") :]
-        return snippet.replace(privileges, privileges + privileges.replace(COMPONENT, SECOND)) + component.replace(COMPONENT, SECOND)
-
-    def prepare(self):
-        process = super().prepare()
-        config = self.directory / "prosody.cfg.lua"
-        http = f'http_ports = {{ {self.http_port} }}\nhttp_interfaces = {{ "127.0.0.1" }}\nhttp_default_host = "{DOMAIN}"'
-        text = config.read_text().replace("http_ports = {}", http)
-        config.write_text(re.sub(r'plugin_paths = .*\n', "", text, count=1))
-        return process
-
-    def statistics(self):
-        """The module's statistics: (name, label value or None) to number."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=10) as response:
-            text = response.read().decode()
-        found = {}
-        for name, labels, value in re.findall(r"^prosody_mod_capsd__(\w+)\{([^}]*)\} (\S+)", text, re.MULTILINE):
-            label = [value for key, value in re.findall(r'(\w+)="([^"]*)"', labels) if key != "host"]
-            found[name, label[0] if label else None] = float(value)
-        return found
-
-    def configure(self, name, value):
-        """Changes an option of the module by a reload, and waits until it is in force."""
-        in_force = lambda: self.log.read_text(errors="replace").count("works with new options")
-        before = in_force()
-        self.set_option(name, value)
-        wait_until(lambda: in_force() > before, f"{name} is {value}")
 
 
 @pytest.fixture(scope="module")
@@ -259,28 +203,6 @@ async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, co
     assert len(target.questions) == 1, "Prosody's own question among them"
     assert [request[0].get("node") for request in capsd.named("contribute")] == [info.node_0115()]
     assert await asked(asker, target, info.node_0115()) == 0
-
-
-class Gateway(ScriptedCapsd):
-    """A contact beyond a component: it announces an info and answers disco#info with it."""
-
-    def __init__(self, server, info):
-        super().__init__(server, jid=GATEWAY)
-        self.info = info
-        self.contact = f"friend@{GATEWAY}/far"
-
-    def announce(self, to):
-        """The contact's presence."""
-        self.writer.write(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>".encode())
-
-    def show_out(self, who):
-        """Tells a client that it is no longer in the room whose occupants are friend@gateway."""
-        x = f"<x xmlns='{MUC}#user'><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.writer.write(f"<presence from='friend@{GATEWAY}/me' to='{who.jid}' type='unavailable'>{x}</presence>".encode())
-
-    def answer(self, iq):
-        query = self.info.query(iq[0].get("node"))
-        self.writer.write(f"<iq type='result' from='{self.contact}' to='{iq.get('from')}' id='{iq.get('id')}'>{query}</iq>".encode())
 
 
 async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
@@ -485,50 +407,6 @@ async def test_a_resource_that_is_taken_over(server, connect, people):
     second.announce()
     await until(lambda: capsd.present() == {first.jid: True}, "the second is there")
     await second.log_out()
-
-
-class Resumable:
-    """A client that speaks just enough to have its session resumed (XEP-0198)."""
-
-    def __init__(self, server, user):
-        self.server, self.user = server, user
-        self.jid = f"{user}@{DOMAIN}/r"
-        self.received = ""
-
-    async def connect(self):
-        """Authenticates on a new connection."""
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.server.client_port)
-        await self.exchange(stream_header(DOMAIN).decode(), "</stream:features>")
-        secret = base64.b64encode(f"\0{self.user}\0{PASSWORD}".encode()).decode()
-        await self.exchange(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>", "<success")
-        await self.exchange(stream_header(DOMAIN).decode(), "</stream:features>")
-
-    async def log_in(self):
-        """Binds the resource and enables resumption."""
-        await self.connect()
-        await self.exchange("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>", "</iq>")
-        enabled = await self.exchange(f"<enable xmlns='{SM}' resume='true'/>", "<enabled[^>]*>")
-        self.previous = re.search(r" id='([^']*)'", re.search("<enabled[^>]*>", enabled)[0])[1]
-        return self
-
-    async def resume(self):
-        """Takes the session over on a new connection."""
-        await self.connect()
-        await self.exchange(f"<resume xmlns='{SM}' previd='{self.previous}' h='0'/>", "<resumed")
-
-    async def exchange(self, xml, awaited):
-        """Sends, and returns what came up to what is awaited."""
-        self.writer.write(xml.encode())
-        received = ""
-        while not re.search(awaited, received):
-            chunk = await asyncio.wait_for(self.reader.read(65536), 10)
-            assert chunk, f"the stream ended; it said: {received}"
-            received += chunk.decode()
-        return received
-
-    def abort(self):
-        """Breaks the connection without a word."""
-        self.writer.transport.abort()
 
 
 async def test_a_session_that_waits_to_be_resumed(server, connect, people):
