@@ -2,7 +2,6 @@
 that is silent, new, or one of two. A scripted component stands in for capsd where a real one could not be made to behave like that."""
 
 import asyncio
-import base64
 import re
 import subprocess
 import time
@@ -14,17 +13,9 @@ import pytest
 from harness.caps import DISCO_INFO, sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import until, wait_until
+from harness.raw import RawSession
 from harness.scripted import ScriptedCapsd
-from harness.servers import (
-    COMPONENT,
-    DOMAIN,
-    PASSWORD,
-    REPOSITORY,
-    Ejabberd,
-    compile_ejabberd_module,
-    library_directory,
-    stream_header,
-)
+from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
 
 SECOND = "caps2.example.org"
 PUBSUB = "http://jabber.org/protocol/pubsub"
@@ -275,31 +266,6 @@ async def test_every_way_to_end_a_session_is_reported(server, connect, people):
     finally:
         await again.log_out()
     await until(lambda: addresses["comes_again"] not in capsd.present(), "the new one is gone")
-
-
-class RawSession:
-    """A session of which a test sees and writes every element: authenticated, and no more."""
-
-    async def open(self, server, user):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", server.client_port)
-        secret = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
-        for said, until_read in (
-            (stream_header(DOMAIN).decode(), "</stream:features>"),
-            (f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>", "<success"),
-            (stream_header(DOMAIN).decode(), "</stream:features>"),
-        ):
-            await self.say(said, until_read)
-        return self
-
-    async def say(self, xml, until_read):
-        """Writes that and returns what was read up to that text and the end of its element."""
-        self.writer.write(xml.encode())
-        read = ""
-        while until_read not in read or not read.endswith(">"):
-            received = await asyncio.wait_for(self.reader.read(65536), 15)
-            assert received, read
-            read += received.decode()
-        return read
 
 
 async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothing(server, connect, people):
