@@ -6,8 +6,8 @@
 #
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
-# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets 50 clients log in at once, and repeats the tests beside real servers
-# three times. What each step printed is kept in target/tests/.
+# the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets crowds of 50 clients log in at once, and
+# repeats the tests beside real servers three times. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -27,6 +27,7 @@ async def test_with_capsd_one_question_for_each_hash_and_then_none(kind, make_cr
     rounds = await with_capsd(crowd, server, capsd, every_restart=LONG)
     for one in rounds:
         assert one.wrong == [], one.name
+        assert one.compared >= len(crowd.careful), one.name
         assert one.most <= (1 if one is rounds[0] else 0), (one.name, one.by_hash, one.arrivals)
 
 
