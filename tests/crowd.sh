@@ -9,5 +9,4 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/tests/install.sh" rust python prosody ejabberd profanity poezio tmux node
 [ -n "${CAPSD_BINARY-}" ] || cargo build --release --locked --manifest-path "$root/Cargo.toml"
-cd "$root/tests/servers"
-exec "$root/target/python/bin/python" -m crowd "$@"
+PYTHONPATH=$root/tests/servers exec "$root/target/python/bin/python" -m crowd "$@"

@@ -61,7 +61,8 @@ class Round:
     # Bytes that the careful clients received, and seconds until they knew what every occupant can do.
     received: list = field(default_factory=list)
     knew: list = field(default_factory=list)
-    # Answers that do not equal what the asked client would have said.
+    # Answers that were compared with what the asked client would have said, and those that do not equal it.
+    compared: int = 0
     wrong: list = field(default_factory=list)
     arrivals: list = field(default_factory=list)
 
@@ -181,6 +182,7 @@ class Crowd:
         for record in records:
             for node, info in record.learned:
                 own = self.truth.of.get(node)
+                result.compared += own is not None
                 if own is not None and own.covered() != info.covered():
                     result.wrong.append((record.name, node, info))
         return result
