@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What capsd's module costs a server, and what it saves: questions per second, in alternating pairs with the module and without.
 #
-#     tests/bench/servers.sh [--server prosody|ejabberd] [--pairs N] [--seconds S]
+#     tests/bench/servers.sh [--server prosody|ejabberd|ejabberd-debian] [--pairs N] [--seconds S]
 #
 # Some minutes, on a machine with nothing else to do.
 set -euo pipefail
