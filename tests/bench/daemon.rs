@@ -74,11 +74,10 @@ impl Daemon {
         let text = format!(
             "[[component]]\njid = 'caps.example.org'\nserver = '{server}'\nsecret-file = '{}'\n\
              [store]\npath = '{}'\n{settings}\n[hot]\nmax-bytes = '32MiB'\n\
-             [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n{}\
+             [http]\nlisten = '{http}'\n[trusted]\ndirectories = []\n\
              [limits]\n{limits}\n[log]\nlevel = 'warn'\n",
             secret.display(),
             store.display(),
-            std::env::var("BENCH_EXTRA").unwrap_or_default()
         );
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_capsd"));
