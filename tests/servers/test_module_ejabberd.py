@@ -14,7 +14,7 @@ from harness.caps import DISCO_INFO, sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import until, wait_until
 from harness.raw import RawSession
-from harness.scripted import ScriptedCapsd
+from harness.scripted import ScriptedCapsd, connections
 from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
 
 SECOND = "caps2.example.org"
@@ -53,19 +53,8 @@ def server(tmp_path_factory):
 @pytest.fixture
 async def connect(server):
     """Connects scripted components and returns when the module uses one of them; they are disconnected after the test."""
-    connected = []
-
-    async def make(**options):
-        component = ScriptedCapsd(server, **options)
-        connected.append(component)
-        await component.start()
-        await until(lambda: stats(server)["ready"], "the module uses a component")
-        return component
-
-    yield make
-    for component in connected:
-        await component.stop()
-    await until(lambda: stats(server)["ready"] == 0, "the module notices that nobody is there")
+    async with connections(server, lambda: stats(server)["ready"]) as make:
+        yield make
 
 
 @pytest.fixture

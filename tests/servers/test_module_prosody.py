@@ -10,7 +10,7 @@ import pytest
 from harness.caps import CAPS_0115, DISCO_INFO, info_of, sample
 from harness.client import Client, log_in_all, log_out_all
 from harness.processes import until
-from harness.scripted import ScriptedCapsd
+from harness.scripted import ScriptedCapsd, connections
 from harness.servers import COMPONENT, DOMAIN, ROOMS, Prosody
 from harness.watched import GATEWAY, HIBERNATION, MUC, SECOND, Gateway, Resumable, WatchedProsody
 
@@ -32,19 +32,8 @@ def server(tmp_path_factory):
 @pytest.fixture
 async def connect(server):
     """Connects scripted components; they are disconnected after the test."""
-    connected = []
-
-    async def make(**options):
-        component = ScriptedCapsd(server, **options)
-        connected.append(component)
-        await component.start()
-        await until(lambda: server.statistics()["usable", None] == 1, "the module has found it")
-        return component
-
-    yield make
-    for component in connected:
-        await component.stop()
-    await until(lambda: server.statistics()["usable", None] == 0, "the module notices that nobody is there")
+    async with connections(server, lambda: server.statistics()["usable", None]) as make:
+        yield make
 
 
 @pytest.fixture

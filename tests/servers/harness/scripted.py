@@ -144,3 +144,21 @@ class ScriptedCapsd:
     async def until_fed(self, times=1):
         """Waits until that many feeds have arrived."""
         await until(lambda: len(self.named("feed")) >= times, f"{times} feeds arrive")
+
+
+@contextlib.asynccontextmanager
+async def connections(server, usable):
+    """Makes connected components of a server whose module says by `usable()` whether one is in use; all are disconnected at the end."""
+    connected = []
+
+    async def make(**options):
+        component = ScriptedCapsd(server, **options)
+        connected.append(component)
+        await component.start()
+        await until(lambda: usable() == 1, "the module uses a component")
+        return component
+
+    yield make
+    for component in connected:
+        await component.stop()
+    await until(lambda: usable() == 0, "the module notices that nobody is there")
