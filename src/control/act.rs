@@ -170,11 +170,15 @@ impl Desk {
             Ok(key) => key,
             Err(refused) => return refused,
         };
-        self.blocking(move |desk| match order(&*desk.around.process, key) {
-            Ok(until_restart) => Answer::Ordered { until_restart },
-            Err(message) => refused(message),
-        })
-        .await
+        let answer = self
+            .blocking(move |desk| match order(&*desk.around.process, key) {
+                Ok(until_restart) => Answer::Ordered { until_restart },
+                Err(message) => refused(message),
+            })
+            .await;
+        // Whoever is told that it is done must not be served what was before: the tiers' thread takes orders in their turn.
+        self.resolver.pulse().await;
+        answer
     }
 
     /// Where a file system may be waited for.
