@@ -10,82 +10,16 @@ from shutil import copytree
 
 import pytest
 
-from harness.caps import DISCO_INFO, sample
-from harness.client import Client, log_in_all, log_out_all
+from harness.caps import sample
+from harness.client import Client
+from harness.one_ejabberd import SECOND, connect, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until, wait_until
 from harness.raw import RawSession
-from harness.scripted import ScriptedCapsd, connections
+from harness.scripted import ScriptedCapsd
 from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
 
-SECOND = "caps2.example.org"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 MOOD = "http://jabber.org/protocol/mood"
-
-
-class Resuming(Ejabberd):
-    """ejabberd whose sessions may be resumed (XEP-0198)."""
-
-    def write_config(self):
-        super().write_config()
-        self.config.write_text(self.config.read_text().replace("\nmodules:\n", "\nmodules:\n  mod_stream_mgmt: {}\n"))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """ejabberd with the module, and a second component beside the first."""
-    snippet = (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
-    first = f'      {COMPONENT}:\n        password: "CHANGE-ME"\n'
-    assert first in snippet
-    server = Resuming(
-        tmp_path_factory.mktemp("ejabberd"),
-        module={"component": [COMPONENT, SECOND], "retry": 1},
-        own_caps=True,
-        services=True,
-        # Without `global_routes: false` each connection would receive what is for both.
-        snippet=snippet.replace(first, first + first.replace(COMPONENT, SECOND)).replace(
-            "    access: all\n", "    access: all\n    global_routes: false\n"
-        ),
-    )
-    yield server.start()
-    server.kill()
-
-
-@pytest.fixture
-async def connect(server):
-    """Connects scripted components and returns when the module uses one of them; they are disconnected after the test."""
-    async with connections(server, lambda: stats(server)["ready"]) as make:
-        yield make
-
-
-@pytest.fixture
-async def people(server):
-    """Logs clients in under names that no other test has; each announces what its name is given."""
-    clients = []
-
-    async def make(**infos):
-        server.add_users(infos)
-        made = [Client(server, name, info) for name, info in infos.items()]
-        clients.extend(made)
-        await log_in_all(made)
-        for client in made:
-            client.announce()
-        return made
-
-    yield make
-    await log_out_all(clients)
-
-
-def stats(server):
-    """The module's statistics."""
-    return server.command("capsd_stats", host=DOMAIN)
-
-
-async def show(holder, *clients, to=None):
-    """Sends directed presence, so that those clients have received the announcement."""
-    for client in clients:
-        before = len(client.presences_from(holder.bare))
-        holder.announce(to=client.jid)
-        await until(lambda: len(client.presences_from(holder.bare)) > before, "the announcement arrives")
 
 
 # Installation and options
@@ -423,35 +357,6 @@ async def test_capsd_itself_asks_the_client(server, connect, people):
     capsd.writer.write(f"<iq type='get' from='{COMPONENT}' to='{holder.jid}' id='x'>{info.query(info.node_0115())}</iq>".encode())
     await until(lambda: holder.questions, "the question arrives")
     assert holder.questions[0].sender == COMPONENT
-
-
-async def test_contacts_elsewhere_are_answered_for_and_asked_once(server, connect, people):
-    known, unknown = sample("elsewhere"), sample("elsewhere-unknown")
-    capsd = await connect(known={known.node_0115(): known})
-    # A component stands for another server: what goes to its addresses leaves this one.
-    elsewhere = await connect(jid=SECOND)
-    elsewhere.silent = True
-    one, other = await people(hears_elsewhere=None, hears_elsewhere_too=None)
-    arrived = lambda: [iq for iq in elsewhere.requests if iq[0].tag == f"{{{DISCO_INFO}}}query"]
-    for number, info in enumerate((known, unknown)):
-        contact = f"contact{number}@{SECOND}/r"
-        for asker in (one, other):
-            elsewhere.writer.write(f"<presence from='{contact}' to='{asker.jid}'>{info.c_0115()}</presence>".encode())
-            await until(lambda: asker.presences_from(contact.split("/")[0]), "the presence arrives")
-        await until(lambda: capsd.present().get(contact) is False, "it is reported, and not to be asked")
-        answers = asyncio.gather(*(asker.ask(info.node_0115(), to=contact) for asker in (one, other)))
-        if info is unknown:
-            await until(arrived, "one question goes its way")
-            question = arrived()[0]
-            elsewhere.writer.write(
-                f"<iq type='result' from='{contact}' to='{question.get('from')}' id='{question.get('id')}'>"
-                f"{info.query(info.node_0115())}</iq>".encode()
-            )
-        assert all(reply.info.covered() == info.covered() for reply in await answers)
-        assert len(arrived()) == (1 if info is unknown else 0)
-        elsewhere.writer.write(f"<presence type='unavailable' from='{contact}' to='{one.jid}'/>".encode())
-        elsewhere.writer.write(f"<presence type='unavailable' from='{contact}' to='{other.jid}'/>".encode())
-        await until(lambda: contact not in capsd.present(), "it is gone")
 
 
 # Bounds

@@ -56,7 +56,7 @@ class Client:
     """One session of one account.
 
     `mode` says how it answers: 'honest', 'silent', 'error', 'lying' (with `liar_info`) or 'disconnect' (its connection breaks on the
-    question), each after `delay` seconds. `questions` holds every disco#info get that arrived.
+    question), each after `delay` seconds. `questions` holds every disco#info get that arrived, `unasked` the answers to what it never asked.
     """
 
     def __init__(self, server, user, info=None, resource="r", mode="honest", delay=0.0, domain=DOMAIN, liar_info=None):
@@ -68,6 +68,7 @@ class Client:
         self.delay = delay
         self.liar_info = liar_info
         self.questions = []
+        self.unasked = []
         self.presences = []
         self.messages = []
         self.connected = False
@@ -199,6 +200,8 @@ class Client:
     def on_iq(self, stanza):
         xml = stanza.xml
         to, reply = self.waiting.get(xml.get("id"), (None, None))
+        if reply is None and xml.get("type") in ("result", "error"):
+            self.unasked.append(xml)
         if xml.get("type") not in ("result", "error") or reply is None or reply.done() or not self.is_reply_from(to, xml.get("from")):
             return
         answer = Reply(xml.get("type"), xml.get("from"), xml=ET.tostring(xml, encoding="unicode"))

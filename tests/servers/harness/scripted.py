@@ -69,8 +69,12 @@ class ScriptedCapsd:
                 depth -= 1
                 if depth == 1 and element.tag.endswith("}handshake"):
                     ready.set_result(None)
-                elif depth == 1 and element.tag.endswith("}iq"):
-                    self.on_iq(element)
+                elif depth == 1:
+                    self.on_stanza(element)
+
+    def on_stanza(self, stanza):
+        if stanza.tag.endswith("}iq"):
+            self.on_iq(stanza)
 
     def on_iq(self, iq):
         if iq.get("type") not in ("get", "set") or not len(iq):

@@ -225,9 +225,10 @@ decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
             end
     end.
 
-%% Straight to the session that asked, unless a room stands between or the server itself asked.
-give(#iq{from = From, meta = #{?MARK := {_, _, {From, Session}}}}, Answer) ->
-    ejabberd_c2s:route(Session, {route, Answer});
+%% Straight to the session that asked, unless a room stands between, or the server itself asked in its name (mod_caps about contacts
+%% elsewhere). What was held goes through the router: its session may have been resumed in another process.
+give(#iq{from = From, meta = #{?MARK := {heard, _, {From, Session}}}}, Answer) ->
+    ejabberd_iq:dispatch(Answer) orelse ejabberd_c2s:route(Session, {route, Answer});
 give(_, Answer) ->
     ejabberd_router:route(Answer).
 

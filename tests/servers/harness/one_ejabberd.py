@@ -1,0 +1,145 @@
+"""Fixtures of the tests of ejabberd's module alone: one ejabberd with it, scripted components in the place of capsd, and people."""
+
+from xml.sax.saxutils import quoteattr
+
+import pytest
+
+from .caps import DISCO_INFO
+from .client import Client, log_in_all, log_out_all
+from .processes import until
+from .scripted import ScriptedCapsd, connections
+from .servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd
+
+SECOND = "caps2.example.org"
+# A component that stands for another server: what goes to its addresses leaves this one.
+ELSEWHERE = "elsewhere.example"
+
+
+class Resuming(Ejabberd):
+    """ejabberd whose sessions may be resumed (XEP-0198)."""
+
+    def write_config(self):
+        super().write_config()
+        self.config.write_text(self.config.read_text().replace("\nmodules:\n", "\nmodules:\n  mod_stream_mgmt: {}\n"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """ejabberd with the module, and two components more beside the first."""
+    snippet = (REPOSITORY / "deploy/ejabberd/capsd.yml").read_text()
+    first = f'      {COMPONENT}:\n        password: "CHANGE-ME"\n'
+    assert first in snippet
+    server = Resuming(
+        tmp_path_factory.mktemp("ejabberd"),
+        module={"component": [COMPONENT, SECOND], "retry": 1},
+        own_caps=True,
+        services=True,
+        # Without `global_routes: false` each connection would receive what is for both.
+        snippet=snippet.replace(first, first + first.replace(COMPONENT, SECOND) + first.replace(COMPONENT, ELSEWHERE)).replace(
+            "    access: all\n", "    access: all\n    global_routes: false\n"
+        ),
+    )
+    yield server.start()
+    server.kill()
+
+
+@pytest.fixture
+async def connect(server):
+    """Connects scripted components and returns when the module uses one of them; they are disconnected after the test."""
+    async with connections(server, lambda: stats(server)["ready"]) as make:
+        yield make
+
+
+@pytest.fixture
+async def people(server):
+    """Logs clients in under names that no other test has; each announces what its name is given."""
+    clients = []
+
+    async def make(**infos):
+        server.add_users(infos)
+        made = [Client(server, name, info) for name, info in infos.items()]
+        clients.extend(made)
+        await log_in_all(made)
+        for client in made:
+            client.announce()
+        return made
+
+    yield make
+    await log_out_all(clients)
+
+
+def stats(server):
+    """The module's statistics."""
+    return server.command("capsd_stats", host=DOMAIN)
+
+
+async def show(holder, *clients, to=None):
+    """Sends directed presence, so that those clients have received the announcement."""
+    for client in clients:
+        before = len(client.presences_from(holder.bare))
+        holder.announce(to=client.jid)
+        await until(lambda: len(client.presences_from(holder.bare)) > before, "the announcement arrives")
+
+
+class Elsewhere(ScriptedCapsd):
+    """Another server, with contacts and rooms of whatever names; it keeps what it is asked, and answers when it is told to."""
+
+    def __init__(self, server):
+        super().__init__(server, jid=ELSEWHERE)
+        self.silent = True
+        self.replies = []
+        self.messages = []
+
+    def contact(self, name):
+        """The full address of somebody there."""
+        return f"{name}@{ELSEWHERE}/r"
+
+    def on_stanza(self, stanza):
+        super().on_stanza(stanza)
+        if stanza.tag.endswith("}message"):
+            self.messages.append(stanza)
+        elif stanza.tag.endswith("}iq") and stanza.get("type") in ("result", "error"):
+            self.replies.append(stanza)
+
+    def send(self, xml):
+        """Sends a stanza as it is."""
+        self.writer.write(xml.encode())
+
+    async def announce(self, contact, client, caps="", extra=""):
+        """Presence of a contact, or of an occupant, for a client; it has received it."""
+        before = len(client.presences)
+        self.send(f"<presence from='{contact}' to='{client.jid}'>{caps}{extra}</presence>")
+        await until(lambda: len(client.presences) > before, f"{client.bare} receives the presence of {contact}")
+
+    async def leave(self, contact, client, extra=""):
+        """Unavailable presence, likewise."""
+        before = len(client.presences)
+        self.send(f"<presence type='unavailable' from='{contact}' to='{client.jid}'>{extra}</presence>")
+        await until(lambda: len(client.presences) > before, f"{client.bare} receives that {contact} is gone")
+
+    def questions(self, contact=None):
+        """The disco#info questions that arrived for a contact."""
+        return [iq for iq in self.requests if iq[0].tag == f"{{{DISCO_INFO}}}query" and contact in (None, iq.get("to"))]
+
+    async def until_asked(self, contact, times=1):
+        """Waits until a contact was asked that often; returns the last question."""
+        await until(lambda: len(self.questions(contact)) >= times, lambda: f"{contact} is asked {times} times: {len(self.questions(contact))}")
+        return self.questions(contact)[times - 1]
+
+    def reply(self, question, info, node=None):
+        """What the contact answers."""
+        head = f"from={quoteattr(question.get('to'))} to={quoteattr(question.get('from'))} id={quoteattr(question.get('id'))}"
+        self.send(f"<iq type='result' {head}>{info.query(node)}</iq>")
+
+    def ask(self, contact, client, node=None, id_="q"):
+        """A contact asks a client."""
+        node = f" node={quoteattr(node)}" if node else ""
+        self.send(f"<iq type='get' id='{id_}' from='{contact}' to='{client.jid}'><query xmlns='{DISCO_INFO}'{node}/></iq>")
+
+
+@pytest.fixture
+async def elsewhere(server):
+    """Another server; it is gone after the test."""
+    component = await Elsewhere(server).start()
+    yield component
+    await component.stop()

@@ -1,0 +1,61 @@
+"""How ejabberd's module treats contacts on other servers and occupants of rooms elsewhere. A scripted component stands for the other server,
+another for capsd."""
+
+import asyncio
+
+import pytest
+
+from harness.caps import sample
+from harness.one_ejabberd import ELSEWHERE, connect, elsewhere, people, server, stats  # noqa: F401 (fixtures)
+from harness.processes import until
+
+PUBSUB = "http://jabber.org/protocol/pubsub"
+MOOD = "http://jabber.org/protocol/mood"
+
+
+async def test_contacts_elsewhere_are_answered_for_and_asked_once(server, connect, people, elsewhere):
+    known, unknown = sample("elsewhere"), sample("elsewhere-unknown")
+    capsd = await connect(known={known.node_0115(): known})
+    one, other = await people(hears_elsewhere=None, hears_elsewhere_too=None)
+    for name, info in (("known", known), ("unknown", unknown)):
+        contact = elsewhere.contact(name)
+        for asker in (one, other):
+            await elsewhere.announce(contact, asker, info.c_0115())
+        await until(lambda: capsd.present().get(contact) is False, "it is reported, and not to be asked")
+        answers = asyncio.gather(*(asker.ask(info.node_0115(), to=contact) for asker in (one, other)))
+        if info is unknown:
+            elsewhere.reply(await elsewhere.until_asked(contact), info, info.node_0115())
+        assert all(reply.info.covered() == info.covered() for reply in await answers)
+        assert len(elsewhere.questions(contact)) == (1 if info is unknown else 0)
+        for asker in (one, other):
+            await elsewhere.leave(contact, asker)
+        await until(lambda: contact not in capsd.present(), "it is gone")
+
+
+async def let_in(elsewhere, client, contact):
+    """The contact asks to see the client's presence, and may."""
+    bare = contact.split("/")[0]
+    elsewhere.send(f"<presence type='subscribe' from='{bare}' to='{client.bare}'/>")
+    await until(lambda: client.presences_from(bare, "subscribe"), "it asks for a subscription")
+    client.send(f"<presence type='subscribed' to='{bare}'/>")
+
+
+async def test_ejabberd_itself_learns_what_contacts_elsewhere_can_do(server, connect, people, elsewhere):
+    info = sample("pep-elsewhere", [f"{MOOD}+notify"])
+    await connect(known={info.node_0115(): info})
+    publisher, other = await people(pep_home=None, pep_other=None)
+    contact = elsewhere.contact("reader")
+    # So that the module has the answer at hand, whoever asks.
+    await elsewhere.announce(contact, other, info.c_0390(), info.c_0115())
+    assert (await other.ask(info.node_0115(), to=contact)).info.covered() == info.covered()
+    await let_in(elsewhere, publisher, contact)
+    await elsewhere.announce(contact, publisher, info.c_0115())
+    publish = f"<publish node='{MOOD}'><item id='current'><mood xmlns='{MOOD}'><happy/></mood></item></publish>"
+    for _ in range(20):
+        assert (await publisher.iq(None, f"<pubsub xmlns='{PUBSUB}'>{publish}</pubsub>", "set")).kind == "result"
+        if elsewhere.messages:
+            break
+        await asyncio.sleep(0.1)
+    assert [message.get("to") for message in elsewhere.messages] == [contact], "the contact wants to know, and is told"
+    assert not elsewhere.questions(), "nobody there was asked"
+    assert not [iq for client in (publisher, other) for iq in client.unasked if iq.get("from") == contact], "what the server asks is its own"
