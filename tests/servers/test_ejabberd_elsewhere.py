@@ -59,3 +59,42 @@ async def test_ejabberd_itself_learns_what_contacts_elsewhere_can_do(server, con
     assert [message.get("to") for message in elsewhere.messages] == [contact], "the contact wants to know, and is told"
     assert not elsewhere.questions(), "nobody there was asked"
     assert not [iq for client in (publisher, other) for iq in client.unasked if iq.get("from") == contact], "what the server asks is its own"
+
+
+ROOM_USER = "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' role='participant'/></x>"
+
+
+@pytest.fixture
+def patient(server):
+    """Queries are held for so long that no slow machine lets them go."""
+    server.set_option("hold", 5000)
+    yield
+    del server.options["hold"]
+    server.set_option("enabled", True)
+
+
+@pytest.mark.parametrize("change", ["announces", "leaves"])
+@pytest.mark.parametrize("extra", ["", ROOM_USER], ids=["contact", "occupant"])
+async def test_what_changes_elsewhere_while_a_query_is_held_counts(server, connect, people, elsewhere, patient, change, extra):
+    old, new = sample(f"held-{change}-{len(extra)}"), sample("held-new")
+    capsd = await connect()
+    name = f"held_{change}_{len(extra)}"
+    asker, = await people(**{name: None})
+    contact = elsewhere.contact(name)
+    # By XEP-0390 alone, about which mod_caps asks nothing.
+    await elsewhere.announce(contact, asker, old.c_0390(), extra)
+    capsd.silent = True
+    answer = asyncio.create_task(asker.ask(to=contact))
+    await until(lambda: old.node_0390() in capsd.lookups, "the query is held")
+    if change == "leaves":
+        await elsewhere.leave(contact, asker, extra)
+    else:
+        await elsewhere.announce(contact, asker, new.c_0390() if change == "announces" else "", extra)
+    capsd.known[old.node_0390()] = old
+    capsd.silent = False
+    for request in [iq for iq in capsd.requests if iq[0].tag.endswith("}lookup")]:
+        capsd.answer(request)
+    question = await elsewhere.until_asked(contact)
+    elsewhere.reply(question, new)
+    assert (await answer).info.covered() == new.covered(), "what it announced before is not said any more"
+

@@ -11,7 +11,8 @@
 %%   {heard, Heard, Asker}   the asker's session received that announcement of the addressed JID
 %%   {again, Heard, Asker}   the same, and the query was held before: it must not be held a second time
 %%   pass                    goes its way unchanged
-%% `Asker` is the address and the process of that session, or none if the query does not come from a session of this server.
+%% `Asker` is the address and the process of that session and the LJID that announced to it (of an occupant, if a room passes the query
+%% on), or none if the query does not come from a session of this server.
 -define(MARK, capsd).
 
 %% An announcement as far as queries are concerned: the caps nodes by which it can be asked for.

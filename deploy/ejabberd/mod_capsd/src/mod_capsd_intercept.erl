@@ -59,10 +59,9 @@ user_receive_packet(Acc) ->
 
 %% `Mark` is there if a room passes the query on, or if it was held.
 outgoing(#iq{to = To, meta = #{?MARK := Mark}} = IQ, Node) ->
-    case {Mark, sender(IQ)} of
-        {pass, _} -> IQ;
-        {_, undefined} -> IQ;
-        {_, Capsd} -> depart(Capsd, IQ, Node, To, Mark)
+    case Mark =/= pass andalso is_current(Mark) andalso sender(IQ) of
+        #capsd{} = Capsd -> depart(Capsd, IQ, Node, To, Mark);
+        _ -> IQ
     end;
 outgoing(#iq{from = #jid{lserver = Host} = From, to = To} = IQ, Node) ->
     case mod_capsd:find(Host) of
@@ -74,13 +73,22 @@ outgoing(#iq{from = #jid{lserver = Host} = From, to = To} = IQ, Node) ->
                 none ->
                     IQ;
                 Heard ->
-                    Mark = {heard, Heard, {From, self()}},
+                    Mark = {heard, Heard, {From, self(), LTo}},
                     case answerer(To, LTo, Node, Heard) of
                         none -> depart(Capsd, IQ, Node, To, Mark);
                         Session -> hand_over(xmpp:put_meta(IQ, ?MARK, Mark), To, Session)
                     end
             end
     end.
+
+%% Whether the asker's session has not heard anything else meanwhile, if the query was held.
+is_current({again, Heard, {#jid{lserver = Host}, Session, LHeard}}) ->
+    case mod_capsd:find(Host) of
+        undefined -> false;
+        Capsd -> mod_capsd_watch:heard(Capsd, Session, LHeard) =:= Heard
+    end;
+is_current(_) ->
+    true.
 
 %% The session of this node that will answer at once: it announced last what the asker heard, and the answer is known.
 answerer(#jid{lserver = Host}, LTo, Asked, {Nodes, _}) ->
@@ -227,7 +235,7 @@ decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
 
 %% Straight to the session that asked, unless a room stands between, or the server itself asked in its name (mod_caps about contacts
 %% elsewhere). What was held goes through the router: its session may have been resumed in another process.
-give(#iq{from = From, meta = #{?MARK := {heard, _, {From, Session}}}}, Answer) ->
+give(#iq{from = From, meta = #{?MARK := {heard, _, {From, Session, _}}}}, Answer) ->
     ejabberd_iq:dispatch(Answer) orelse ejabberd_c2s:route(Session, {route, Answer});
 give(_, Answer) ->
     ejabberd_router:route(Answer).
