@@ -73,7 +73,7 @@ def patient(server):
     server.set_option("enabled", True)
 
 
-@pytest.mark.parametrize("change", ["announces", "leaves"])
+@pytest.mark.parametrize("change", ["announces", "leaves", "announces_nothing"])
 @pytest.mark.parametrize("extra", ["", ROOM_USER], ids=["contact", "occupant"])
 async def test_what_changes_elsewhere_while_a_query_is_held_counts(server, connect, people, elsewhere, patient, change, extra):
     old, new = sample(f"held-{change}-{len(extra)}"), sample("held-new")

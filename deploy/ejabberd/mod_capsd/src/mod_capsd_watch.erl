@@ -29,7 +29,7 @@ tables() ->
 self_presence({#presence{type = available} = Presence, #{jid := JID, lserver := Host}} = Acc) ->
     case mod_capsd:find(Host) of
         undefined -> ok;
-        Capsd -> announce(Capsd, JID, Presence)
+        Capsd -> announce(Capsd, JID, Presence) orelse fall_silent(Capsd, JID)
     end,
     Acc;
 self_presence({#presence{type = unavailable}, #{jid := JID, lserver := Host}} = Acc) ->
@@ -53,7 +53,7 @@ routed(#presence{type = available, from = #jid{lserver = Host} = From, sub_els =
     case Els =:= [] orelse get(?SENT) =:= Els orelse mod_capsd:find(Host) of
         #capsd{} = Capsd ->
             case is_own_session(Capsd, jid:tolower(From)) of
-                true -> announce(Capsd, From, Presence);
+                true -> announce(Capsd, From, Presence), ok;
                 false -> ok
             end;
         _ ->
@@ -78,7 +78,7 @@ is_own_session(#capsd{heard = Heard}, {User, Server, Resource} = LJID) ->
 -spec user_receive_packet({stanza(), ejabberd_c2s:state()}, #capsd{}) -> {stanza(), ejabberd_c2s:state()}.
 user_receive_packet({#presence{type = available, from = #jid{lresource = Resource} = From} = Presence, State}, Capsd) when Resource =/= <<>> ->
     case mod_capsd_stanza:announcement(Presence) of
-        none -> ok;
+        none -> unhear(Capsd, {self(), jid:tolower(From)});
         {Nodes, Cs} -> hear(Capsd, From, {Nodes, mod_capsd_stanza:way(Presence)}, Cs, jid:tolower(maps:get(jid, State)))
     end,
     {Presence, State};
@@ -195,12 +195,12 @@ add_report(Event, Capsd, Place, Count, Bytes, Events) ->
 
 %%% Changes
 
+%% Returns whether that presence announces anything.
 announce(#capsd{own = Own} = Capsd, JID, #presence{sub_els = Els} = Presence) ->
     put(?SENT, Els),
     case mod_capsd_stanza:announcement(Presence) of
-        %% What was announced before still holds (XEP-0115 section 8.4).
         none ->
-            ok;
+            false;
         {Nodes, Cs} ->
             LJID = jid:tolower(JID),
             Me = self(),
@@ -212,8 +212,15 @@ announce(#capsd{own = Own} = Capsd, JID, #presence{sub_els = Els} = Presence) ->
                 [{_, Me, _, Cs}] -> ok;
                 _ when Cs =:= [] -> report(Capsd, {gone, LJID});
                 _ -> report(Capsd, {holder, LJID, true, Cs})
-            end
+            end,
+            true
     end.
+
+%% Without <c/>, what was announced before still holds as far as capsd is concerned (XEP-0115 section 8.4); whether it does, only the client
+%% can say, so that nobody is answered in its place.
+fall_silent(#capsd{own = Own}, JID) ->
+    _ = ets:update_element(Own, jid:tolower(JID), {3, []}),
+    true.
 
 retract(#capsd{own = Own} = Capsd, LJID, Session) ->
     case ets:lookup(Own, LJID) of
