@@ -18,10 +18,11 @@
 %%% Presence
 
 %% The announcement in a presence: the nodes by which it can be asked for (none if it can never be verified) and its <c/> elements,
-%% without what does not belong into them. What is out of the bounds above is left out: queries for it go their way.
+%% without what does not belong into them; the first of each family counts, as for capsd. What is out of the bounds above is left out:
+%% queries for it go their way.
 -spec announcement(presence()) -> none | {nodes_of(), [fxml:xmlel()]}.
 announcement(#presence{sub_els = Els}) ->
-    case [El || El <- Els, is_c(El)] of
+    case first_of_each([{Namespace, El} || El <- Els, Namespace <- [caps_namespace(El)], Namespace =/= other]) of
         [] ->
             none;
         Given ->
@@ -29,13 +30,19 @@ announcement(#presence{sub_els = Els}) ->
             {lists:usort(lists:append(Nodes)), Cs}
     end.
 
-is_c(#xmlel{name = <<"c">>} = C) ->
-    Namespace = fxml:get_tag_attr_s(<<"xmlns">>, C),
-    Namespace =:= ?NS_CAPS orelse Namespace =:= ?NS_CAPS_0390;
-is_c(#caps{}) ->
-    true;
-is_c(_) ->
-    false.
+first_of_each(Given) ->
+    [El || Namespace <- [?NS_CAPS, ?NS_CAPS_0390], {_, El} <- [lists:keyfind(Namespace, 1, Given)]].
+
+caps_namespace(#xmlel{name = <<"c">>} = C) ->
+    case fxml:get_tag_attr_s(<<"xmlns">>, C) of
+        ?NS_CAPS -> ?NS_CAPS;
+        ?NS_CAPS_0390 -> ?NS_CAPS_0390;
+        _ -> other
+    end;
+caps_namespace(#caps{}) ->
+    ?NS_CAPS;
+caps_namespace(_) ->
+    other.
 
 read_c(#xmlel{children = Children} = C) ->
     case fxml:get_tag_attr_s(<<"xmlns">>, C) of
