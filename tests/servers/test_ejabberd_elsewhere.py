@@ -6,8 +6,9 @@ import asyncio
 import pytest
 
 from harness.caps import sample
-from harness.one_ejabberd import ELSEWHERE, connect, elsewhere, people, server, stats  # noqa: F401 (fixtures)
+from harness.one_ejabberd import connect, elsewhere, people, server, stats  # noqa: F401 (fixtures)
 from harness.processes import until
+from harness.servers import ROOMS
 
 PUBSUB = "http://jabber.org/protocol/pubsub"
 MOOD = "http://jabber.org/protocol/mood"
@@ -98,3 +99,79 @@ async def test_what_changes_elsewhere_while_a_query_is_held_counts(server, conne
     elsewhere.reply(question, new)
     assert (await answer).info.covered() == new.covered(), "what it announced before is not said any more"
 
+
+
+# One question for all
+
+
+@pytest.mark.parametrize("extra", ["", ROOM_USER], ids=["contact", "occupant"])
+async def test_of_many_queries_without_a_node_one_goes_its_way(server, connect, people, elsewhere, patient, extra):
+    info = sample(f"node-less-{len(extra)}")
+    capsd = await connect(verify=lambda node, content: content.ver() == info.ver())
+    askers = await people(**{f"node_less_{len(extra)}_{number}": None for number in range(5)})
+    contact = elsewhere.contact("node_less")
+    for asker in askers:
+        await elsewhere.announce(contact, asker, info.c_0390(), extra)
+    answers = asyncio.gather(*(asker.ask(to=contact) for asker in askers))
+    elsewhere.reply(await elsewhere.until_asked(contact), info)
+    replies = await answers
+    assert all(reply.info.covered() == info.covered() and reply.node is None for reply in replies)
+    assert len(elsewhere.questions(contact)) == 1
+    contributed, = capsd.named("contribute")
+    assert (contributed[0].get("jid"), contributed[0].get("node")) == (contact, info.node_0390())
+
+
+async def test_an_occupant_elsewhere_of_a_room_here_is_asked_once_without_a_node(server, connect, people, elsewhere, patient):
+    info = sample("local-room")
+    capsd = await connect(verify=lambda node, content: content.ver() == info.ver())
+    askers = await people(**{f"local_room_{number}": None for number in range(3)})
+    room, contact = f"local_room@{ROOMS}", elsewhere.contact("guest")
+    for asker in askers:
+        asker.send(f"<presence to='{room}/{asker.bare.split('@')[0]}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+        await until(lambda: asker.presences_from(room), "it is in the room")
+    elsewhere.send(f"<presence from='{contact}' to='{room}/guest'><x xmlns='http://jabber.org/protocol/muc'/>{info.c_0390()}</presence>")
+    for asker in askers:
+        await until(lambda: [xml for xml in asker.presences if xml.get("from") == f"{room}/guest"], "the guest is seen")
+    answers = asyncio.gather(*(asker.ask(to=f"{room}/guest") for asker in askers))
+    elsewhere.reply(await elsewhere.until_asked(contact), info)
+    replies = await answers
+    assert all(reply.info.covered() == info.covered() and reply.sender == f"{room}/guest" for reply in replies)
+    assert len(elsewhere.questions(contact)) == 1
+    contributed, = capsd.named("contribute")
+    assert contributed[0].get("jid") == f"{room}/guest", "who that is, the room does not tell"
+
+
+async def test_a_result_without_a_node_is_learned_of_nobody_who_was_not_asked_for_others(server, connect, people, elsewhere):
+    info = sample("not-asked")
+    capsd = await connect()
+    asker, = await people(not_asked=None)
+    contact = elsewhere.contact("not_asked")
+    await elsewhere.announce(contact, asker, info.c_0390())
+    elsewhere.send(f"<iq type='result' id='invented' from='{contact}' to='{asker.jid}'>{info.query()}</iq>")
+    server.set_option("hold", 0)
+    try:
+        answer = asyncio.create_task(asker.ask(to=contact))
+        elsewhere.reply(await elsewhere.until_asked(contact), info)
+        assert (await answer).info.covered() == info.covered()
+        assert not capsd.named("contribute")
+    finally:
+        server.set_option("hold", 800)
+
+
+async def test_a_contact_that_does_not_answer_is_waited_for_ten_seconds_at_most(server, connect, people, elsewhere):
+    info = sample("never-answers")
+    capsd = await connect()
+    asker, other = await people(never_answers=None, never_answers_other=None)
+    contact = elsewhere.contact("never_answers")
+    for client in (asker, other):
+        await elsewhere.announce(contact, client, info.c_0390())
+    first = asyncio.create_task(asker.ask(to=contact, timeout=60))
+    await elsewhere.until_asked(contact)
+    await asyncio.sleep(10.5)
+    begun = stats(server)["held"]
+    second = asyncio.create_task(other.ask(to=contact))
+    elsewhere.reply(await elsewhere.until_asked(contact, 2), info)
+    elsewhere.reply(elsewhere.questions(contact)[0], info)
+    assert (await second).info.covered() == (await first).info.covered() == info.covered()
+    assert stats(server)["held"] == begun, "the second one is not held for an answer that nobody expects any more"
+    assert capsd.lookups == [info.node_0390()]

@@ -22,6 +22,9 @@
 -type way() :: direct | room.
 -type heard() :: {nodes_of(), way()}.
 
+%% Who asks, as in a mark.
+-type asker() :: {jid:jid(), pid(), jid:ljid()} | none.
+
 %% What hooks need of one virtual host, without asking a process.
 -record(capsd, {
     host :: binary(),
@@ -31,6 +34,8 @@
     own :: ets:tid(),
     %% {LJID, number of sessions that heard it, [xmlel()]}: announcers of elsewhere
     passing :: ets:tid(),
+    %% {{LJID, Id}, Node, asker()}: queries that went their way so that others can be answered from their results
+    scouts :: ets:tid(),
     %% see mod_capsd_answers
     answers :: ets:tid(),
     counters :: counters:counters_ref(),

@@ -7,7 +7,7 @@
 
 -behaviour(gen_server).
 
--export([hold/3, learn/4, options/2]).
+-export([hold/3, learn/4, asked/3, options/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -21,8 +21,10 @@
 -define(LONGEST_ANSWER, 65536).
 
 -record(flight, {
-    %% capsd is asked; it takes so long that nobody more is held for it; or that client is asked
-    phase = lookup :: lookup | overdue | {scout, jid:ljid()},
+    %% capsd is asked; it takes so long that nobody more is held for it; or a client is asked
+    phase = lookup :: lookup | overdue | scout,
+    %% the question to that client: who is expected to answer, under which row of the table it is found, and the timer of its end
+    scout = none :: none | {jid:ljid(), {jid:ljid(), binary()}, reference()},
     %% held queries, the first that came last, with the timer of each
     held = [] :: [{reference(), iq()}]
 }).
@@ -67,6 +69,15 @@ learn(#capsd{host = Host, state = State}, Node, JID, Query) ->
         0 -> ok
     end.
 
+%% What the query with that id, which went to that address so that others can be answered from its result, is to find out: the node, and
+%% who asks. None if the query was no such.
+-spec asked(#capsd{}, jid:ljid(), binary()) -> {binary(), asker()} | none.
+asked(#capsd{scouts = Scouts}, LJID, Id) ->
+    case ets:lookup(Scouts, {LJID, Id}) of
+        [{_, Node, Asker}] -> {Node, Asker};
+        [] -> none
+    end.
+
 -spec options(binary(), gen_mod:opts()) -> ok.
 options(Host, Opts) ->
     gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {options, Opts}).
@@ -77,6 +88,7 @@ init([Host, Opts]) ->
     process_flag(trap_exit, true),
     Capsd = mod_capsd:find(Host),
     atomics:put(Capsd#capsd.state, ?HELD, 0),
+    ets:delete_all_objects(Capsd#capsd.scouts),
     {ok, take_options(Opts, #state{host = Host, capsd = Capsd, bounds = {1, 1}, life = 1})}.
 
 handle_call(_, _, State) ->
@@ -97,6 +109,8 @@ handle_info({capsd, {contribute, Node, LJID}, IQ}, State) ->
     {noreply, contributed(Node, LJID, mod_capsd_stanza:contribute_result(IQ), renew(State))};
 handle_info({timeout, Timer, {held, Node}}, State) ->
     {noreply, expire(Node, Timer, renew(State))};
+handle_info({timeout, Timer, {scout, Node}}, State) ->
+    {noreply, give_up(Node, Timer, renew(State))};
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -144,8 +158,9 @@ looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = 
         {true, #{Node := #flight{phase = lookup, held = [_ | _] = Held} = Flight}} ->
             {Others, [{Timer, IQ}]} = lists:split(length(Held) - 1, Held),
             _ = erlang:cancel_timer(Timer),
+            Scout = send_scout(Node, IQ, Capsd),
             release(IQ, pass, State),
-            State#state{flights = Flights#{Node := Flight#flight{phase = {scout, jid:tolower(IQ#iq.to)}, held = Others}}};
+            State#state{flights = Flights#{Node := Flight#flight{phase = scout, scout = Scout, held = Others}}};
         {true, _} ->
             land(Node, pass, State);
         {false, _} ->
@@ -154,6 +169,18 @@ looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = 
 looked_up(Node, _, #state{capsd = Capsd} = State) ->
     mod_capsd_stats:count(Capsd, lookups_failed),
     land(Node, pass, State).
+
+%% One query goes its way for the others: its answer ends the wait, or the end of its time.
+send_scout(Node, #iq{id = Id, to = To, meta = #{?MARK := {_, _, Asker}}}, #capsd{scouts = Scouts}) ->
+    LTo = jid:tolower(To),
+    Expected =
+        case mod_capsd:find(To#jid.lserver) =:= undefined andalso Asker of
+            {_, _, LHeard} -> LHeard;
+            _ -> LTo
+        end,
+    Row = {LTo, Id},
+    ets:insert(Scouts, {Row, Node, Asker}),
+    {Expected, Row, erlang:start_timer(?SLOW, self(), {scout, Node})}.
 
 %% Whether the client itself may know what capsd does not: if nobody could be asked, or those that were asked were of no use.
 is_worth_asking(Reason) ->
@@ -172,10 +199,24 @@ dropped(Count, Capsd) ->
 land(Node, Mark, #state{flights = Flights} = State) ->
     case maps:take(Node, Flights) of
         {Flight, Rest} ->
+            end_scout(Flight, State),
             let_go(Flight, Mark, State),
             State#state{flights = Rest};
         error ->
             State
+    end.
+
+end_scout(#flight{scout = {_, Row, Timer}}, #state{capsd = #capsd{scouts = Scouts}}) ->
+    _ = erlang:cancel_timer(Timer),
+    ets:delete(Scouts, Row);
+end_scout(_, _) ->
+    true.
+
+%% The client that was asked has not answered, or not what it announced, for as long as anybody would wait.
+give_up(Node, Timer, #state{flights = Flights} = State) ->
+    case Flights of
+        #{Node := #flight{scout = {_, _, Timer}}} -> in_vain(Node, ?SLOW, State);
+        _ -> State
     end.
 
 let_go(#flight{held = Held}, Mark, State) ->
@@ -200,7 +241,7 @@ expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
                         {lookup, _} ->
                             mod_capsd_link:suspect(Capsd),
                             State#state{flights = Flights#{Node := Left#flight{phase = overdue}}};
-                        {{scout, _}, []} ->
+                        {scout, []} ->
                             in_vain(Node, ?SLOW, State#state{flights = Flights#{Node := Left}});
                         _ ->
                             State#state{flights = Flights#{Node := Left}}
@@ -248,9 +289,9 @@ contributed(Node, LJID, Result, #state{capsd = Capsd, flights = Flights, contrib
             look_up(Node, false, Capsd),
             State;
         %% Only the answer of the client that was asked ends the wait: a liar that nobody asked must not.
-        {{reason, _}, #{Node := #flight{phase = {scout, LJID}}}} ->
+        {{reason, _}, #{Node := #flight{scout = {LJID, _, _}}}} ->
             in_vain(Node, ?SLOW, State);
-        {failed, #{Node := #flight{phase = {scout, LJID}}}} ->
+        {failed, #{Node := #flight{scout = {LJID, _, _}}}} ->
             land(Node, pass, State);
         _ ->
             State

@@ -58,8 +58,8 @@ user_receive_packet(Acc) ->
 %%% Queries
 
 %% `Mark` is there if a room passes the query on, or if it was held.
-outgoing(#iq{to = To, meta = #{?MARK := Mark}} = IQ, Node) ->
-    case Mark =/= pass andalso is_current(Mark) andalso sender(IQ) of
+outgoing(#iq{from = From, to = To, meta = #{?MARK := Mark}} = IQ, Node) ->
+    case Mark =/= pass andalso is_current(Mark) andalso serving(From#jid.lserver) of
         #capsd{} = Capsd -> depart(Capsd, IQ, Node, To, Mark);
         _ -> IQ
     end;
@@ -116,8 +116,8 @@ hand_over(IQ, #jid{lserver = Host}, Session) ->
     end,
     drop.
 
-%% The virtual host whose user asks: of a query that a local room passes on, the one whose room it is.
-sender(#iq{from = #jid{lserver = Server}}) ->
+%% The virtual host with that name, or the one whose room has it.
+serving(Server) ->
     case mod_capsd:find(Server) of
         undefined ->
             try mod_capsd:find(ejabberd_router:host_of_route(Server))
@@ -255,34 +255,75 @@ node_for(#capsd{xep0115 = XEP0115}, Asked, Nodes) ->
 
 %%% Answers that pass by
 
-%% A local session answers, if this process is that session; or somebody elsewhere does, to a local session or to a question that mod_caps
-%% asked in its name.
-answered(#iq{from = #jid{lserver = Host} = From, to = #jid{luser = User, lserver = Server, lresource = Resource}} = IQ, Node, Query) ->
+%% A local session answers, if this process is that session; or somebody elsewhere does: a question that is to be answered from, one of a
+%% local session, or one that mod_caps asked in its name.
+answered(#iq{id = Id, from = #jid{lserver = Host} = From, to = #jid{lserver = Server}} = IQ, Given, Query) ->
+    LFrom = jid:tolower(From),
     case mod_capsd:find(Host) of
         undefined ->
-            case mod_capsd:find(Server) =/= undefined andalso ejabberd_sm:get_session_pid(User, Server, Resource) of
-                Session when is_pid(Session) -> heard_answer(IQ, Session, Node, Query, Server);
-                _ -> ok
+            case serving(Server) of
+                undefined -> ok;
+                Capsd -> answered_elsewhere(IQ, mod_capsd_flights:asked(Capsd, LFrom, Id), Given, Query)
             end;
         Capsd ->
-            learn(Capsd, mod_capsd_watch:own_nodes(Capsd, jid:tolower(From)), From, Node, Query)
+            learn(Capsd, mod_capsd_watch:own_nodes(Capsd, LFrom), From, mod_capsd_flights:asked(Capsd, LFrom, Id), Given, Query)
     end.
 
-heard_answer(#iq{from = From}, Session, Node, Query, Host) ->
+%% A local room does not tell its occupants who they are: what the asker heard was said by the occupant.
+answered_elsewhere(#iq{to = #jid{lserver = Server}}, {_, {#jid{lserver = Host}, Session, LHeard}} = Asked, Given, Query) ->
+    case {serving(Server), mod_capsd:find(Host)} of
+        {#capsd{} = Capsd, #capsd{} = Listening} ->
+            learn(Capsd, nodes_heard(Listening, Session, LHeard), jid:make(LHeard), Asked, Given, Query);
+        _ ->
+            ok
+    end;
+answered_elsewhere(#iq{to = #jid{luser = User, lserver = Server, lresource = Resource}} = IQ, none, Given, Query) when Given =/= <<>> ->
+    case mod_capsd:find(Server) =/= undefined andalso ejabberd_sm:get_session_pid(User, Server, Resource) of
+        Session when is_pid(Session) -> heard_answer(IQ, Session, Given, Query, Server);
+        _ -> ok
+    end;
+answered_elsewhere(_, _, _, _) ->
+    ok.
+
+heard_answer(#iq{id = Id, from = From}, Session, Given, Query, Host) ->
     case mod_capsd:find(Host) of
         undefined ->
             ok;
         Capsd ->
-            case mod_capsd_watch:heard(Capsd, Session, jid:tolower(From)) of
-                {Nodes, _} -> learn(Capsd, Nodes, From, Node, Query);
-                none -> ok
+            LFrom = jid:tolower(From),
+            learn(Capsd, nodes_heard(Capsd, Session, LFrom), From, mod_capsd_flights:asked(Capsd, LFrom, Id), Given, Query)
+    end.
+
+nodes_heard(Capsd, Session, LJID) ->
+    case mod_capsd_watch:heard(Capsd, Session, LJID) of
+        {Nodes, _} -> Nodes;
+        none -> none
+    end.
+
+%% Hands over what answers one of the nodes that are announced now, and is not known yet.
+learn(_, none, _, _, _, _) ->
+    ok;
+learn(Capsd, Nodes, JID, Asked, Given, Query) ->
+    case answers_to(Capsd, Nodes, Asked, Given) of
+        none ->
+            ok;
+        Node ->
+            case mod_capsd_answers:find(Capsd, Node) of
+                unknown -> mod_capsd_flights:learn(Capsd, Node, JID, Query);
+                _ -> ok
             end
     end.
 
-learn(_, none, _, _, _) ->
-    ok;
-learn(Capsd, Nodes, JID, Node, Query) ->
-    case lists:keymember(Node, 2, Nodes) andalso mod_capsd_answers:find(Capsd, Node) of
-        unknown -> mod_capsd_flights:learn(Capsd, Node, JID, Query);
-        _ -> ok
+%% Which of the announced nodes a result answers: the one that it names. That of a query that went its way for others also answers without a
+%% node, or with an older one: the client says what it announces by then.
+answers_to(_, Nodes, none, Given) ->
+    case lists:keymember(Given, 2, Nodes) of
+        true -> Given;
+        false -> none
+    end;
+answers_to(Capsd, Nodes, {Node, _}, Given) ->
+    case {lists:keymember(Node, 2, Nodes), lists:keymember(Given, 2, Nodes)} of
+        {true, _} -> Node;
+        {false, true} -> Given;
+        {false, false} -> node_for(Capsd, <<>>, Nodes)
     end.

@@ -96,6 +96,7 @@ init([Host, Opts]) ->
             heard = Heard,
             own = Own,
             passing = Passing,
+            scouts = ets:new(mod_capsd_scouts, [public, {read_concurrency, true}]),
             answers = mod_capsd_answers:new(),
             counters = mod_capsd_stats:new(),
             state = atomics:new(?PLACES, [])

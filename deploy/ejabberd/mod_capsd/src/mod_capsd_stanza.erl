@@ -141,11 +141,11 @@ question(#iq{sub_els = [#disco_info{node = Node}]}) ->
 question(_) ->
     none.
 
-%% The <query/> of a disco#info result with a node.
+%% The <query/> of a disco#info result, and the node that it names, empty if it names none.
 -spec info(iq()) -> {binary(), fxml:xmlel()} | none.
 info(#iq{sub_els = [El]} = IQ) ->
     case question(IQ) of
-        {node, Node} when Node =/= <<>> -> {Node, xmpp:encode(El)};
+        {node, Node} -> {Node, xmpp:encode(El)};
         _ -> none
     end;
 info(_) ->
