@@ -3,7 +3,7 @@
 import pytest
 
 from harness.caps import CAPS_0115, sample
-from harness.one_ejabberd import connect, people, server, show, stats  # noqa: F401 (fixtures)
+from harness.one_ejabberd import befriend, connect, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until
 
 
@@ -72,14 +72,6 @@ async def test_only_the_client_says_whether_an_announcement_that_it_does_not_rep
     await until(lambda: len(told.presences_from(target.bare)) > before, "the directed presence arrives")
     assert await heard(told, target, None) == [1]
     assert await heard(subscriber, target, None) == [0]
-
-
-async def befriend(target, subscriber):
-    """The second one is subscribed to the first."""
-    subscriber.send(f"<presence type='subscribe' to='{target.bare}'/>")
-    await until(lambda: target.presences_from(subscriber.bare, "subscribe"), "a subscription is asked for")
-    target.send(f"<presence type='subscribed' to='{subscriber.bare}'/>")
-    await until(lambda: subscriber.presences_from(target.bare, "subscribed"), "it is granted")
 
 
 async def test_one_element_of_each_family_counts_however_many_there_are(server, connect, people):

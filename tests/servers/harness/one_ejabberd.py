@@ -81,6 +81,14 @@ async def show(holder, *clients, to=None):
         await until(lambda: len(client.presences_from(holder.bare)) > before, "the announcement arrives")
 
 
+async def befriend(target, subscriber):
+    """The second one is subscribed to the first."""
+    subscriber.send(f"<presence type='subscribe' to='{target.bare}'/>")
+    await until(lambda: target.presences_from(subscriber.bare, "subscribe"), "a subscription is asked for")
+    target.send(f"<presence type='subscribed' to='{subscriber.bare}'/>")
+    await until(lambda: subscriber.presences_from(target.bare, "subscribed"), "it is granted")
+
+
 class Elsewhere(ScriptedCapsd):
     """Another server, with contacts and rooms of whatever names; it keeps what it is asked, and answers when it is told to."""
 
@@ -125,6 +133,18 @@ class Elsewhere(ScriptedCapsd):
         """Waits until a contact was asked that often; returns the last question."""
         await until(lambda: len(self.questions(contact)) >= times, lambda: f"{contact} is asked {times} times: {len(self.questions(contact))}")
         return self.questions(contact)[times - 1]
+
+    async def until_handled(self, contact, client):
+        """Waits until the client's session has handled what that contact has sent to it: a question after that is answered, if by an error."""
+        await self.answer_to(contact, client)
+
+    async def answer_to(self, contact, client, node=None):
+        """What the contact is answered when it asks that client for its disco info: a result or an error."""
+        id_ = f"asks-{len(self.replies)}"
+        self.ask(contact, client, node, id_)
+        answers = lambda: [iq for iq in self.replies if iq.get("id") == id_]
+        await until(answers, f"{contact} is answered")
+        return answers()[0]
 
     def reply(self, question, info, node=None):
         """What the contact answers."""

@@ -30,6 +30,9 @@ filter_packet(#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ) -
 filter_packet(#presence{} = Presence) ->
     mod_capsd_watch:routed(Presence),
     Presence;
+filter_packet(#iq{type = set, to = #jid{lresource = <<>>}} = IQ) ->
+    mod_capsd_watch:filters(IQ),
+    IQ;
 filter_packet(Stanza) ->
     Stanza.
 
@@ -50,6 +53,12 @@ user_receive_packet({#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} 
     case mod_capsd_stanza:info(IQ) of
         {Node, Query} -> heard_answer(IQ, self(), Node, Query, Host);
         none -> ok
+    end,
+    Acc;
+user_receive_packet({#iq{type = set} = IQ, #{lserver := Host}} = Acc) ->
+    case mod_capsd:find(Host) of
+        undefined -> ok;
+        Capsd -> mod_capsd_watch:filters_changed(IQ, Capsd)
     end,
     Acc;
 user_receive_packet(Acc) ->

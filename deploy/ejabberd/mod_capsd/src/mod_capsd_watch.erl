@@ -7,7 +7,7 @@
 %%% A session's rows go when its process ends, whatever ends it (mod_capsd_link monitors it).
 -module(mod_capsd_watch).
 
--export([self_presence/1, routed/1, user_receive_packet/2, copy_session/2, handle_cast/2]).
+-export([self_presence/1, routed/1, user_receive_packet/2, filters/1, filters_changed/2, copy_session/2, handle_cast/2]).
 -export([tables/0, forget/3, own_nodes/2, announced/2, session/2, heard/3, next_reports/3]).
 
 -include("mod_capsd.hrl").
@@ -90,6 +90,31 @@ user_receive_packet({#presence{type = unavailable, from = From} = Presence, Stat
     {Presence, State};
 user_receive_packet(Acc, _) ->
     Acc.
+
+%% A session chooses another privacy list, for itself or as the default of its account. What it does not hear any longer because of
+%% that may be wrong later, so that nothing that was heard until now counts.
+-spec filters(iq()) -> ok.
+filters(#iq{from = #jid{luser = User, lserver = Server}, to = #jid{luser = User, lserver = Server}, sub_els = [El]}) ->
+    case is_privacy(El) andalso mod_capsd:find(Server) of
+        #capsd{} = Capsd -> [forget_heard(Capsd, Session) || Session <- ejabberd_sm:get_session_pids(User, Server)], ok;
+        _ -> ok
+    end;
+filters(_) ->
+    ok.
+
+%% Lists were changed, by XEP-0016 or by XEP-0191: mod_privacy tells every session of the account, after what the old ones let through.
+-spec filters_changed(iq(), #capsd{}) -> ok.
+filters_changed(#iq{from = #jid{luser = User, lserver = Server}, to = #jid{luser = User, lserver = Server}, sub_els = [El]}, Capsd) ->
+    case is_privacy(El) of
+        true -> forget_heard(Capsd, self());
+        false -> ok
+    end;
+filters_changed(_, _) ->
+    ok.
+
+is_privacy(#privacy_query{}) -> true;
+is_privacy(#xmlel{name = <<"query">>} = Query) -> fxml:get_tag_attr_s(<<"xmlns">>, Query) =:= ?NS_PRIVACY;
+is_privacy(_) -> false.
 
 %% A session goes on in another process (XEP-0198).
 -spec copy_session(ejabberd_c2s:state(), ejabberd_c2s:state()) -> ejabberd_c2s:state().
