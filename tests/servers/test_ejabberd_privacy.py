@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from harness.caps import sample
+from harness.caps import info_of, sample
 from harness.client import Client
 from harness.one_ejabberd import befriend, connect, elsewhere, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until
@@ -19,9 +19,10 @@ async def set_privacy(client, content):
     assert reply.kind == "result", reply.xml
 
 
-async def list_that_denies(client, jid, what, name="list"):
-    """A list that denies one kind of stanzas of or to that address."""
-    await set_privacy(client, f"<list name='{name}'><item type='jid' value='{jid}' action='deny' order='1'><{what}/></item></list>")
+async def list_that_denies(client, jid, what="", name="list"):
+    """A list that denies one kind of stanzas, or all, from that address and to it."""
+    kind = what and f"<{what}/>"
+    await set_privacy(client, f"<list name='{name}'><item type='jid' value='{jid}' action='deny' order='1'>{kind}</item></list>")
 
 
 async def blocking(client, word, jid):
@@ -35,19 +36,23 @@ async def stop_by_block(client, other, bare):
 
 
 async def stop_by_active(client, other, bare):
-    await list_that_denies(client, bare, "presence-in")
     await set_privacy(client, "<active name='list'/>")
     return nothing
 
 
 async def stop_by_default(client, other, bare):
-    await list_that_denies(client, bare, "presence-in")
     await set_privacy(client, "<default name='list'/>")
     return nothing
 
 
 async def stop_by_default_of_another(client, other, bare):
-    await stop_by_default(other, client, bare)
+    return await stop_by_default(other, client, bare)
+
+
+async def stop_by_change(client, other, bare):
+    # Another session changes the list that is in force.
+    await set_privacy(other, "<default name='harmless'/>")
+    await list_that_denies(other, bare, "presence-in", "harmless")
     return nothing
 
 
@@ -55,7 +60,7 @@ async def nothing():
     pass
 
 
-STOPS = [stop_by_block, stop_by_active, stop_by_default, stop_by_default_of_another]
+STOPS = [stop_by_block, stop_by_active, stop_by_default, stop_by_default_of_another, stop_by_change]
 
 
 @pytest.mark.parametrize("stop", STOPS)
@@ -69,6 +74,9 @@ async def test_what_a_contact_elsewhere_announces_unheard_makes_nobody_answer_by
     other, = await people_of_the_same(server, client)
     try:
         contact = elsewhere.contact(stop.__name__)
+        if stop is not stop_by_block:
+            await list_that_denies(client, contact.split("/")[0], "presence-in")
+            await list_that_denies(client, elsewhere.contact("harmless").split("/")[0], "presence-in", "harmless")
         await elsewhere.announce(contact, client, old.c_0390())
         assert (await client.ask(to=contact)).info.covered() == old.covered() and not elsewhere.questions(contact)
 
@@ -92,3 +100,113 @@ async def people_of_the_same(server, client):
     await other.log_in()
     other.announce_nothing()
     return other,
+
+
+# Contacts elsewhere that ask
+
+
+async def befriend_elsewhere(elsewhere, client, contact):
+    """The contact is subscribed to the client's presence."""
+    bare = contact.split("/")[0]
+    elsewhere.send(f"<presence type='subscribe' from='{bare}' to='{client.bare}'/>")
+    await until(lambda: client.presences_from(bare, "subscribe"), "it asks for a subscription")
+    client.send(f"<presence type='subscribed' to='{bare}'/>")
+
+
+async def heard(elsewhere, contact, client, node=None):
+    """Whether that contact's question reached the client; it is answered by what the client says of itself now."""
+    before = len(client.questions)
+    answer = await elsewhere.answer_to(contact, client, node)
+    assert info_of(answer[0]).covered() == client.info.covered()
+    return any(question.sender == contact for question in client.questions[before:])
+
+
+async def test_contacts_elsewhere_are_answered_if_they_were_sent_what_is_announced(server, connect, people, elsewhere):
+    first, second = sample("told-first"), sample("told-second")
+    await connect(known={info.node_0390(): info for info in (first, second)})
+    client, = await people(told_elsewhere=None)
+    friend, other, stranger = (elsewhere.contact(name) for name in ("friend", "other", "stranger"))
+    await befriend_elsewhere(elsewhere, client, friend)
+
+    async def announce(info, to=None):
+        client.info = info
+        client.announce(info.c_0390(), to=to)
+        await ordered(client)
+
+    async def asked():
+        return [await heard(elsewhere, contact, client) for contact in (friend, other, stranger)]
+
+    client.info = first
+    assert await asked() == [True, True, True], "it has not announced anything"
+    await announce(first)
+    assert await asked() == [False, True, True], "the subscriber has it"
+    await announce(first, to=other)
+    assert await asked() == [False, False, True]
+    await announce(second, to=other)
+    assert await asked() == [True, False, True], "the subscriber has not received that one"
+    await announce(second)
+    assert await asked() == [False, False, True]
+    await announce(first)
+    assert await asked() == [False, True, True], "that one was sent to subscribers alone"
+    client.send(f"<presence to='{friend}'><status>hello</status></presence>")
+    await ordered(client)
+    assert await asked() == [True, True, True], "and to it no more is announced"
+    await announce(first)
+    assert await asked() == [False, True, True]
+    client.send(f"<presence type='unavailable' to='{friend.split('/')[0]}'/>")
+    await ordered(client)
+    assert await asked() == [True, True, True], "it was told that nobody is there"
+
+
+async def test_who_is_invisible_to_a_contact_elsewhere_is_not_answered_for_to_it(server, connect, people, elsewhere):
+    info = sample("invisible-elsewhere")
+    await connect(known={info.node_0390(): info})
+    client, = await people(invisible_elsewhere=None)
+    client.info = info
+    shown, hidden = elsewhere.contact("shown"), elsewhere.contact("hidden")
+    for contact in (shown, hidden):
+        await befriend_elsewhere(elsewhere, client, contact)
+    await list_that_denies(client, hidden.split("/")[0], "presence-out")
+    await set_privacy(client, "<active name='list'/>")
+    client.announce(info.c_0390())
+    await ordered(client)
+    assert [await heard(elsewhere, contact, client) for contact in (shown, hidden)] == [False, True]
+
+
+async def test_what_lists_say_holds_for_queries_as_without_the_module(server, connect, people, elsewhere):
+    info = sample("denies")
+    await connect(known={info.node_0390(): info})
+    client, asker = await people(denies=None, is_denied=None)
+    client.info = info
+    client.announce(info.c_0390(), to=asker.jid)
+    await until(lambda: asker.presences_from(client.bare), "the announcement arrives")
+    contact = elsewhere.contact("is_denied")
+    await befriend_elsewhere(elsewhere, client, contact)
+    client.announce(info.c_0390())
+    await ordered(client)
+    replies = {}
+    for enabled in (True, False):
+        server.set_option("enabled", enabled)
+        try:
+            for who, bare in (("asker", asker.bare), ("contact", contact.split("/")[0])):
+                await list_that_denies(client, bare, "iq", name=who)
+                await set_privacy(client, f"<active name='{who}'/>")
+                here, there = await asker.ask(to=client.jid), await elsewhere.answer_to(contact, client)
+                replies[who, enabled] = here.kind, here.condition, there.get("type")
+                await set_privacy(client, "<active/>")
+            # The one who asks may not either.
+            await list_that_denies(asker, client.bare)
+            await set_privacy(asker, "<active name='list'/>")
+            here = await asker.ask(to=client.jid)
+            replies["itself", enabled] = here.kind, here.condition
+            await set_privacy(asker, "<active/>")
+        finally:
+            server.set_option("enabled", True)
+    assert replies["asker", True] == replies["asker", False] == ("error", "service-unavailable", "result")
+    assert replies["contact", True] == replies["contact", False] == ("result", None, "error")
+    assert replies["itself", True] == replies["itself", False] and replies["itself", True][0] == "error"
+
+
+async def ordered(client):
+    """The session has handled what the client sent before."""
+    await client.iq(client.bare, "<query xmlns='http://jabber.org/protocol/disco#items'/>")

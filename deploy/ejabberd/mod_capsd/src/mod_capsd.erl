@@ -100,7 +100,10 @@ is_alone(Host) ->
 -spec pre_uninstall() -> ok.
 pre_uninstall() ->
     lists:foreach(fun stop/1, ejabberd_option:hosts()),
-    Parts = [mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_pep, mod_capsd_stanza, mod_capsd_stats, mod_capsd_watch],
+    Parts = [
+        mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_pep, mod_capsd_stanza, mod_capsd_stats, mod_capsd_told,
+        mod_capsd_watch
+    ],
     lists:foreach(fun(Part) -> code:purge(Part), code:delete(Part) end, Parts).
 
 %%% What hooks need

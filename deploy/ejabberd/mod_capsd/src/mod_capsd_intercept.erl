@@ -192,11 +192,10 @@ received(_, #iq{meta = #{?MARK := {_, _, _}}}, _, _, _, _) ->
     %% An announcement, but not the last one.
     false;
 received(Capsd, IQ, {_, Server, Resource} = LFrom, _, _, State) when Resource =/= <<>> ->
-    %% From another server: who is subscribed has the presence that went to everybody, others have it if it was sent to them.
-    mod_capsd:find(Server) =:= undefined andalso
+    %% From another server: who was sent the announcement in force, if it is subscribed still, or was not told since that nobody is there.
+    mod_capsd_told:has(LFrom) andalso
         (not ejabberd_router:is_my_host(Server)) andalso
         (not lists:member(Server, Capsd#capsd.components)) andalso
-        maps:is_key(pres_last, State) andalso
         (has_subscription(Capsd, IQ, incoming) orelse
             (Capsd#capsd.answer =:= announced andalso gb_sets:is_element(LFrom, maps:get(pres_a, State, gb_sets:new()))));
 received(_, _, _, _, _, _) ->

@@ -13,7 +13,8 @@
 -include("mod_capsd.hrl").
 
 %% What a session's process remembers: `{Heard, LJID, Count}` once its end is watched, with the table that counts its rows and how many
-%% there are; and the content of the presence that it sent last. (Hooks that are handed a stanza alone have no other place.)
+%% there are; and the content of the presence that it sent last, with the nodes that it announces. (Hooks that are handed a stanza alone
+%% have no other place.) See mod_capsd_told as well.
 -define(SESSION, mod_capsd_session).
 -define(SENT, mod_capsd_sent).
 
@@ -34,6 +35,7 @@ self_presence({#presence{type = available} = Presence, #{jid := JID, lserver := 
     Acc;
 self_presence({#presence{type = unavailable}, #{jid := JID, lserver := Host}} = Acc) ->
     _ = erase(?SENT),
+    mod_capsd_told:forget(),
     case mod_capsd:find(Host) of
         undefined ->
             ok;
@@ -46,26 +48,50 @@ self_presence({#presence{type = unavailable}, #{jid := JID, lserver := Host}} = 
 self_presence(Acc) ->
     Acc.
 
-%% A presence is on its way. What goes to everybody was seen before, so that only directed presence is of interest: to whomever it goes,
-%% it is the session's last announcement.
+%% A presence is on its way, and no filter of its sender has stopped it. What goes to everybody was seen before; directed presence is, to
+%% whomever it goes, the session's last announcement. Who is elsewhere and has it may ask.
 -spec routed(presence()) -> ok.
-routed(#presence{type = available, from = #jid{lserver = Host} = From, sub_els = Els} = Presence) ->
-    case Els =:= [] orelse get(?SENT) =:= Els orelse mod_capsd:find(Host) of
+routed(#presence{type = available, from = #jid{lserver = Host} = From, to = #jid{lserver = Server} = To, sub_els = Els} = Presence) ->
+    IsNew = Els =/= [] andalso not is_sent(Els),
+    IsElsewhere = mod_capsd:find(Server) =:= undefined,
+    case (IsNew orelse IsElsewhere) andalso mod_capsd:find(Host) of
         #capsd{} = Capsd ->
             case is_own_session(Capsd, jid:tolower(From)) of
-                true -> announce(Capsd, From, Presence), ok;
-                false -> ok
+                true ->
+                    IsNew andalso announce(Capsd, From, Presence),
+                    IsElsewhere andalso tell(Capsd, jid:tolower(To), Els),
+                    ok;
+                false ->
+                    ok
             end;
         _ ->
             ok
     end;
-routed(#presence{type = unavailable, from = #jid{lserver = Host}, to = #jid{lresource = Resource} = To}) when Resource =/= <<>> ->
+routed(#presence{type = unavailable, from = #jid{lserver = Host} = From, to = To}) ->
     case mod_capsd:find(Host) of
-        undefined -> ok;
-        Capsd -> leave(Capsd, To)
+        undefined ->
+            ok;
+        Capsd ->
+            _ = is_own_session(Capsd, jid:tolower(From)) andalso mod_capsd_told:revoked(jid:tolower(To)),
+            To#jid.lresource =:= <<>> orelse leave(Capsd, To),
+            ok
     end;
 routed(_) ->
     ok.
+
+is_sent(Els) ->
+    case get(?SENT) of
+        {Els, _} -> true;
+        _ -> false
+    end.
+
+tell(#capsd{heard_per_session = Max} = Capsd, LTo, Els) ->
+    IsTold =
+        case get(?SENT) of
+            {Els, Nodes} -> Nodes =/= none;
+            _ -> false
+        end,
+    mod_capsd_told:sent(LTo, IsTold, Max) orelse mod_capsd_stats:count(Capsd, heard_full).
 
 %% Whether this process is the session with that address.
 is_own_session(#capsd{heard = Heard}, {User, Server, Resource} = LJID) ->
@@ -96,7 +122,7 @@ user_receive_packet(Acc, _) ->
 -spec filters(iq()) -> ok.
 filters(#iq{from = #jid{luser = User, lserver = Server}, to = #jid{luser = User, lserver = Server}, sub_els = [El]}) ->
     case is_privacy(El) andalso mod_capsd:find(Server) of
-        #capsd{} = Capsd -> [forget_heard(Capsd, Session) || Session <- ejabberd_sm:get_session_pids(User, Server)], ok;
+        #capsd{} = Capsd -> [forget_heard(Capsd, Session) || {_, Session} <- ejabberd_sm:get_session_sids(User, Server)], ok;
         _ -> ok
     end;
 filters(_) ->
@@ -222,16 +248,21 @@ add_report(Event, Capsd, Place, Count, Bytes, Events) ->
 
 %% Returns whether that presence announces anything.
 announce(#capsd{own = Own} = Capsd, JID, #presence{sub_els = Els} = Presence) ->
-    put(?SENT, Els),
     case mod_capsd_stanza:announcement(Presence) of
         none ->
+            put(?SENT, {Els, none}),
             false;
         {Nodes, Cs} ->
+            put(?SENT, {Els, Nodes}),
             LJID = jid:tolower(JID),
             Me = self(),
             Before = ets:lookup(Own, LJID),
             ets:insert(Own, {LJID, Me, Nodes, Cs}),
             _ = heard_count(Capsd, LJID),
+            case Before of
+                [{_, Me, Nodes, _}] -> ok;
+                _ -> mod_capsd_told:forget()
+            end,
             case Before of
                 %% Only a change is worth a report.
                 [{_, Me, _, Cs}] -> ok;
@@ -244,8 +275,8 @@ announce(#capsd{own = Own} = Capsd, JID, #presence{sub_els = Els} = Presence) ->
 %% Without <c/>, what was announced before still holds as far as capsd is concerned (XEP-0115 section 8.4); whether it does, only the client
 %% can say, so that nobody is answered in its place.
 fall_silent(#capsd{own = Own}, JID) ->
-    _ = ets:update_element(Own, jid:tolower(JID), {3, []}),
-    true.
+    mod_capsd_told:forget(),
+    ets:update_element(Own, jid:tolower(JID), {3, []}).
 
 retract(#capsd{own = Own} = Capsd, LJID, Session) ->
     case ets:lookup(Own, LJID) of
