@@ -108,7 +108,8 @@ answerer(#jid{lserver = Host}, LTo, Asked, {Nodes, _}) ->
             case mod_capsd_watch:session(Capsd, LTo) of
                 {Nodes, Session} ->
                     Node = node_for(Capsd, Asked, Nodes),
-                    case Node =/= none andalso mod_capsd_answers:is_known(Capsd, Node) of
+                    %% One that has ended, unnoticed as yet, would neither answer nor send the query back.
+                    case Node =/= none andalso mod_capsd_answers:is_known(Capsd, Node) andalso is_process_alive(Session) of
                         true -> Session;
                         false -> none
                     end;
