@@ -2,7 +2,6 @@
 that is silent, new, or one of two. A scripted component stands in for capsd where a real one could not be made to behave like that."""
 
 import asyncio
-import re
 import subprocess
 import time
 import urllib.error
@@ -14,7 +13,7 @@ from harness.caps import sample
 from harness.client import Client
 from harness.one_ejabberd import SECOND, connect, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until, wait_until
-from harness.raw import RawSession
+from harness.raw import RawSession, previous_id
 from harness.scripted import ScriptedCapsd
 from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
 
@@ -197,9 +196,8 @@ async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothin
     holder, = await people(resume_holder=info)
     server.add_users(["resumes"])
     session = await RawSession().open(server, "resumes")
-    await session.say("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>", "</iq>")
+    await session.bind("r")
     enabled = await session.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled")
-    previous = re.search(r"\bid='([^']+)'", enabled)[1]
     address = f"resumes@{DOMAIN}/r"
     await session.say(f"<presence>{sample('resumes').c_0115()}</presence>", "<presence")
     holder.announce(to=address)
@@ -208,12 +206,14 @@ async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothin
     heard = stats(server)["announcements_heard"]
 
     session.writer.transport.abort()
+    await until(lambda: capsd.present()[address] is False, "while nobody is connected, capsd does not ask it")
     session = await RawSession().open(server, "resumes")
-    await session.say(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous}' h='0'/>", "<resumed")
+    await session.say(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous_id(enabled)}' h='0'/>", "<resumed")
     asked = f"<iq type='get' id='q' to='{holder.jid}'><query xmlns='http://jabber.org/protocol/disco#info' node='{info.node_0115()}'/></iq>"
     holder.questions.clear()
     answer = await session.say(asked, "id='q'")
     assert "urn:example:feature:resumed" in answer and not holder.questions, "what the old connection heard counts"
+    await until(lambda: capsd.present()[address] is True, "now it may again")
     await asyncio.sleep(0.3)
     assert ("gone", address, False, 0) not in capsd.reports and stats(server)["announcements_heard"] == heard
     await session.say("</stream:stream>", "</stream:stream>")

@@ -1,5 +1,6 @@
 """Two capsd under two addresses, one of them in use; a second one under the same address; and an ejabberd of two nodes."""
 
+import asyncio
 import os
 
 import pytest
@@ -10,6 +11,9 @@ from crowd.several import SECOND, cluster, server_for_two
 from harness.caps import sample
 from harness.client import Client, log_out_all
 from harness.processes import until
+from harness.raw import RawSession, previous_id
+from harness.scripted import ScriptedCapsd
+from harness.servers import DOMAIN
 
 LONG = os.environ.get("CAPSD_LONG") == "1"
 LIMITS = 'new-keys-per-account = "1000/h"'
@@ -135,3 +139,40 @@ async def test_each_node_of_a_cluster_feeds_its_own_sessions(nodes, make_capsd):
     await log_out_all([here, there])
     for node in nodes:
         node.process.require_running()
+
+
+async def test_a_session_that_goes_on_on_another_node_is_still_there(nodes):
+    one, two = nodes
+    one.add_users(["moves"])
+    capsd = await ScriptedCapsd(one).start()
+    address, info = f"moves@{DOMAIN}/r", sample("moves")
+    sessions = []
+
+    async def begin(node):
+        sessions.append(await RawSession().open(node, "moves"))
+        return sessions[-1]
+
+    try:
+        session = await begin(one)
+        await session.bind("r")
+        enabled = await session.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled")
+        await session.say(f"<presence>{info.c_0390()}</presence>", "<presence")
+        await until(lambda: capsd.present().get(address), "it is reported")
+        session.writer.transport.abort()
+        session = await begin(two)
+        await session.say(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous_id(enabled)}' h='0'/>", "<resumed")
+        await until(lambda: one.command("capsd_stats", host=DOMAIN)["sessions_announcing"] == 0, "the first node has it no longer")
+        assert two.command("capsd_stats", host=DOMAIN)["sessions_announcing"] == 1, "the second one has"
+        # The same address begins anew on the first node.
+        session = await begin(one)
+        await session.bind("r")
+        await session.say(f"<presence>{info.c_0390()}</presence>", "<presence")
+        await until(lambda: two.command("capsd_stats", host=DOMAIN)["sessions_announcing"] == 0, "it was replaced")
+        await asyncio.sleep(0.5)
+        assert capsd.present().get(address) and "gone" not in {word for word, jid, _, _ in capsd.reports if jid == address}
+        await session.say("</stream:stream>", "</stream:stream>")
+        await until(lambda: address not in capsd.present(), "its end is reported")
+    finally:
+        for session in sessions:
+            session.writer.close()
+        await capsd.stop()

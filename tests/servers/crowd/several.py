@@ -42,6 +42,11 @@ class EjabberdNode(CrowdEjabberd):
         self.distribution_port = distribution_port
         super().__init__(directory, snippet=snippet_for_two("ejabberd"), module={"component": [COMPONENT, SECOND], "retry": 1})
 
+    def write_config(self):
+        """With sessions that may be resumed (XEP-0198)."""
+        super().write_config()
+        self.config.write_text(self.config.read_text().replace("\nmodules:\n", "\nmodules:\n  mod_stream_mgmt: {}\n"))
+
     def distribution(self, node, address):
         """The options by which an Erlang node finds the others. The cookie is worth nothing outside of the loopback interface."""
         return [

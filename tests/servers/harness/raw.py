@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 
 from .servers import DOMAIN, PASSWORD, stream_header
 
@@ -29,3 +30,13 @@ class RawSession:
             assert received, read
             read += received.decode()
         return read
+
+    async def bind(self, resource):
+        """Binds that resource."""
+        bind = f"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind>"
+        return await self.say(f"<iq type='set' id='b'>{bind}</iq>", "</iq>")
+
+
+def previous_id(enabled):
+    """What a session that is to be resumed is known by, from what the server said when that was enabled."""
+    return re.search(r"\bid='([^']+)'", enabled)[1]

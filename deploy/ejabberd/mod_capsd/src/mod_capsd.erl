@@ -76,6 +76,7 @@ hooks() ->
         {user_receive_packet, mod_capsd_intercept, user_receive_packet, 60},
         {presence_probe_hook, mod_capsd_pep, probed, 90},
         {c2s_presence_in, mod_capsd_pep, presence_in, 90},
+        {c2s_session_pending, mod_capsd_watch, session_pending, 60},
         {c2s_copy_session, mod_capsd_watch, copy_session, 60},
         {c2s_handle_cast, mod_capsd_watch, handle_cast, 60}
     ].

@@ -30,7 +30,7 @@
     host :: binary(),
     %% {{Session, LJID of the announcer}, heard()}: what each local session was told
     heard :: ets:tid(),
-    %% {LJID, Session, nodes_of(), [xmlel()]}: what each local session announced
+    %% {LJID, Session, nodes_of(), [xmlel()], boolean()}: what each local session announced, and whether capsd may ask it
     own :: ets:tid(),
     %% {LJID, number of sessions that heard it, [xmlel()]}: announcers of elsewhere
     passing :: ets:tid(),

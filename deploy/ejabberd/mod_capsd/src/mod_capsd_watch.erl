@@ -7,7 +7,7 @@
 %%% A session's rows go when its process ends, whatever ends it (mod_capsd_link monitors it).
 -module(mod_capsd_watch).
 
--export([self_presence/1, routed/1, user_receive_packet/2, filters/1, filters_changed/2, copy_session/2, handle_cast/2]).
+-export([self_presence/1, routed/1, user_receive_packet/2, filters/1, filters_changed/2, session_pending/1, copy_session/2, handle_cast/2]).
 -export([tables/0, forget/3, own_nodes/2, announced/2, session/2, heard/3, next_reports/3]).
 
 -include("mod_capsd.hrl").
@@ -142,7 +142,32 @@ is_privacy(#privacy_query{}) -> true;
 is_privacy(#xmlel{name = <<"query">>} = Query) -> fxml:get_tag_attr_s(<<"xmlns">>, Query) =:= ?NS_PRIVACY;
 is_privacy(_) -> false.
 
-%% A session goes on in another process (XEP-0198).
+%% The connection of a session has broken, and it waits to be resumed (XEP-0198): it would answer capsd much later.
+-spec session_pending(ejabberd_c2s:state()) -> ejabberd_c2s:state().
+session_pending(#{jid := JID, lserver := Host} = State) ->
+    case mod_capsd:find(Host) of
+        undefined -> ok;
+        Capsd -> ask(Capsd, jid:tolower(JID), false)
+    end,
+    State;
+session_pending(State) ->
+    State.
+
+%% capsd may ask that session from now on, or may not.
+ask(#capsd{own = Own} = Capsd, LJID, Askable) ->
+    Me = self(),
+    case ets:lookup(Own, LJID) of
+        [{_, Me, _, _, Askable}] ->
+            ok;
+        [{_, Me, _, Cs, _}] ->
+            ets:update_element(Own, LJID, {5, Askable}),
+            Cs =:= [] orelse report(Capsd, {holder, LJID, Askable, Cs}),
+            ok;
+        _ ->
+            ok
+    end.
+
+%% A session goes on in another process (XEP-0198), perhaps on another node.
 -spec copy_session(ejabberd_c2s:state(), ejabberd_c2s:state()) -> ejabberd_c2s:state().
 copy_session(#{lserver := Host} = State, #{jid := JID, sid := {_, Old}}) ->
     case mod_capsd:find(Host) of
@@ -151,8 +176,13 @@ copy_session(#{lserver := Host} = State, #{jid := JID, sid := {_, Old}}) ->
         #capsd{own = Own, heard = Heard} = Capsd ->
             LJID = jid:tolower(JID),
             case ets:lookup(Own, LJID) of
-                [{_, Old, Nodes, Cs}] -> ets:insert(Own, {LJID, self(), Nodes, Cs});
-                _ -> ok
+                [{_, Old, Nodes, Cs, Askable}] ->
+                    ets:insert(Own, {LJID, self(), Nodes, Cs, Askable}),
+                    ask(Capsd, LJID, true);
+                _ when is_map_key(pres_last, State) ->
+                    announce(Capsd, JID, maps:get(pres_last, State));
+                _ ->
+                    ok
             end,
             Rows = ets:select(Heard, [{{{Old, '$1'}, '$2'}, [], [{{'$1', '$2'}}]}]),
             ets:insert(Heard, [{{self(), Announcer}, What} || {Announcer, What} <- Rows]),
@@ -168,8 +198,11 @@ copy_session(State, _) ->
 -spec handle_cast(ejabberd_c2s:state(), term()) -> ejabberd_c2s:state() | {stop, ejabberd_c2s:state()}.
 handle_cast(#{jid := JID, lserver := Host, pres_last := Presence} = State, mod_capsd_tell) ->
     case mod_capsd:find(Host) of
-        undefined -> ok;
-        Capsd -> announce(Capsd, JID, Presence)
+        undefined ->
+            ok;
+        Capsd ->
+            _ = announce(Capsd, JID, Presence),
+            ask(Capsd, jid:tolower(JID), maps:get(mgmt_state, State, active) =/= pending)
     end,
     {stop, State};
 handle_cast(State, mod_capsd_tell) ->
@@ -183,7 +216,7 @@ handle_cast(State, _) ->
 -spec own_nodes(#capsd{}, jid:ljid()) -> nodes_of() | none.
 own_nodes(#capsd{own = Own}, LJID) ->
     case ets:lookup(Own, LJID) of
-        [{_, Session, Nodes, _}] when Session =:= self() -> Nodes;
+        [{_, Session, Nodes, _, _}] when Session =:= self() -> Nodes;
         _ -> none
     end.
 
@@ -191,7 +224,7 @@ own_nodes(#capsd{own = Own}, LJID) ->
 -spec announced(#capsd{}, jid:ljid()) -> nodes_of().
 announced(#capsd{own = Own}, LJID) ->
     case ets:lookup(Own, LJID) of
-        [{_, _, Nodes, _}] -> Nodes;
+        [{_, _, Nodes, _, _}] -> Nodes;
         [] -> []
     end.
 
@@ -199,7 +232,7 @@ announced(#capsd{own = Own}, LJID) ->
 -spec session(#capsd{}, jid:ljid()) -> {nodes_of(), pid()} | none.
 session(#capsd{own = Own}, LJID) ->
     case ets:lookup(Own, LJID) of
-        [{_, Session, Nodes, _}] -> {Nodes, Session};
+        [{_, Session, Nodes, _, _}] -> {Nodes, Session};
         [] -> none
     end.
 
@@ -233,7 +266,7 @@ next_reports(Capsd, {Which, Last}, Count, Bytes, Events) when Count > 0, Bytes >
         {'$end_of_table', passing} -> {lists:reverse(Events), done};
         _ ->
             case ets:lookup(Table, Next) of
-                [{_, _, _, Cs}] when Cs =/= [] -> add_report({holder, Next, true, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
+                [{_, _, _, Cs, Askable}] when Cs =/= [] -> add_report({holder, Next, Askable, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
                 [{_, _, Cs}] -> add_report({holder, Next, false, Cs}, Capsd, {Which, Next}, Count, Bytes, Events);
                 _ -> next_reports(Capsd, {Which, Next}, Count, Bytes, Events)
             end
@@ -257,15 +290,15 @@ announce(#capsd{own = Own} = Capsd, JID, #presence{sub_els = Els} = Presence) ->
             LJID = jid:tolower(JID),
             Me = self(),
             Before = ets:lookup(Own, LJID),
-            ets:insert(Own, {LJID, Me, Nodes, Cs}),
+            ets:insert(Own, {LJID, Me, Nodes, Cs, true}),
             _ = heard_count(Capsd, LJID),
             case Before of
-                [{_, Me, Nodes, _}] -> ok;
+                [{_, Me, Nodes, _, _}] -> ok;
                 _ -> mod_capsd_told:forget()
             end,
             case Before of
                 %% Only a change is worth a report.
-                [{_, Me, _, Cs}] -> ok;
+                [{_, Me, _, Cs, true}] -> ok;
                 _ when Cs =:= [] -> report(Capsd, {gone, LJID});
                 _ -> report(Capsd, {holder, LJID, true, Cs})
             end,
@@ -278,13 +311,14 @@ fall_silent(#capsd{own = Own}, JID) ->
     mod_capsd_told:forget(),
     ets:update_element(Own, jid:tolower(JID), {3, []}).
 
-retract(#capsd{own = Own} = Capsd, LJID, Session) ->
+retract(Capsd, LJID, Session) ->
+    _ = remove(Capsd, LJID, Session) andalso report(Capsd, {gone, LJID}),
+    ok.
+
+remove(#capsd{own = Own}, LJID, Session) ->
     case ets:lookup(Own, LJID) of
-        [{_, Session, _, _}] ->
-            ets:delete(Own, LJID),
-            report(Capsd, {gone, LJID});
-        _ ->
-            ok
+        [{_, Session, _, _, _}] -> ets:delete(Own, LJID);
+        _ -> false
     end.
 
 hear(#capsd{heard = Heard} = Capsd, From, What, Cs, LJID) ->
@@ -339,8 +373,17 @@ forget_heard(#capsd{heard = Heard} = Capsd, Session) ->
 %% Everything about a session that has ended.
 -spec forget(#capsd{}, pid(), jid:ljid()) -> ok.
 forget(Capsd, Session, LJID) ->
-    retract(Capsd, LJID, Session),
+    _ = remove(Capsd, LJID, Session) andalso not is_on_another_node(LJID) andalso report(Capsd, {gone, LJID}),
     forget_heard(Capsd, Session).
+
+%% Whether there is a session with that address by now on another node of the cluster, which has reported it.
+is_on_another_node({User, Server, Resource}) ->
+    case ejabberd_sm:get_session_pid(User, Server, Resource) of
+        Session when is_pid(Session), node(Session) =/= node() ->
+            lists:keymember(Resource, 2, ejabberd_sm:get_user_present_resources(User, Server));
+        _ ->
+            false
+    end.
 
 %% An announcer of elsewhere is reported once, and again when it changes.
 pass(#capsd{passing = Passing} = Capsd, {_, Server, _} = LFrom, More, Cs) ->
