@@ -91,23 +91,19 @@ way(Presence) ->
         _ -> room
     end.
 
-%% Whether a room says that the receiver itself has left (status 110).
+%% Whether a room says that the receiver itself has left (status 110), not that it has another nick (303).
 -spec is_own_unavailable(presence()) -> boolean().
 is_own_unavailable(Presence) ->
-    case muc_user(Presence) of
-        #muc_user{status_codes = Codes} ->
-            lists:member(110, Codes);
-        #xmlel{children = Children} ->
-            lists:any(
-                fun
-                    (#xmlel{name = <<"status">>} = Status) -> fxml:get_tag_attr_s(<<"code">>, Status) =:= <<"110">>;
-                    (_) -> false
-                end,
-                Children
-            );
-        false ->
-            false
-    end.
+    Codes = status_codes(muc_user(Presence)),
+    lists:member(110, Codes) andalso not lists:member(303, Codes).
+
+status_codes(#muc_user{status_codes = Codes}) ->
+    Codes;
+status_codes(#xmlel{children = Children}) ->
+    Given = [fxml:get_tag_attr_s(<<"code">>, Status) || #xmlel{name = <<"status">>} = Status <- Children],
+    [Code || {Code, Text} <- [{110, <<"110">>}, {303, <<"303">>}], lists:member(Text, Given)];
+status_codes(false) ->
+    [].
 
 muc_user(#presence{sub_els = Els}) ->
     first(
