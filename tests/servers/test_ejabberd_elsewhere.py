@@ -6,7 +6,7 @@ import asyncio
 import pytest
 
 from harness.caps import sample
-from harness.one_ejabberd import connect, elsewhere, people, server, stats  # noqa: F401 (fixtures)
+from harness.one_ejabberd import ELSEWHERE, connect, elsewhere, people, server, stats  # noqa: F401 (fixtures)
 from harness.processes import until
 from harness.servers import ROOMS
 
@@ -175,3 +175,39 @@ async def test_a_contact_that_does_not_answer_is_waited_for_ten_seconds_at_most(
     assert (await second).info.covered() == (await first).info.covered() == info.covered()
     assert stats(server)["held"] == begun, "the second one is not held for an answer that nobody expects any more"
     assert capsd.lookups == [info.node_0390()]
+
+
+async def test_who_lies_first_keeps_nobody_from_learning_of_the_others(server, connect, people, elsewhere):
+    info, lie = sample("honest-second"), sample("lies-first")
+    capsd = await connect(verify=lambda node, content: content.ver() == info.ver())
+    asker, = await people(asks_liars=None)
+    liar, honest = elsewhere.contact("lies_first"), elsewhere.contact("honest_second")
+    for contact in (liar, honest):
+        await elsewhere.announce(contact, asker, info.c_0390())
+    kept = stats(server)["answers_kept_bytes"]
+    for contact, content, times in ((liar, lie, 1), (liar, lie, 2), (honest, info, 1)):
+        answer = asyncio.create_task(asker.ask(info.node_0390(), to=contact))
+        elsewhere.reply(await elsewhere.until_asked(contact, times), content, info.node_0390())
+        assert (await answer).info.covered() == content.covered()
+        await until(lambda: len(capsd.named("contribute")) == (1 if contact == liar else 2), "it is handed over")
+    assert [request[0].get("jid") for request in capsd.named("contribute")] == [liar, honest], "a lie is not verified twice"
+    await until(lambda: stats(server)["answers_kept_bytes"] > kept, "the answer is kept")
+    for contact in (liar, honest):
+        assert (await asker.ask(info.node_0390(), to=contact)).info.covered() == info.covered()
+
+
+async def test_another_nick_of_ones_own_does_not_make_one_forget_the_room(server, connect, people, elsewhere):
+    info = sample("renamed")
+    await connect(known={info.node_0390(): info})
+    client, = await people(renames=None)
+    room = f"renaming@{ELSEWHERE}"
+    status = lambda *codes: ROOM_USER.replace("</x>", "".join(f"<status code='{code}'/>" for code in codes) + "</x>")
+    await elsewhere.announce(f"{room}/other", client, info.c_0390(), ROOM_USER)
+    await elsewhere.announce(f"{room}/me", client, "", status(110))
+    await elsewhere.leave(f"{room}/me", client, status(303, 110))
+    await elsewhere.announce(f"{room}/myself", client, "", status(110))
+    assert (await client.ask(to=f"{room}/other")).info.covered() == info.covered() and not elsewhere.questions()
+    await elsewhere.leave(f"{room}/myself", client, status(110))
+    answer = asyncio.create_task(client.ask(to=f"{room}/other"))
+    elsewhere.reply(await elsewhere.until_asked(f"{room}/other"), info)
+    assert (await answer).info.covered() == info.covered(), "out of the room it is asked"

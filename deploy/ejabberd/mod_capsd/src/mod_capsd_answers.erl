@@ -4,7 +4,7 @@
 %%% Past a bound, what was not used for longest goes, a tenth at a time, so that the search for it is paid once per tenth.
 -module(mod_capsd_answers).
 
--export([new/0, find/2, is_known/2, put/5, fail/4]).
+-export([new/0, find/2, is_known/2, is_wanted/2, put/5, fail/5]).
 
 -include("mod_capsd.hrl").
 
@@ -31,7 +31,7 @@ find(#capsd{answers = Answers}, Node) ->
             %% A hot answer is not written for each use.
             Used =:= Now orelse ets:update_element(Answers, Node, {?USED, Now}),
             case Content of
-                failed -> failed;
+                {failed, _} -> failed;
                 _ -> {answer, Content}
             end;
         [] ->
@@ -47,16 +47,26 @@ is_known(#capsd{answers = Answers}, Node) ->
         error:badarg -> false
     end.
 
+%% Whether the answer of a client for that node is of use: there is none, and none was found impossible.
+-spec is_wanted(#capsd{}, binary()) -> boolean().
+is_wanted(#capsd{answers = Answers}, Node) ->
+    Now = now_ms(),
+    case ets:lookup(Answers, Node) of
+        [{_, _, Expires, _, Content}] when Expires > Now -> Content =:= {failed, unanswered};
+        _ -> true
+    end.
+
 %% Keeps an answer for so many milliseconds; returns how many others were dropped to make room.
 -spec put(#capsd{}, binary(), [fxml:xmlel()], pos_integer(), {pos_integer(), pos_integer()}) -> non_neg_integer().
 put(Capsd, Node, Content, Life, Bounds) ->
     insert(Capsd, Node, Life, erts_debug:flat_size(Content) * erlang:system_info(wordsize), Content),
     bound(Capsd, Node, Bounds).
 
-%% Remembers for so many milliseconds that capsd has no answer, so that nobody is kept waiting for the same disappointment.
--spec fail(#capsd{}, binary(), pos_integer(), {pos_integer(), pos_integer()}) -> non_neg_integer().
-fail(Capsd, Node, Life, Bounds) ->
-    insert(Capsd, Node, Life, 0, failed),
+%% Remembers for so many milliseconds that capsd has no answer, so that nobody is kept waiting for the same disappointment: because nothing
+%% can be proven about that node, or because who was asked did not answer as announced.
+-spec fail(#capsd{}, binary(), unprovable | unanswered, pos_integer(), {pos_integer(), pos_integer()}) -> non_neg_integer().
+fail(Capsd, Node, Why, Life, Bounds) ->
+    insert(Capsd, Node, Life, 0, {failed, Why}),
     bound(Capsd, Node, Bounds).
 
 insert(#capsd{answers = Answers, state = State}, Node, Life, Bytes, Content) ->

@@ -13,10 +13,12 @@
 -include("mod_capsd.hrl").
 
 %% How long capsd is not asked again for a node, in milliseconds: if nothing can be proven about it, and if a client was asked in vain.
--define(IN_VAIN, 60000).
--define(SLOW, 10000).
+-define(UNPROVABLE, 60000).
+-define(UNANSWERED, 10000).
 %% Answers of clients that are being verified at the same time.
 -define(MAX_CONTRIBUTIONS, 64).
+%% Who is remembered, for ?UNANSWERED milliseconds, for an answer that did not verify: it is not verified again.
+-define(MAX_REFUTED, 1000).
 %% Bytes of a client's answer that is worth verifying: capsd takes much less.
 -define(LONGEST_ANSWER, 65536).
 
@@ -35,7 +37,8 @@
     bounds :: {pos_integer(), pos_integer()},
     life :: pos_integer(),
     flights = #{} :: #{binary() => #flight{}},
-    contributing = #{} :: #{{binary(), jid:ljid()} => []}
+    contributing = #{} :: #{{binary(), jid:ljid()} => []},
+    refuted = #{} :: #{{binary(), jid:ljid()} => []}
 }).
 
 %%% For hooks
@@ -111,6 +114,8 @@ handle_info({timeout, Timer, {held, Node}}, State) ->
     {noreply, expire(Node, Timer, renew(State))};
 handle_info({timeout, Timer, {scout, Node}}, State) ->
     {noreply, give_up(Node, Timer, renew(State))};
+handle_info({forgive, Which}, #state{refuted = Refuted} = State) ->
+    {noreply, State#state{refuted = maps:remove(Which, Refuted)}};
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -164,7 +169,7 @@ looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = 
         {true, _} ->
             land(Node, pass, State);
         {false, _} ->
-            in_vain(Node, ?IN_VAIN, State)
+            in_vain(Node, unprovable, State)
     end;
 looked_up(Node, _, #state{capsd = Capsd} = State) ->
     mod_capsd_stats:count(Capsd, lookups_failed),
@@ -180,7 +185,7 @@ send_scout(Node, #iq{id = Id, to = To, meta = #{?MARK := {_, _, Asker}}}, #capsd
         end,
     Row = {LTo, Id},
     ets:insert(Scouts, {Row, Node, Asker}),
-    {Expected, Row, erlang:start_timer(?SLOW, self(), {scout, Node})}.
+    {Expected, Row, erlang:start_timer(?UNANSWERED, self(), {scout, Node})}.
 
 %% Whether the client itself may know what capsd does not: if nobody could be asked, or those that were asked were of no use.
 is_worth_asking(Reason) ->
@@ -188,8 +193,13 @@ is_worth_asking(Reason) ->
         <<"unknown">>, <<"unreachable">>, <<"timeout">>, <<"mismatch">>, <<"ill-formed">>, <<"rate-limited">>, <<"overloaded">>, <<"too-large">>
     ]).
 
-in_vain(Node, Life, #state{capsd = Capsd, bounds = Bounds} = State) ->
-    dropped(mod_capsd_answers:fail(Capsd, Node, Life, Bounds), Capsd),
+in_vain(Node, Why, #state{capsd = Capsd, bounds = Bounds} = State) ->
+    Life =
+        case Why of
+            unprovable -> ?UNPROVABLE;
+            unanswered -> ?UNANSWERED
+        end,
+    dropped(mod_capsd_answers:fail(Capsd, Node, Why, Life, Bounds), Capsd),
     land(Node, pass, State).
 
 dropped(Count, Capsd) ->
@@ -215,7 +225,7 @@ end_scout(_, _) ->
 %% The client that was asked has not answered, or not what it announced, for as long as anybody would wait.
 give_up(Node, Timer, #state{flights = Flights} = State) ->
     case Flights of
-        #{Node := #flight{scout = {_, _, Timer}}} -> in_vain(Node, ?SLOW, State);
+        #{Node := #flight{scout = {_, _, Timer}}} -> in_vain(Node, unanswered, State);
         _ -> State
     end.
 
@@ -242,7 +252,7 @@ expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
                             mod_capsd_link:suspect(Capsd),
                             State#state{flights = Flights#{Node := Left#flight{phase = overdue}}};
                         {scout, []} ->
-                            in_vain(Node, ?SLOW, State#state{flights = Flights#{Node := Left}});
+                            in_vain(Node, unanswered, State#state{flights = Flights#{Node := Left}});
                         _ ->
                             State#state{flights = Flights#{Node := Left}}
                     end;
@@ -265,9 +275,9 @@ release(#iq{meta = Meta} = IQ, Mark, #state{capsd = #capsd{state = Held} = Capsd
 
 %%% Learning
 
-contribute(Node, JID, Query, #state{capsd = Capsd, contributing = Contributing} = State) ->
+contribute(Node, JID, Query, #state{capsd = Capsd, contributing = Contributing, refuted = Refuted} = State) ->
     Which = {Node, jid:tolower(JID)},
-    IsNew = mod_capsd_answers:find(Capsd, Node) =:= unknown andalso not is_map_key(Which, Contributing),
+    IsNew = mod_capsd_answers:is_wanted(Capsd, Node) andalso not (is_map_key(Which, Contributing) orelse is_map_key(Which, Refuted)),
     case IsNew andalso iolist_size(fxml:element_to_binary(Query)) of
         Bytes when is_integer(Bytes), Bytes > ?LONGEST_ANSWER orelse map_size(Contributing) >= ?MAX_CONTRIBUTIONS ->
             mod_capsd_stats:count(Capsd, contributions_dropped),
@@ -281,7 +291,8 @@ contribute(Node, JID, Query, #state{capsd = Capsd, contributing = Contributing} 
     end.
 
 contributed(Node, LJID, Result, #state{capsd = Capsd, flights = Flights, contributing = Contributing} = State0) ->
-    State = State0#state{contributing = maps:remove({Node, LJID}, Contributing)},
+    Which = {Node, LJID},
+    State = refute(Which, Result, State0#state{contributing = maps:remove(Which, Contributing)}),
     case {Result, Flights} of
         %% What the client said may be more than what its hash covers, so capsd is asked for what was verified.
         {verified, _} ->
@@ -290,12 +301,18 @@ contributed(Node, LJID, Result, #state{capsd = Capsd, flights = Flights, contrib
             State;
         %% Only the answer of the client that was asked ends the wait: a liar that nobody asked must not.
         {{reason, _}, #{Node := #flight{scout = {LJID, _, _}}}} ->
-            in_vain(Node, ?SLOW, State);
+            in_vain(Node, unanswered, State);
         {failed, #{Node := #flight{scout = {LJID, _, _}}}} ->
             land(Node, pass, State);
         _ ->
             State
     end.
+
+refute(Which, {reason, _}, #state{refuted = Refuted} = State) when map_size(Refuted) < ?MAX_REFUTED ->
+    _ = erlang:send_after(?UNANSWERED, self(), {forgive, Which}),
+    State#state{refuted = Refuted#{Which => []}};
+refute(_, _, State) ->
+    State.
 
 %%% Options
 

@@ -317,9 +317,9 @@ learn(Capsd, Nodes, JID, Asked, Given, Query) ->
         none ->
             ok;
         Node ->
-            case mod_capsd_answers:find(Capsd, Node) of
-                unknown -> mod_capsd_flights:learn(Capsd, Node, JID, Query);
-                _ -> ok
+            case mod_capsd_answers:is_wanted(Capsd, Node) of
+                true -> mod_capsd_flights:learn(Capsd, Node, JID, Query);
+                false -> ok
             end
     end.
 
