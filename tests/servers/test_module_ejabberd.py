@@ -427,6 +427,25 @@ async def test_nobody_waits_twice_for_a_capsd_that_hangs(server, connect, people
     await until(lambda: stats(server)["ready"], "it is noticed that capsd answers again", timeout=20)
 
 
+async def test_without_capsd_everything_goes_its_way(server, connect, people):
+    info = sample("absent")
+    capsd = await connect(known={info.node_0390(): info})
+    holder, asker = await people(absent_holder=None, absent_asker=None)
+    holder.info = info
+    before = len(asker.presences)
+    holder.announce(info.c_0390(), to=asker.jid)
+    await until(lambda: len(asker.presences) > before, "it arrives")
+    for asked in (0, 1, 1):
+        assert (await asker.ask(info.node_0390(), to=holder.jid)).info.covered() == info.covered()
+        assert len(holder.questions) == asked
+        if asked == 0:
+            await capsd.stop()
+            await until(lambda: stats(server)["ready"] == 0, "the module notices")
+        elif not stats(server)["ready"]:
+            await capsd.start()
+            await until(lambda: stats(server)["ready"], "it is found again")
+
+
 async def test_a_new_instance_is_told_everything_and_two_that_take_turns_are_said(server, connect, people):
     capsd = await connect(instance="first")
     client, = await people(instance_client=sample("instance"))

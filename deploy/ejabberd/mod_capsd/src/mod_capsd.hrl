@@ -49,7 +49,7 @@
     xep0115 = true :: boolean()
 }).
 
-%% Places in the atomics: whether queries may be held (1) or not (0); how many are held now; bytes of the kept answers; which component is
+%% Places in the atomics: whether queries are answered and held (1) or not (0); how many are held now; bytes of the kept answers; which component is
 %% in use (0 for none).
 -define(READY, 1).
 -define(HELD, 2).

@@ -109,7 +109,7 @@ answerer(#jid{lserver = Host}, LTo, Asked, {Nodes, _}) ->
                 {Nodes, Session} ->
                     Node = node_for(Capsd, Asked, Nodes),
                     %% One that has ended, unnoticed as yet, would neither answer nor send the query back.
-                    case Node =/= none andalso mod_capsd_answers:is_known(Capsd, Node) andalso is_process_alive(Session) of
+                    case Node =/= none andalso is_there(Capsd) andalso mod_capsd_answers:is_known(Capsd, Node) andalso is_process_alive(Session) of
                         true -> Session;
                         false -> none
                     end;
@@ -222,8 +222,8 @@ subscription(User, Server, JID) ->
 
 %% Answers a query, or holds it, or lets it go: returns `Pass` for the last, else `Drop`.
 decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
-    case node_for(Capsd, Asked, Nodes) of
-        none ->
+    case is_there(Capsd) andalso node_for(Capsd, Asked, Nodes) of
+        NoNode when NoNode =:= false; NoNode =:= none ->
             Pass;
         Node ->
             case mod_capsd_answers:find(Capsd, Node) of
@@ -241,6 +241,10 @@ decide(Capsd, IQ, Asked, Nodes, Again, Pass, Drop) ->
                     Pass
             end
     end.
+
+%% While capsd does not answer, everything goes its way.
+is_there(#capsd{state = State}) ->
+    atomics:get(State, ?READY) =:= 1.
 
 %% Straight to the session that asked, unless a room stands between, or the server itself asked in its name (mod_caps about contacts
 %% elsewhere). What was held goes through the router: its session may have been resumed in another process.
