@@ -306,12 +306,15 @@ fn batch_rate(of: config::Rate) -> limits::Rate {
     limits::Rate { interval, burst }
 }
 
-/// How a component of the configuration is set up.
+/// How a component of the configuration is set up. One that was read without its secret has an empty one, which no server accepts.
 pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
         credentials: Credentials {
             jid: component.jid.to_string(),
-            secret: component.secret.expose().to_owned(),
+            secret: component
+                .secret
+                .as_ref()
+                .map_or_else(String::new, |secret| secret.expose().to_owned()),
         },
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),

@@ -111,8 +111,9 @@ impl Place {
         }
     }
 
+    /// Without the secrets: no link is opened here, and they are root's where the package put them.
     fn read(&self) -> Result<Config, Failure> {
-        Config::load(&self.config).map_err(|faults| {
+        Config::load_without_secrets(&self.config).map_err(|faults| {
             usage(format!(
                 "{faults}\n\nhint: a daemon that runs can be spoken to without its configuration: --socket SOCKET"
             ))
@@ -183,12 +184,12 @@ fn on_no_disk(path: &Path, cause: &str) -> Failure {
     ))
 }
 
-/// What root makes in the store of another user, that user's daemon cannot open.
+/// What somebody else makes in the store of a user, root above all, that user's daemon cannot open.
 fn check_owner(path: &Path) -> Result<(), Failure> {
     let own = rustix::process::geteuid();
     match fs::metadata(path) {
-        Ok(found) if own.is_root() && found.uid() != own.as_raw() => Err(usage(format!(
-            "the store {} belongs to user {}, and what root writes there its daemon could not read. Run this as that \
+        Ok(found) if found.uid() != own.as_raw() => Err(usage(format!(
+            "the store {} belongs to user {}, and what another one writes there its daemon could not read. Run this as that \
              user (`runuser -u USER -- capsd …`), or start the daemon first",
             path.display(),
             found.uid()

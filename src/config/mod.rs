@@ -91,8 +91,20 @@ impl Config {
     ///
     /// Everything that is wrong with it. The process should then end with exit code 2, with nothing started.
     pub fn load(file: &Path) -> Result<Config, ConfigFaults> {
-        let text = read_text(file, "configuration file", "`--config FILE`")?;
+        let text = read_configuration(file)?;
         Config::from_text(&text, file, &|name| std::env::var_os(name))
+    }
+
+    /// Reads a configuration file, and leaves its secrets alone: for what needs no link, by users who may not read them. Where a secret
+    /// comes from is known all the same.
+    ///
+    /// # Errors
+    ///
+    /// Everything else that is wrong with it.
+    pub fn load_without_secrets(file: &Path) -> Result<Config, ConfigFaults> {
+        let text = read_configuration(file)?;
+        let environment = |name: &str| std::env::var_os(name);
+        Config::from_source(Source::new(file, &text, &environment).without_secrets())
     }
 
     /// Reads a configuration from its text. `file` is what faults name; `environment` is where `secret-env` and
@@ -106,7 +118,10 @@ impl Config {
         file: &Path,
         environment: Environment<'_>,
     ) -> Result<Config, ConfigFaults> {
-        let source = Source::new(file, text, environment);
+        Config::from_source(Source::new(file, text, environment))
+    }
+
+    fn from_source(source: Source<'_>) -> Result<Config, ConfigFaults> {
         let config = {
             let mut root = source.root();
             let config = match source.is_faulty() {
@@ -139,7 +154,7 @@ impl Config {
 /// The control socket that a configuration file names, or the default one; whatever else may be wrong with it is not looked at. `None` where
 /// it is no TOML, or says something else there.
 pub fn control_socket(file: &Path) -> Option<PathBuf> {
-    let text = read_text(file, "configuration file", "`--config FILE`").ok()?;
+    let text = read_configuration(file).ok()?;
     let table: toml::Table = text.parse().ok()?;
     match table
         .get("control")
@@ -148,6 +163,10 @@ pub fn control_socket(file: &Path) -> Option<PathBuf> {
         Some(socket) => socket.as_str().map(PathBuf::from),
         None => Some(PathBuf::from(DEFAULT_SOCKET)),
     }
+}
+
+fn read_configuration(file: &Path) -> Result<String, ConfigFaults> {
+    read_text(file, "configuration file", "`--config FILE`")
 }
 
 /// The text of a configuration file; `what` it is, and the `option` that names it, is for the faults.
@@ -159,6 +178,7 @@ fn read_text(file: &Path, what: &str, option: &str) -> Result<String, ConfigFaul
             line: None,
             key: None,
             hint: hint.to_owned(),
+            unread_secret: false,
         }],
     };
     let shown = file.display();

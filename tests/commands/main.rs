@@ -19,3 +19,4 @@ mod import;
 mod interrupted;
 mod machine;
 mod readme;
+mod users;
