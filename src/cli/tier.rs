@@ -58,6 +58,7 @@ fn failed(fault: &ClientFault) -> Failure {
     let exit = match fault {
         ClientFault::NoDaemon { .. } | ClientFault::Lost { .. } => Exit::NoDaemon,
         ClientFault::Forbidden { .. } | ClientFault::Refused(_) => Exit::Usage,
+        ClientFault::Unexpected => Exit::Bug,
     };
     Failure {
         message: fault.to_string(),
@@ -66,10 +67,7 @@ fn failed(fault: &ClientFault) -> Failure {
 }
 
 pub(super) fn unexpected() -> Failure {
-    Failure {
-        message: "the daemon's answer is not one to this request; is it of another version? `capsd status` tells".to_owned(),
-        exit: Exit::Bug,
-    }
+    failed(&ClientFault::Unexpected)
 }
 
 impl Place {

@@ -91,8 +91,22 @@ impl Config {
     ///
     /// Everything that is wrong with it. The process should then end with exit code 2, with nothing started.
     pub fn load(file: &Path) -> Result<Config, ConfigFaults> {
+        Config::load_with(file, |_| Ok(())).map(|(config, ())| config)
+    }
+
+    /// The same, with what `more` reads of what it names. Both are read whatever is wrong with the other, so that all faults are found at once;
+    /// a key that is at fault has its default then.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with either.
+    pub fn load_with<T>(
+        file: &Path,
+        more: impl FnOnce(&Config) -> Result<T, ConfigFaults>,
+    ) -> Result<(Config, T), ConfigFaults> {
         let text = read_configuration(file)?;
-        Config::from_text(&text, file, &|name| std::env::var_os(name))
+        let environment = |name: &str| std::env::var_os(name);
+        Config::from_source(Source::new(file, &text, &environment), more)
     }
 
     /// Reads a configuration file, and leaves its secrets alone: for what needs no link, by users who may not read them. Where a secret
@@ -104,7 +118,8 @@ impl Config {
     pub fn load_without_secrets(file: &Path) -> Result<Config, ConfigFaults> {
         let text = read_configuration(file)?;
         let environment = |name: &str| std::env::var_os(name);
-        Config::from_source(Source::new(file, &text, &environment).without_secrets())
+        let source = Source::new(file, &text, &environment).without_secrets();
+        Config::from_source(source, |_| Ok(())).map(|(config, ())| config)
     }
 
     /// Reads a configuration from its text. `file` is what faults name; `environment` is where `secret-env` and
@@ -118,10 +133,14 @@ impl Config {
         file: &Path,
         environment: Environment<'_>,
     ) -> Result<Config, ConfigFaults> {
-        Config::from_source(Source::new(file, text, environment))
+        Config::from_source(Source::new(file, text, environment), |_| Ok(()))
+            .map(|(config, ())| config)
     }
 
-    fn from_source(source: Source<'_>) -> Result<Config, ConfigFaults> {
+    fn from_source<T>(
+        source: Source<'_>,
+        more: impl FnOnce(&Config) -> Result<T, ConfigFaults>,
+    ) -> Result<(Config, T), ConfigFaults> {
         let config = {
             let mut root = source.root();
             let config = match source.is_faulty() {
@@ -133,11 +152,14 @@ impl Config {
             }
             config
         };
-        match config {
-            Some(config) if !source.is_faulty() => Ok(config),
-            _ => Err(ConfigFaults {
-                faults: source.into_faults(),
+        let more = config.as_ref().map(more);
+        let faults = source.into_faults();
+        match (config, more) {
+            (Some(config), Some(Ok(more))) if faults.is_empty() => Ok((config, more)),
+            (_, Some(Err(others))) => Err(ConfigFaults {
+                faults: faults.into_iter().chain(others.faults).collect(),
             }),
+            _ => Err(ConfigFaults { faults }),
         }
     }
 

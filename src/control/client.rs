@@ -41,6 +41,11 @@ pub enum ClientFault {
     /// The daemon will not.
     #[error("{0}")]
     Refused(String),
+    /// It answered something else.
+    #[error(
+        "the daemon's answer is not one to this request; is it of another version? `capsd status` tells"
+    )]
+    Unexpected,
 }
 
 /// A connection to the daemon.

@@ -15,8 +15,8 @@ use crate::service::{Links, Service};
 use crate::trace;
 use crate::trusted::Overrides;
 
-/// Reads the configuration again.
-pub type Load = Box<dyn Fn() -> Result<Config, ConfigFaults> + Send + Sync>;
+/// Reads the configuration again, and the overrides that it names.
+pub type Load = Box<dyn Fn() -> Result<(Config, Arc<Overrides>), ConfigFaults> + Send + Sync>;
 
 /// What a reload acts on.
 pub struct Reload {
@@ -73,9 +73,7 @@ impl Reload {
     pub fn reload(&self) -> Result<Changes, ConfigFaults> {
         // One after the other: what is in force is what was read last.
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = (self.load)();
-        let read = read.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
-        let (overrides, config) = read.inspect_err(|faults| {
+        let (config, overrides) = (self.load)().inspect_err(|faults| {
             self.metrics.config_last_reload_successful.set(0);
             tracing::error!(
                 "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"

@@ -9,11 +9,19 @@ use std::time::Instant;
 
 use crate::bundle::Signers;
 use crate::caps::CapsKey;
-use crate::config::{self, ConfigFaults, UnsignedBundles};
+use crate::config::{self, Config, ConfigFaults, UnsignedBundles};
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
 use crate::trusted::orders::{OrderFault, Orders};
 use crate::trusted::{Overrides, Sources, Trusted};
+
+/// Reads a configuration file, and the overrides that it names.
+///
+/// # Errors
+/// Everything that is wrong with either.
+pub fn configuration(file: &Path) -> Result<(Config, Arc<Overrides>), ConfigFaults> {
+    Config::load_with(file, |config| overrides(&config.trusted))
+}
 
 /// Reads the overrides that a configuration names; none where it names none.
 ///

@@ -14,6 +14,7 @@
 mod acts;
 mod contents;
 mod control;
+mod doctor;
 mod export;
 mod import;
 mod interrupted;
