@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What is said of the configuration.
@@ -192,7 +192,7 @@ fn unasked(fault: &ClientFault) -> (&'static str, &'static str) {
             "the socket is for the user and the group of capsd",
             "run this as that user, as a member of its group, or as root",
         ),
-        ClientFault::Refused(_) => (
+        ClientFault::Refused { .. } => (
             "it is there, and turns this away for now, as it says",
             "run this again in a moment; `ss -xp` shows who is connected to the control socket, and `control.connections` is how many may be",
         ),

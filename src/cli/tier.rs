@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::{Exit, Failure};
-use crate::caps::Policy;
+use crate::caps::{Policy, Reason};
 use crate::config::{self, Config, DEFAULT_PATH, Log, LogFormat, LogLevel};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
@@ -54,15 +54,42 @@ fn usage(message: String) -> Failure {
 }
 
 /// What a fault of the conversation means for a command.
-fn failed(fault: &ClientFault) -> Failure {
+pub(super) fn failed(fault: &ClientFault) -> Failure {
     let exit = match fault {
         ClientFault::NoDaemon { .. } | ClientFault::Lost { .. } => Exit::NoDaemon,
-        ClientFault::Forbidden { .. } | ClientFault::Refused(_) => Exit::Usage,
+        ClientFault::Forbidden { .. } => Exit::Usage,
+        ClientFault::Refused { reason, .. } => exit_of(*reason),
         ClientFault::Unexpected => Exit::Bug,
     };
     Failure {
         message: fault.to_string(),
         exit,
+    }
+}
+
+/// How a command ends that was refused for that reason.
+fn exit_of(reason: Option<Reason>) -> Exit {
+    match reason {
+        // The disk does not take it, or it makes no sense.
+        None => Exit::Usage,
+        Some(
+            Reason::MalformedNode
+            | Reason::UnsupportedAlgorithm
+            | Reason::Legacy
+            | Reason::TooLarge
+            | Reason::Forbidden,
+        ) => Exit::Usage,
+        // The daemon has no time.
+        Some(Reason::Overloaded | Reason::RateLimited) => Exit::NoDaemon,
+        Some(
+            Reason::Unknown
+            | Reason::Unreachable
+            | Reason::Mismatch
+            | Reason::IllFormed
+            | Reason::Ambiguous
+            | Reason::Timeout
+            | Reason::Denied,
+        ) => Exit::No,
     }
 }
 
@@ -79,7 +106,7 @@ impl Place {
         };
         found.map_err(|fault| {
             let mut failure = failed(&fault);
-            if failure.exit == Exit::NoDaemon {
+            if matches!(fault, ClientFault::NoDaemon { .. }) {
                 failure.message += ". Start it (`capsd run`), or name its socket with --socket";
             }
             failure
@@ -267,7 +294,10 @@ impl Tier {
 
     fn checked(&self, answer: Answer) -> Result<Answer, Failure> {
         match answer {
-            Answer::Refused { message } => Err(usage(message)),
+            Answer::Refused { reason, message } => Err(Failure {
+                message,
+                exit: exit_of(reason.as_deref().and_then(Reason::from_word)),
+            }),
             answer => Ok(answer),
         }
     }

@@ -8,7 +8,7 @@ use super::{contacts, link_settings, store_settings};
 use crate::caps::CapsKey;
 use crate::config::changes::{Changes, changes, with_applied};
 use crate::config::{Config, ConfigFaults};
-use crate::control::act::Process;
+use crate::control::act::{Ordered, Process};
 use crate::metrics::Metrics;
 use crate::resolver::{Resolver, flights};
 use crate::service::{Links, Service};
@@ -47,21 +47,16 @@ impl Process for Reload {
         Reload::reload(self)
     }
 
-    fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, String> {
-        self.trust
-            .deny(key, reason)
-            .map_err(|fault| fault.to_string())
+    fn deny(&self, key: CapsKey, reason: &str) -> Ordered {
+        Ok(self.trust.deny(key, reason)?)
     }
 
-    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Result<Option<String>, String> {
-        let pinned = self.trust.pin(key, query, reason);
-        pinned.map_err(|fault| fault.to_string())
+    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Ordered {
+        Ok(self.trust.pin(key, query, reason)?)
     }
 
-    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, String> {
-        self.trust
-            .withdraw(key, pinned)
-            .map_err(|fault| fault.to_string())
+    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Ordered {
+        Ok(self.trust.withdraw(key, pinned)?)
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use crate::bundle::Signers;
-use crate::caps::CapsKey;
+use crate::caps::{CapsKey, Reason};
 use crate::config::{self, Config, ConfigFaults, UnsignedBundles};
+use crate::control::act::Refusal;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
 use crate::trusted::orders::{OrderFault, Orders};
@@ -75,6 +76,19 @@ pub enum Unordered {
     /// It is not one that can be taken.
     #[error("{0}")]
     Fault(#[from] OrderFault),
+}
+
+impl From<Unordered> for Refusal {
+    fn from(unordered: Unordered) -> Refusal {
+        Refusal {
+            reason: match &unordered {
+                Unordered::ByFile => None,
+                Unordered::Nothing(_) => Some(Reason::Unknown),
+                Unordered::Fault(fault) => fault.reason(),
+            },
+            message: unordered.to_string(),
+        }
+    }
 }
 
 /// What is in force, and where the orders are kept.
