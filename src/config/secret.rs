@@ -7,8 +7,10 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use toml::de::DeValue;
+
 use super::fault::Wrong;
-use super::source::{Environment, Table, absolute_path, string};
+use super::source::{Environment, Table, absolute};
 
 /// The longest secret, in bytes.
 const MAX_SECRET_LEN: usize = 1024;
@@ -86,12 +88,17 @@ pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Option<Secret
     let from_file = block.has("secret-file");
     let from_variable = block.has("secret-env");
     let file = block.optional("secret-file", |value| {
-        let path = absolute_path(value)?;
+        let path = text_of(value).map(absolute)?.ok_or_else(|| {
+            Wrong::new(
+                "is not an absolute path",
+                "write the whole path of the file that holds the secret, beginning with `/`",
+            )
+        })?;
         let secret = wanted.then(|| read_file(&path)).transpose()?;
         Ok((SecretSource::File(path), secret))
     });
     let variable = block.optional("secret-env", |value| {
-        let name = string(value)?;
+        let name = text_of(value)?;
         let secret = wanted.then(|| read_variable(name, environment));
         let secret = secret.transpose()?;
         Ok((SecretSource::Variable(name.to_owned()), secret))
@@ -121,13 +128,20 @@ pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Option<Secret
     }
 }
 
+/// What stands in one of the keys of this file. It is never repeated unless it turns out to be what it should be: some write the secret
+/// itself there.
+fn text_of<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
+    let wrong = || Wrong::new("is not a string", "write it in quotes");
+    value.as_str().ok_or_else(wrong)
+}
+
 fn read_variable(name: &str, environment: Environment<'_>) -> Result<Secret, Wrong> {
     let absent = name.is_empty() || name.contains(['=', '\0']);
     let value = if absent { None } else { environment(name) };
     let value = value.ok_or_else(|| {
         Wrong::new(
-            format!("names the environment variable {name:?}, which is not set"),
-            "set it where capsd is started, or use `secret-file`",
+            "names an environment variable that is not set",
+            "set it where capsd is started, or use `secret-file`; the secret itself stands in neither key",
         )
     })?;
     Secret::from_bytes(value.into_encoded_bytes())

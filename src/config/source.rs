@@ -351,13 +351,16 @@ pub(super) fn string<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
 
 /// A path from the root: what is relative would depend on where capsd was started.
 pub(super) fn absolute_path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
-    let text = string(value)?;
+    absolute(string(value)?).ok_or_else(|| {
+        Wrong::new(
+            format!("is {}, which is not an absolute path", shown(value)),
+            "write the whole path, beginning with `/`",
+        )
+    })
+}
+
+/// The path, if it is one from the root.
+pub(super) fn absolute(text: &str) -> Option<PathBuf> {
     let path = PathBuf::from(text);
-    if path.is_absolute() && !text.chars().any(char::is_control) {
-        return Ok(path);
-    }
-    Err(Wrong::new(
-        format!("is {}, which is not an absolute path", shown(value)),
-        "write the whole path, beginning with `/`",
-    ))
+    (path.is_absolute() && !text.chars().any(char::is_control)).then_some(path)
 }
