@@ -26,7 +26,7 @@ pub(super) struct TopArguments {
 
     /// Print JSON objects instead, one in a line
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 
     /// Seconds from one to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -45,7 +45,7 @@ pub(super) struct FlightsArguments {
 
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Exit code 0, and 4 where no daemon answers.

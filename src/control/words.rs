@@ -19,11 +19,10 @@ pub fn words(answer: &Answer) -> (bool, String) {
         Answer::Status(found) => (true, status(found)),
         Answer::Synced => (true, "what was learned is on disk".to_owned()),
         Answer::Found(found) => (true, content(found)),
-        Answer::NotFound { denied: Some(why) } => (false, format!("{}: {why}", Reason::Denied)),
-        Answer::NotFound { denied: None } => {
-            (false, format!("{}: it is not stored", Reason::Unknown))
+        Answer::NotFound { .. } | Answer::Unresolved { .. } => {
+            let (reason, detail) = why_not(answer).unwrap_or_default();
+            (false, format!("{reason}: {detail}"))
         }
-        Answer::Unresolved { reason } => (false, unresolved(reason)),
         Answer::Reloaded(changes) => (true, reloaded(changes)),
         Answer::NotReloaded { faults } => {
             let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
@@ -38,7 +37,7 @@ pub fn words(answer: &Answer) -> (bool, String) {
             true,
             "the log has that level until a reload or a restart".to_owned(),
         ),
-        Answer::Refused { message } => (false, message.clone()),
+        Answer::Refused { message, .. } => (false, message.clone()),
         Answer::Flights(found) => (true, flights(found)),
         Answer::Judged { .. } | Answer::Entries { .. } | Answer::Examined(_) => {
             (true, String::new())
@@ -69,8 +68,22 @@ pub fn flights(found: &Flights) -> String {
     lines.join("\n")
 }
 
-fn unresolved(reason: &str) -> String {
-    let why = match reason {
+/// The word for which nothing is found, or done, and what it means here; none for every other answer.
+pub fn why_not(answer: &Answer) -> Option<(&str, &str)> {
+    match answer {
+        Answer::NotFound { denied: Some(why) } => Some((Reason::Denied.as_str(), why)),
+        Answer::NotFound { denied: None } => Some((Reason::Unknown.as_str(), "it is not stored")),
+        Answer::Unresolved { reason } => Some((reason, unresolved(reason))),
+        Answer::Refused {
+            reason: Some(reason),
+            message,
+        } => Some((reason, message)),
+        _ => None,
+    }
+}
+
+fn unresolved(reason: &str) -> &'static str {
+    match reason {
         "unknown" => "it is not stored, and nobody who may be asked announces it",
         "unreachable" => "whoever announces it answered with an error, or is gone",
         "mismatch" => "what was answered does not have the hash",
@@ -80,8 +93,7 @@ fn unresolved(reason: &str) -> String {
         "rate-limited" => "those who announce it have spent their quota of questions",
         "overloaded" => "a bound of capsd is spent; the metrics tell which",
         _ => "there is no answer",
-    };
-    format!("{reason}: {why}")
+    }
 }
 
 fn reloaded(changes: &Changes) -> String {

@@ -121,6 +121,14 @@ def test_install_upgrade_remove_purge(machine, tmp_path):
     assert "# edited" in vm.do("tail -1 /etc/capsd/capsd.toml")
     assert "Exodus" in vm.do(look_up)
 
+    # Without the daemon its user exports, who may not read the secret, with the line of the README; root is told so.
+    vm.do("systemctl stop capsd")
+    (line,) = re.findall("`(runuser -u capsd -- capsd export [^`]+)`", (REPOSITORY / "README.md").read_text())
+    assert "1 contents in" in vm.do(line)
+    vm.do("capsd export /root/database", expect=2)
+    user = vm.do("id -u capsd").strip()
+    assert f"all in it belong to user {user}" in vm.do("capsd doctor", expect=1)
+
     # Removed: stopped, program gone; configuration, secret and what was learned stay.
     vm.do("dpkg -r capsd")
     assert vm.do("pgrep -x capsd", expect=1) == ""
