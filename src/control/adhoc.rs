@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::act::Actor;
-use super::protocol::{Answer, Request};
+use super::protocol::{Answer, Content, Request};
 use super::server::Desk;
 use super::words::words;
 use crate::config::LogLevel;
@@ -55,7 +55,7 @@ async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &C
         };
     }
     if word == "export" {
-        return export(desk, by, command).await;
+        return export(desk, command).await;
     }
     let request = match request(word, command) {
         Ok(request) => request,
@@ -73,7 +73,7 @@ async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &C
                 title: title.to_owned(),
                 instructions: String::new(),
                 fields: vec![Field {
-                    var: "result",
+                    var: "result".into(),
                     kind: "text-multi",
                     label: "Result".to_owned(),
                     values: lines,
@@ -147,7 +147,7 @@ fn request(word: &str, command: &Command) -> Result<Request, Reply> {
 fn to_fill_in(word: &str, command: &Command, missing: Option<&str>) -> Reply {
     let mut fields = fields(word);
     for field in &mut fields {
-        if let Some(value) = command.value(field.var) {
+        if let Some(value) = command.value(&field.var) {
             field.values = value.lines().map(str::to_owned).collect();
         }
     }
@@ -190,14 +190,14 @@ fn instructions(word: &str) -> &'static str {
 
 fn fields(word: &str) -> Vec<Field> {
     let key = Field {
-        var: "key",
+        var: "key".into(),
         kind: "text-single",
         label: "Hash: NODE#VER, urn:xmpp:caps#ALGO.BASE64, or as the log has it".to_owned(),
         required: true,
         ..Field::default()
     };
     let reason = Field {
-        var: "reason",
+        var: "reason".into(),
         kind: "text-single",
         label: "Why; whoever asks for a denied hash is told".to_owned(),
         required: true,
@@ -209,7 +209,7 @@ fn fields(word: &str) -> Vec<Field> {
         "pin" => vec![
             key,
             Field {
-                var: "query",
+                var: "query".into(),
                 kind: "text-multi",
                 label: "The disco#info <query/>".to_owned(),
                 required: true,
@@ -218,7 +218,7 @@ fn fields(word: &str) -> Vec<Field> {
             reason,
         ],
         "flush-all" => vec![Field {
-            var: "sure",
+            var: "sure".into(),
             kind: "boolean",
             label: "I am sure".to_owned(),
             values: vec!["0".to_owned()],
@@ -226,7 +226,7 @@ fn fields(word: &str) -> Vec<Field> {
             ..Field::default()
         }],
         "log-level" => vec![Field {
-            var: "level",
+            var: "level".into(),
             kind: "list-single",
             label: "Level".to_owned(),
             values: vec![LogLevel::Info.word().to_owned()],
@@ -237,60 +237,91 @@ fn fields(word: &str) -> Vec<Field> {
     }
 }
 
+/// How many contents a page of an export has at the most: some 10 KiB of them can be looked at, and a server lets no stanza of endless length
+/// pass.
+const EXPORT_PAGE: usize = 8;
+
 /// One page of what was learned and is common, as documents; where the next one begins stands in the form, so nothing is kept here.
-async fn export(desk: &Arc<Desk>, by: &Actor, command: &Command) -> Reply {
+async fn export(desk: &Arc<Desk>, command: &Command) -> Reply {
     if command.action == Action::Complete {
         return completed(false, "done".to_owned(), None);
     }
-    let mut from = command.value("from");
-    let mut fields = Vec::new();
-    // A page may hold nothing that is common.
-    let next = loop {
-        match desk.act(by, Request::Entries { from }).await {
-            Answer::Entries { entries, next } => {
-                let common = entries
-                    .into_iter()
-                    .filter(|content| content.seen_nodes.is_some());
-                fields.extend(common.map(|content| Field {
-                    var: "content",
-                    kind: "text-multi",
-                    label: content.keys.join(" "),
-                    values: vec![content.query],
-                    ..Field::default()
-                }));
-                if next.is_none() || !fields.is_empty() {
-                    break next;
+    let from = command.value("from");
+    let is_further = command.action == Action::Next || command.session.is_some();
+    if from.is_none() && is_further {
+        let lost = "where the next page begins is not known: submit the form of the page before as it was received, or begin anew";
+        return completed(true, lost.to_owned(), None);
+    }
+    match common_contents(desk, from).await {
+        Ok((contents, next)) => export_page(&contents, next),
+        Err(refused) => completed(true, refused, None),
+    }
+}
+
+/// The next contents from there on that are common, and where those after them begin; none is left where that is `None`.
+async fn common_contents(
+    desk: &Desk,
+    mut from: Option<String>,
+) -> Result<(Vec<Content>, Option<String>), String> {
+    loop {
+        match desk.entries(from, EXPORT_PAGE).await {
+            Answer::Entries { mut entries, next } => {
+                entries.retain(|content| content.seen_nodes.is_some());
+                if next.is_none() || !entries.is_empty() {
+                    return Ok((entries, next));
                 }
                 from = next;
             }
-            answer => return completed(true, words(&answer).1, None),
+            answer => return Err(words(&answer).1),
         }
-    };
-    let count = fields.len();
+    }
+}
+
+fn export_page(contents: &[Content], next: Option<String>) -> Reply {
+    let count = contents.len();
     let is_last = next.is_none();
-    fields.extend(next.map(|next| Field {
-        var: "from",
+    let place = next.map(|next| Field {
+        var: "from".into(),
         kind: "hidden",
         values: vec![next],
         ..Field::default()
-    }));
+    });
+    // Names of fields are unique in a form: many clients keep fields by their names.
+    let contents = contents.iter().zip(1..).map(|(content, number)| Field {
+        var: format!("content-{number}").into(),
+        kind: "text-multi",
+        label: content.keys.join(" "),
+        values: vec![content.query.clone()],
+        ..Field::default()
+    });
     let form = Form {
         is_result: is_last,
         title: name("export").to_owned(),
         instructions: "Contents that several accounts announced, or that were imported.".to_owned(),
-        fields,
+        fields: place.into_iter().chain(contents).collect(),
     };
-    let note = match is_last {
-        true => format!("{count} contents; that is all"),
-        false => format!("{count} contents; there are more"),
+    let (stage, note) = match is_last {
+        true => (Stage::Completed, format!("{count} contents; that is all")),
+        false => (Stage::More, format!("{count} contents; there are more")),
     };
     Reply {
-        stage: if is_last {
-            Stage::Completed
-        } else {
-            Stage::More
-        },
+        stage,
         note: Some((false, note)),
         form: Some(form),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stanza::read::FIELDS;
+
+    #[test]
+    fn every_field_that_is_to_be_filled_in_is_read() {
+        for (word, _) in COMMANDS {
+            for field in fields(word) {
+                assert!(FIELDS.contains(&&*field.var), "{word}: {}", field.var);
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The bytes of ad-hoc commands and their forms (XEP-0050, XEP-0004).
 
+use std::borrow::Cow;
+
 use super::write::{ErrorReply, Route, attribute, close_iq, escape, open_iq};
 
 /// A data form.
@@ -19,7 +21,7 @@ pub struct Form {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Field {
     /// Its name to programs.
-    pub var: &'static str,
+    pub var: Cow<'static, str>,
     /// `text-single`, `text-multi`, `list-single`, `boolean` or `hidden`.
     pub kind: &'static str,
     /// Its name to people.
@@ -111,7 +113,7 @@ fn write_form(out: &mut Vec<u8>, form: &Form) {
     }
     for field in &form.fields {
         out.extend_from_slice(b"<field");
-        attribute(out, "var", field.var);
+        attribute(out, "var", &field.var);
         attribute(out, "type", field.kind);
         if !field.label.is_empty() {
             attribute(out, "label", &field.label);
