@@ -182,7 +182,7 @@ fn instructions(word: &str) -> &'static str {
         }
         "unpin" => "What is stored or announced counts again.",
         "log-level" => {
-            "The level lasts until a reload or a restart. At the level trace, JIDs are logged."
+            "The level lasts until a reload or a restart. Only at trace does the log name users: accounts beyond a quota, clients whose answers prove nothing, domains that crowd others out."
         }
         _ => "",
     }
