@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::act::Actor;
 use super::protocol::{Answer, Content, Request};
 use super::server::Desk;
-use super::words::words;
+use super::words::{counted, words};
 use crate::config::LogLevel;
 use crate::service::commands::{Admin, AdminDesk, Tell};
 use crate::stanza::form::{Field, Form, Reply, Stage};
@@ -67,23 +67,27 @@ async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &C
     match words.contains('\n') {
         false => completed(!is_yes, words, None),
         true => {
-            let lines = words.lines().map(str::to_owned).collect();
             let form = Form {
                 is_result: true,
                 title: title.to_owned(),
                 instructions: String::new(),
-                fields: vec![Field {
-                    var: "result".into(),
-                    kind: "text-multi",
-                    label: "Result".to_owned(),
-                    values: lines,
-                    ..Field::default()
-                }],
+                fields: lines(&words),
             };
             let note = if is_yes { "done" } else { "not done" };
             completed(!is_yes, note.to_owned(), Some(form))
         }
     }
+}
+
+/// One field for each line. Clients for terminals let people leaf through the lines of one field, and show nothing of a long one.
+fn lines(words: &str) -> Vec<Field> {
+    let lines = words.lines().zip(1..).map(|(line, number)| Field {
+        var: format!("line-{number}").into(),
+        kind: "fixed",
+        values: vec![line.to_owned()],
+        ..Field::default()
+    });
+    lines.collect()
 }
 
 fn completed(is_error: bool, note: String, form: Option<Form>) -> Reply {
@@ -118,9 +122,7 @@ fn request(word: &str, command: &Command) -> Result<Request, Reply> {
         "flush-all" => match value("sure").as_deref() {
             Some("1" | "true") => Request::FlushAll,
             _ => {
-                return Err(ask(Some(
-                    "nothing was done: you did not say that you are sure",
-                )));
+                return Err(ask(Some("you did not say that you are sure")));
             }
         },
         "deny" => Request::Deny {
@@ -151,13 +153,18 @@ fn to_fill_in(word: &str, command: &Command, missing: Option<&str>) -> Reply {
             field.values = value.lines().map(str::to_owned).collect();
         }
     }
+    // Some clients show no note beside a form.
+    let instructions = match missing {
+        Some(missing) => format!("Not done yet: {missing}. {}", instructions(word)),
+        None => instructions(word).to_owned(),
+    };
     Reply {
         stage: Stage::Form,
         note: missing.map(|missing| (true, missing.to_owned())),
         form: Some(Form {
             is_result: false,
             title: name(word).to_owned(),
-            instructions: instructions(word).to_owned(),
+            instructions,
             fields,
         }),
     }
@@ -192,7 +199,8 @@ fn fields(word: &str) -> Vec<Field> {
     let key = Field {
         var: "key".into(),
         kind: "text-single",
-        label: "Hash: NODE#VER, urn:xmpp:caps#ALGO.BASE64, or as the log has it".to_owned(),
+        label: "Hash: NODE#VER, or as the log has it".to_owned(),
+        description: "NODE and VER are those of a <c/> (XEP-0115). A hash of XEP-0390 is written urn:xmpp:caps#ALGO.BASE64.",
         required: true,
         ..Field::default()
     };
@@ -232,6 +240,7 @@ fn fields(word: &str) -> Vec<Field> {
             values: vec![LogLevel::Info.word().to_owned()],
             options: LogLevel::WORDS.iter().map(|(word, _)| *word).collect(),
             required: true,
+            ..Field::default()
         }],
         _ => Vec::new(),
     }
@@ -278,8 +287,12 @@ async fn common_contents(
 }
 
 fn export_page(contents: &[Content], next: Option<String>) -> Reply {
-    let count = contents.len();
+    let count = counted(contents.len() as u64, "content");
     let is_last = next.is_none();
+    let (stage, note) = match is_last {
+        true => (Stage::Completed, format!("{count}; that is all")),
+        false => (Stage::More, format!("{count}; there are more")),
+    };
     let place = next.map(|next| Field {
         var: "from".into(),
         kind: "hidden",
@@ -297,12 +310,10 @@ fn export_page(contents: &[Content], next: Option<String>) -> Reply {
     let form = Form {
         is_result: is_last,
         title: name("export").to_owned(),
-        instructions: "Contents that several accounts announced, or that were imported.".to_owned(),
+        instructions: format!(
+            "{note}. They are contents that several accounts announced, or that were imported."
+        ),
         fields: place.into_iter().chain(contents).collect(),
-    };
-    let (stage, note) = match is_last {
-        true => (Stage::Completed, format!("{count} contents; that is all")),
-        false => (Stage::More, format!("{count} contents; there are more")),
     };
     Reply {
         stage,

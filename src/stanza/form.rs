@@ -22,10 +22,12 @@ pub struct Form {
 pub struct Field {
     /// Its name to programs.
     pub var: Cow<'static, str>,
-    /// `text-single`, `text-multi`, `list-single`, `boolean` or `hidden`.
+    /// `fixed`, `text-single`, `text-multi`, `list-single`, `boolean` or `hidden`.
     pub kind: &'static str,
     /// Its name to people.
     pub label: String,
+    /// More about it to people; empty where the name says it all.
+    pub description: &'static str,
     /// Its values.
     pub values: Vec<String>,
     /// What may be chosen.
@@ -119,6 +121,9 @@ fn write_form(out: &mut Vec<u8>, form: &Form) {
             attribute(out, "label", &field.label);
         }
         out.push(b'>');
+        if !field.description.is_empty() {
+            element(out, "desc", field.description);
+        }
         if field.required {
             out.extend_from_slice(b"<required/>");
         }

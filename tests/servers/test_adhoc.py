@@ -53,8 +53,9 @@ def note(command):
 def result(command):
     """The lines that a finished command shows."""
     assert command["status"] == "completed"
-    value = command["form"].get_fields()["result"]["value"]
-    return value if isinstance(value, str) else "\n".join(value)
+    fields = command["form"].get_fields()
+    assert {field["type"] for field in fields.values()} == {"fixed"}
+    return "\n".join(field["value"] for field in fields.values())
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ async def test_an_export_is_read_page_by_page(server, make_capsd, make_client, t
         seen |= shown
         if page["status"] == "completed":
             break
-        assert note(page) == ("info", f"{len(shown)} contents; there are more")
+        assert note(page) == ("info", f"{len(shown)} content{'s' * (len(shown) > 1)}; there are more")
         assert page["form"].xml.find("{jabber:x:data}field").get("var") == "from", "whoever reads the first fields alone can go on"
         page = await pages.next(page)
     read = {info_of(ET.fromstring(document)).ver(): keys for keys, document in seen.items()}
@@ -168,6 +169,7 @@ async def test_what_is_missing_is_asked_for_again(admin):
     again = await admin.submit("deny", key="", reason="because")
     assert again["status"] == "executing"
     assert note(again) == ("error", "the hash is missing")
+    assert "the hash is missing" in again["form"]["instructions"], "where no note is shown beside a form"
     assert again["form"].get_fields()["reason"]["value"] == "because"
     not_sure = await admin.submit("flush-all", sure="0")
     assert not_sure["status"] == "executing" and note(not_sure)[0] == "error"
