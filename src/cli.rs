@@ -14,6 +14,7 @@ mod interrupt;
 mod order;
 mod progress;
 mod run;
+mod screen;
 mod tier;
 mod top;
 mod verify;

@@ -332,6 +332,13 @@ impl Holders {
     }
 
     fn insert(&mut self, link: LinkId, address: &str, seen: u32) -> Option<u32> {
+        if self.len() >= self.settings.max {
+            let domain = jid::domain(address);
+            tracing::trace!(
+                domain,
+                "no room among the holders: the one that was silent for longest is forgotten"
+            );
+        }
         while self.len() >= self.settings.max {
             self.remove(self.silence.longest()?);
             self.counts.full += 1;

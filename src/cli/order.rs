@@ -108,7 +108,7 @@ pub(super) struct UnpinArguments {
 /// Log more, or less, until a reload or a restart
 #[derive(Debug, clap::Args)]
 pub(super) struct LogLevelArguments {
-    /// error, warn, info, debug, or trace (which logs JIDs)
+    /// error, warn, info, debug, or trace, which alone names users: accounts beyond a quota, clients whose answers prove nothing, domains that crowd others out
     #[arg(value_name = "LEVEL", value_parser = level)]
     level: LogLevel,
 

@@ -271,7 +271,8 @@ impl Tier {
                 .ask(&Request::Entries { from })
                 .map_err(|fault| failed(&fault))?,
             Tier::Stopped(stopped) => {
-                desk::entries(&mut stopped.store, &stopped.overrides, from.as_deref())
+                let overrides = &stopped.overrides;
+                desk::entries(&mut stopped.store, overrides, from.as_deref(), desk::PAGE)
             }
         };
         match self.checked(answer)? {

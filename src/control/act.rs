@@ -1,5 +1,6 @@
 //! What an operator may do while capsd runs: every verb once, whoever it comes from. Who did what is logged.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
@@ -291,14 +292,16 @@ impl Desk {
 /// The address in whose name an operator asks: that of nobody, so it has a quota of its own.
 const OPERATOR: &str = "";
 
-fn lookups(metrics: &Metrics) -> std::collections::BTreeMap<String, u64> {
-    LookupResult::all()
-        .into_iter()
-        .map(|result| {
-            let word = result.values().last().copied().unwrap_or_default();
-            (word.to_owned(), metrics.lookups.get(result).get())
-        })
-        .collect()
+/// Those over XMPP, by how they ended.
+fn lookups(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let counted = LookupResult::all().into_iter().filter_map(|result| {
+        let count = metrics.lookups.get(result).get();
+        match result.values()[..] {
+            ["xmpp", word] => Some((word.to_owned(), count)),
+            _ => None,
+        }
+    });
+    counted.collect()
 }
 
 fn found(key: &CapsKey, entry: &Entry) -> Answer {

@@ -11,8 +11,8 @@ use super::protocol::{
     Answer, BATCH_BYTES, Content, Flight, Flights, Item, Judged, MAX_BATCH, Tier,
 };
 
-/// How many entries are read from the store for one answer.
-const PAGE: usize = 32;
+/// How many entries are read from the store for one answer on the control socket.
+pub const PAGE: usize = 32;
 
 /// The most keys of one item: those of [`MAX_KEYS`](crate::store::MAX_KEYS) and some more, which are looked at for nothing.
 const MAX_ITEM_KEYS: usize = 32;
@@ -150,8 +150,13 @@ fn in_memory(cause: &str) -> Answer {
     ))
 }
 
-/// Some entries from there on, without the keys that the operator speaks for.
-pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> Answer {
+/// Some entries from there on, at most so many, without the keys that the operator speaks for.
+pub fn entries(
+    store: &mut Store,
+    overrides: &Overrides,
+    from: Option<&str>,
+    mut most: usize,
+) -> Answer {
     let place = match from {
         None => Ok(PagePlace::default()),
         Some(text) => text.parse(),
@@ -165,7 +170,6 @@ pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> 
         return refused;
     }
     // Contents may be large: as many as fit, and at least one step forward.
-    let mut most = PAGE;
     loop {
         let (page, next) = match store.page(place, most) {
             Ok(page) => page,
@@ -177,7 +181,7 @@ pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> 
         let entries: Vec<Content> = entries.collect();
         let bytes: usize = entries.iter().map(|content| content.query.len()).sum();
         if bytes > BATCH_BYTES && most > 1 {
-            most /= 4;
+            most = (most / 4).max(1);
             continue;
         }
         let next = next.map(|next| next.to_string());

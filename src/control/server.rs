@@ -193,6 +193,14 @@ impl Desk {
         self.resolver.work(find).await
     }
 
+    /// At most that many entries of the learned tier, from there on.
+    pub(super) async fn entries(&self, from: Option<String>, most: usize) -> Answer {
+        let entries = move |below: &mut Below| {
+            desk::entries(&mut below.store, &below.overrides, from.as_deref(), most)
+        };
+        self.resolver.work(entries).await.unwrap_or_else(ending)
+    }
+
     /// Carries out a request that changes nothing but the learned tier.
     pub async fn answer(&self, request: Request) -> Answer {
         let policy = self.policy.clone();
@@ -230,12 +238,7 @@ impl Desk {
                     Err(_) => None,
                 }
             }
-            Request::Entries { from } => {
-                let entries = move |below: &mut Below| {
-                    desk::entries(&mut below.store, &below.overrides, from.as_deref())
-                };
-                self.resolver.work(entries).await
-            }
+            Request::Entries { from } => Some(self.entries(from, desk::PAGE).await),
             Request::Examine => Some(self.examine().await),
             _ => Some(Answer::refused(
                 "that is not answered here: it changes something",

@@ -137,7 +137,7 @@ pub fn status(status: &Status) -> String {
         Some(cause) => format!("in memory only, a restart loses what is learned: {cause}"),
     };
     let trusted = match status.trusted {
-        Some(contents) => format!("{contents} contents"),
+        Some(contents) => counted(contents, "content"),
         None => "being listed".to_owned(),
     };
     let counts = &status.counts;
@@ -149,16 +149,20 @@ pub fn status(status: &Status) -> String {
     )];
     lines.extend(status.links.iter().map(link));
     lines.push(format!(
-        "learned: {} contents, {} bytes, {store} ({})",
-        status.entries, status.bytes, status.store
+        "learned: {}, {}, {store} ({})",
+        counted(status.entries, "content"),
+        counted(status.bytes, "byte"),
+        status.store
     ));
     lines.push(format!(
-        "trusted: {trusted}; {} keys denied, {} pinned",
-        status.denied, status.pinned
+        "trusted: {trusted}; {} denied, {} pinned",
+        counted(status.denied, "key"),
+        status.pinned
     ));
     lines.push(format!(
-        "hot: {} entries, {} bytes",
-        counts.hot_entries, counts.hot_bytes
+        "hot: {}, {}",
+        counted(counts.hot_entries, "key"),
+        counted(counts.hot_bytes, "byte")
     ));
     let lookups: u64 = counts.lookups.values().sum();
     let by_result = counts.lookups.iter().filter(|(_, count)| **count > 0);
@@ -174,8 +178,10 @@ pub fn status(status: &Status) -> String {
         counts.questions
     ));
     lines.push(format!(
-        "now: {} being resolved, {} waiting, {} clients known",
-        counts.flights, counts.waiters, counts.holders
+        "now: {} being resolved, {} waiting, {} known",
+        counts.flights,
+        counts.waiters,
+        counted(counts.holders, "client")
     ));
     lines.join("\n")
 }
@@ -185,11 +191,19 @@ pub fn link(link: &LinkStatus) -> String {
     let LinkStatus { name, server, .. } = link;
     match (&link.down, link.up_seconds) {
         (None, up) => format!(
-            "link {name} ({server}): up {}, {} presences",
+            "link {name} ({server}): up {}, {}",
             duration(up.unwrap_or_default()),
-            link.presences
+            counted(link.presences, "presence")
         ),
         (Some(cause), _) => format!("link {name} ({server}): down: {cause}"),
+    }
+}
+
+/// So many things; `one` is the name of one of them, and an `s` makes it that of several.
+pub fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {one}s"),
     }
 }
 
