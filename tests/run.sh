@@ -7,8 +7,8 @@
 # Installs what is missing first (tests/install.sh) and fails if it cannot; of all that the tests need, only the corpus of real answers
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
 # the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets crowds of 50 clients log in at once, repeats the
-# tests beside real servers three times, builds the release twice and compares the bytes, checks licences and advisories of all libraries, and
-# takes the package through its life on Debian 12 machines of its own, as root. What each step printed is kept in target/tests/.
+# tests beside real servers three times, builds the release twice and compares the bytes, checks licences and advisories of all libraries and
+# whether the library of capsd breaks programs that use the last release, and takes the package through its life on Debian 12 machines of its own, as root. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,7 +19,7 @@ case ${1-} in
     '') ;;
     --long)
         repeat=3
-        more=(g++ node cargo-deb cargo-deny deb:zsh deb:fish deb:lintian deb:debootstrap deb:systemd-container)
+        more=(g++ node cargo-deb cargo-deny cargo-semver-checks deb:zsh deb:fish deb:lintian deb:debootstrap deb:systemd-container)
         patience=7200
         export CAPSD_LONG=1 PROPTEST_CASES=${PROPTEST_CASES-20000}
         ;;
@@ -73,6 +73,7 @@ advisories() {
 }
 if [ ${#more[@]} -gt 0 ]; then
     PATH=$PWD/target/tools/bin:$PATH step libraries advisories
+    step semver tests/semver.sh
     step reproducible tests/package/reproducible.sh
     step machines tests/package/debian12.sh target/debian12
     step package target/python/bin/python -m pytest -c tests/package/pytest.ini tests/package --durations=5
