@@ -8,7 +8,8 @@
 # may be absent (CAPSD_CORPUS names its directory). --long tries many more generated cases in the Rust tests, kills
 # the store and the daemon 200 times each, fuzzes every parser for 75 seconds under libFuzzer, lets crowds of 50 clients log in at once, repeats the
 # tests beside real servers three times, builds the release twice and compares the bytes, checks licences and advisories of all libraries and
-# whether the library of capsd breaks programs that use the last release, and takes the package through its life on Debian 12 machines of its own, as root. What each step printed is kept in target/tests/.
+# whether the library of capsd breaks programs that use the last release, and takes the package through its life on Debian 12 machines of
+# its own, as root. What each step printed is kept in target/tests/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod manual;
+mod named_files;
 
 use std::collections::BTreeSet;
 use std::fs;
