@@ -8,21 +8,24 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-tests/install.sh rust cargo-semver-checks
+tests/install.sh rust python cargo-semver-checks
 home=$PWD/target/semver
 # As stable releases of the compiler write this output only if told to.
 export CARGO_TARGET_DIR=$home/target RUSTC_BOOTSTRAP=1
 
-rooms=$(sed -n '/^\/\/! # In other programs/,/semantic versioning/p' src/lib.rs | grep -o '\[`[a-z]*`\]' | tr -d '[]`' | sort -u | tr '\n' ' ')
+promise=$(sed -n '/^\/\/! # In other programs/,/semantic versioning/p' src/lib.rs)
+# Rooms are small; what begins with a capital is a type.
+rooms=$(grep -o '\[.[a-z]*.\]' <<<"$promise" | tr -cd 'a-z\n' | sort -u | tr '\n' ' ')
 [ -n "$rooms" ] || { echo 'semver: src/lib.rs does not say which rooms keep to semantic versioning' >&2; exit 1; }
 
 # surface DIRECTORY FILE: what the sources there offer to other programs, as the JSON of rustdoc with the promised rooms alone.
 surface() {
     nice -n 15 cargo rustdoc --quiet --locked --lib --manifest-path "$1/Cargo.toml" -- \
         -Z unstable-options --output-format json --document-private-items --document-hidden-items --cap-lints allow
-    python3 - "$CARGO_TARGET_DIR/doc/capsd.json" "$2" $rooms <<'PYTHON'
+    target/python/bin/python - "$CARGO_TARGET_DIR/doc/capsd.json" "$2" "$rooms" <<'PYTHON'
 import json, sys
-source, target, *rooms = sys.argv[1:]
+source, target, rooms = sys.argv[1:]
+rooms = rooms.split()
 with open(source) as file:
     crate = json.load(file)
 index = crate["index"]
