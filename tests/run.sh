@@ -59,7 +59,10 @@ step lints cargo clippy --locked --all-targets -- -D warnings
 step luacheck luacheck --no-color deploy/prosody/mod_capsd.lua deploy/prosody/mod_capsd tests/servers/prosody
 # A test that hangs must not hang everything that comes after it.
 step rust-tests timeout $patience cargo test --locked --no-fail-fast
-[ ${#more[@]} -eq 0 ] || step fuzz tests/fuzz/run.sh 75
+if [ ${#more[@]} -gt 0 ]; then
+    step docs env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+    step fuzz tests/fuzz/run.sh 75
+fi
 step build cargo build --release --locked
 step watch target/python/bin/python -m pytest tests/watch --durations=5
 step page target/python/bin/python -m pytest tests/page --durations=5

@@ -103,6 +103,9 @@ def test_install_upgrade_remove_purge(machine, tmp_path):
         assert float(re.search(rf"^process_{name} (\S+)$", metrics, re.MULTILINE)[1]) > 0, name
     assert vm.do("stat -c %U:%a /var/lib/capsd /run/capsd /run/capsd/control.sock").split() == ["capsd:700", "capsd:750", "capsd:660"]
     assert vm.do("ps -o user= -C capsd").strip() == "capsd"
+    # A user of the machine may not speak to the daemon, a member of its group may.
+    vm.do("useradd somebody; runuser -u somebody capsd status", expect=2)
+    vm.do("adduser --quiet somebody capsd; runuser -u somebody capsd status")
     # `capsd check` by the operator reads the same secret.
     vm.do("capsd check")
     vm.do("systemctl reload capsd")

@@ -55,6 +55,26 @@ TRIED = [
     ("cargo run --example own_caps", "tests/servers/test_readme.py", "test_the_examples_of_the_library"),
 ]
 
+# The same for commands in the middle of a sentence, but for those of capsd, which tests/commands/readme.rs knows.
+IN_SENTENCES = {
+    "CAPSD_LONG=1 cargo test --test caps collisions -- --nocapture": ("tests/run.sh", "step rust-tests timeout $patience cargo test"),
+    "adduser YOU capsd": ("tests/package/test_machine.py", "adduser --quiet"),
+    "apt remove": ("tests/package/test_machine.py", "dpkg -r capsd"),
+    "apt purge": ("tests/package/test_machine.py", "dpkg -P capsd"),
+    "cargo bench --bench throughput -- flood": ("tests/run.sh", "step bench cargo bench --bench throughput\n"),
+    "cargo build --release --locked": ("tests/run.sh", "step build cargo build --release --locked\n"),
+    "cargo doc --open": ("tests/run.sh", "cargo doc --locked --no-deps"),
+    "journalctl -u capsd": ("tests/package/test_machine.py", "journalctl --no-pager -o cat -u capsd"),
+    "promtool test rules dashboards/alerts.test.yml": ("tests/watch/test_alerts.py", "alerts.test.yml"),
+    "sed '/^---$/q' NAME.capsd > head; sed -n '/^---$/,$p' NAME.capsd | sed -n 2,5p > head.minisig; minisign -Vm head -P KEY": ("tests/bundle/signatures.rs", "NAME.capsd"),
+    # A way to another machine, which the tests do not have: what would be reached by it is tried on this one.
+    "ssh -L 9116:127.0.0.1:9116 HOST": ("tests/page/test_page.py", "def test_"),
+    "systemctl reload capsd": ("tests/package/test_machine.py", "systemctl reload capsd"),
+    "systemd-analyze security capsd": ("tests/servers/test_supervised.py", '"systemd-analyze", "security"'),
+    "tests/clients/make.sh gajim dino": ("tests/clients/again.sh", "make"),
+    "tests/semver.sh": ("tests/run.sh", "step semver tests/semver.sh\n"),
+}
+
 # An address where no server is.
 NOBODY = SimpleNamespace(component_port=1)
 
@@ -66,6 +86,17 @@ def test_every_block_is_tried():
     ]
     for beginning, file, named in TRIED:
         assert named in (REPOSITORY / file).read_text(), f"{file} does not try {beginning}"
+
+
+def test_every_command_in_a_sentence_is_tried():
+    text = readme.TEXT
+    for block in re.findall(r"^```.*?^```\n", text, re.DOTALL | re.MULTILINE):
+        text = text.replace(block, "")
+    programs = r"CAPSD_LONG=1|adduser|apt|cargo|curl|ejabberdctl|journalctl|minisign|promtool|prosodyctl|sed|ssh|systemctl|systemd-analyze|(?:deploy|tests)/\S+\.sh"
+    found = set(re.findall(rf"`((?:{programs})(?: [^`]*)?)`", text))
+    assert found == set(IN_SENTENCES)
+    for command, (file, named) in IN_SENTENCES.items():
+        assert named in (REPOSITORY / file).read_text(), f"{file} does not try {command}"
 
 
 # What is sent and installed
