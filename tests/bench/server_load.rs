@@ -1,18 +1,21 @@
-//! Loads a real server with questions between its users, and answers them: what `tests/bench/servers.py` measures servers with.
+//! Loads two real servers in turns with questions between their users, and answers them: what `tests/bench/servers.py` measures with.
 //!
 //! ```text
-//! server_load PORT PAIRS SECONDS (ping | disco)
+//! server_load PORT,PORT PAIRS SECONDS (ping | disco)
 //! ```
 //!
 //! Each pair is `askerN@example.org/a` and `answererN@example.org/r`, contacts of each other. All answerers announce one content; each
-//! asker keeps a window of questions to its answerer in flight. Printed is one JSON object: questions that were answered, the seconds
-//! that took, questions that reached answerers, and the processor time of this process.
+//! asker keeps a window of questions to its answerer in flight. A turn takes a fifth of a second and ends when its last question is
+//! answered, so that whatever else the machine does meets both servers alike. `SECONDS` are those of each server.
+//!
+//! Printed is one JSON object: for each server the questions that were answered, the seconds of its turns, and the questions that reached
+//! answerers; and the processor time of this process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -24,8 +27,10 @@ mod processor;
 
 /// How many questions of one asker are unanswered at once.
 const WINDOW: u64 = 64;
-/// How long it runs before it counts.
-const WARMING: Duration = Duration::from_millis(1500);
+/// How long a turn takes.
+const TURN: Duration = Duration::from_millis(200);
+/// How many turns each server has before they count.
+const WARMING: usize = 8;
 /// Beside this number no content is another's.
 const CONTENT: usize = 7;
 
@@ -150,17 +155,75 @@ fn attribute<'a>(stanza: &'a str, name: &str) -> &'a str {
     &value[..value.find(['\'', '"']).unwrap()]
 }
 
+/// Whose turn it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// That server's.
+    Of(usize),
+    /// Nobody's: what is in flight is waited for.
+    Nobody,
+}
+
+/// What is counted of one server.
+#[derive(Default)]
+struct Counts {
+    answered: AtomicU64,
+    reached: AtomicU64,
+}
+
 /// What askers share.
 struct Run {
     task: Task,
     ready: Barrier,
-    stop: AtomicBool,
-    answered: AtomicU64,
+    state: Mutex<State>,
+    turned: Condvar,
+    counts: [Counts; 2],
 }
 
-/// Asks until the run ends.
-fn ask(mut stream: TcpStream, to: &str, run: &Run) {
-    // A server may answer only who has heard the announcement.
+/// Whose turn it is, and how many askers are not at rest.
+struct State {
+    turn: Turn,
+    asking: usize,
+}
+
+impl Run {
+    fn is_turn_of(&self, server: usize) -> bool {
+        self.state.lock().unwrap().turn == Turn::Of(server)
+    }
+
+    /// Returns when all askers are at rest.
+    fn settle(&self, turn: Turn) {
+        let mut state = self.state.lock().unwrap();
+        state.turn = turn;
+        while state.asking > 0 {
+            state = self.turned.wait(state).unwrap();
+        }
+    }
+
+    /// Gives that server a turn, and returns how long it took until the last answer.
+    fn give(&self, server: usize) -> Duration {
+        let began = Instant::now();
+        self.state.lock().unwrap().turn = Turn::Of(server);
+        self.turned.notify_all();
+        std::thread::sleep(TURN);
+        self.settle(Turn::Nobody);
+        began.elapsed()
+    }
+
+    /// Nothing of an asker is in flight: returns when it may ask again.
+    fn rest(&self, server: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.asking -= 1;
+        self.turned.notify_all();
+        while state.turn != Turn::Of(server) {
+            state = self.turned.wait(state).unwrap();
+        }
+        state.asking += 1;
+    }
+}
+
+/// Waits until a server has told of the other's announcement: it may answer only who has heard it.
+fn hear(stream: &mut TcpStream, to: &str) {
     let ver = contents::key(CONTENT).digest_base64();
     let mut heard = Vec::new();
     let mut byte = [0];
@@ -170,13 +233,19 @@ fn ask(mut stream: TcpStream, to: &str, run: &Run) {
         stream.read_exact(&mut byte).unwrap();
         heard.push(byte[0]);
     }
+}
+
+/// Asks in that server's turns, as long as the process lives.
+fn ask(mut stream: TcpStream, to: &str, server: usize, run: &Run) {
+    hear(&mut stream, to);
     run.ready.wait();
+    run.rest(server);
     let mut input = vec![0; 1 << 18];
     let mut kept = 0;
     let (mut sent, mut answered) = (0, 0);
     let mut out = Vec::new();
     loop {
-        if !run.stop.load(Ordering::Relaxed) && sent - answered <= WINDOW / 2 {
+        if sent - answered <= WINDOW / 2 && run.is_turn_of(server) {
             while sent - answered < WINDOW {
                 write!(
                     out,
@@ -190,7 +259,8 @@ fn ask(mut stream: TcpStream, to: &str, run: &Run) {
             out.clear();
         }
         if sent == answered {
-            return;
+            run.rest(server);
+            continue;
         }
         let read = stream.read(&mut input[kept..]).unwrap();
         assert_ne!(read, 0, "the server closed the stream");
@@ -207,7 +277,10 @@ fn ask(mut stream: TcpStream, to: &str, run: &Run) {
             answered += 1;
             begin += at + 4;
         }
-        run.answered.fetch_add(answered - before, Ordering::Relaxed);
+        let counts = &run.counts[server];
+        counts
+            .answered
+            .fetch_add(answered - before, Ordering::Relaxed);
         let keep = (bytes.len() - begin).min(3);
         let end = bytes.len();
         input.copy_within(end - keep..end, 0);
@@ -215,58 +288,75 @@ fn ask(mut stream: TcpStream, to: &str, run: &Run) {
     }
 }
 
+/// Logs a pair in, and lets it ask and answer.
+fn start_pair(port: u16, server: usize, number: usize, run: &Arc<Run>) {
+    let mut asker = log_in(port, &format!("asker{number}"), "a");
+    asker.write_all(b"<presence/>").unwrap();
+    let mut answerer = log_in(port, &format!("answerer{number}"), "r");
+    let presence = format!(
+        "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='{}' ver='{}'/></presence>",
+        contents::NODE_URL,
+        contents::key(CONTENT).digest_base64()
+    );
+    answerer.write_all(presence.as_bytes()).unwrap();
+    let shared = Arc::clone(run);
+    std::thread::spawn(move || {
+        answer_all(answerer, &shared.task, &shared.counts[server].reached);
+    });
+    let shared = Arc::clone(run);
+    let to = format!("answerer{number}@example.org/r");
+    std::thread::spawn(move || ask(asker, &to, server, &shared));
+}
+
+/// The servers in alternating order, each that often: the second begins where the first began before.
+fn turns(each: usize) -> impl Iterator<Item = usize> {
+    (0..each).flat_map(|turn| if turn % 2 == 0 { [0, 1] } else { [1, 0] })
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, pairs, seconds, task] = arguments.as_slice() else {
-        panic!("usage: server_load PORT PAIRS SECONDS (ping | disco)");
+    let [ports, pairs, seconds, task] = arguments.as_slice() else {
+        panic!("usage: server_load PORT,PORT PAIRS SECONDS (ping | disco)");
     };
-    let port: u16 = port.parse().unwrap();
+    let ports = ports.split_once(',').expect("two ports");
+    let ports: [u16; 2] = [ports.0, ports.1].map(|port| port.parse().unwrap());
     let pairs: usize = pairs.parse().unwrap();
+    let seconds: f64 = seconds.parse().unwrap();
     let run = Arc::new(Run {
         task: Task::named(task),
-        ready: Barrier::new(pairs + 1),
-        stop: AtomicBool::new(false),
-        answered: AtomicU64::new(0),
+        ready: Barrier::new(2 * pairs + 1),
+        state: Mutex::new(State {
+            turn: Turn::Nobody,
+            asking: 2 * pairs,
+        }),
+        turned: Condvar::new(),
+        counts: <[Counts; 2]>::default(),
     });
-    let reached = Arc::new(AtomicU64::new(0));
-    let mut askers = Vec::new();
-    let mut answerers = Vec::new();
-    for number in 0..pairs {
-        let mut asker = log_in(port, &format!("asker{number}"), "a");
-        asker.write_all(b"<presence/>").unwrap();
-        let mut answerer = log_in(port, &format!("answerer{number}"), "r");
-        let presence = format!(
-            "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='{}' ver='{}'/></presence>",
-            contents::NODE_URL,
-            contents::key(CONTENT).digest_base64()
-        );
-        answerer.write_all(presence.as_bytes()).unwrap();
-        answerers.push(answerer.try_clone().unwrap());
-        let (shared, counted) = (Arc::clone(&run), Arc::clone(&reached));
-        std::thread::spawn(move || answer_all(answerer, &shared.task, &counted));
-        let shared = Arc::clone(&run);
-        let to = format!("answerer{number}@example.org/r");
-        askers.push(std::thread::spawn(move || ask(asker, &to, &shared)));
+    for (server, port) in ports.into_iter().enumerate() {
+        (0..pairs).for_each(|number| start_pair(port, server, number, &run));
     }
     run.ready.wait();
-    std::thread::sleep(WARMING);
-    let (answered, asked) = (
-        run.answered.load(Ordering::Relaxed),
-        reached.load(Ordering::Relaxed),
-    );
-    let cpu = processor::time(std::process::id());
-    let began = Instant::now();
-    std::thread::sleep(Duration::from_secs_f64(seconds.parse().unwrap()));
-    let took = began.elapsed();
-    let report = serde_json::json!({
-        "answered": run.answered.load(Ordering::Relaxed) - answered,
-        "reached": reached.load(Ordering::Relaxed) - asked,
-        "seconds": took.as_secs_f64(),
-        "cpu": (processor::time(std::process::id()) - cpu).as_secs_f64(),
-    });
-    run.stop.store(true, Ordering::Relaxed);
-    for asker in askers {
-        asker.join().unwrap();
+    run.settle(Turn::Nobody);
+    for server in turns(WARMING) {
+        run.give(server);
     }
-    println!("{report}");
+    let count = |counts: &AtomicU64| counts.load(Ordering::Relaxed);
+    let before = run
+        .counts
+        .each_ref()
+        .map(|counts| (count(&counts.answered), count(&counts.reached)));
+    let cpu = processor::time(std::process::id());
+    let mut took = [Duration::ZERO; 2];
+    for server in turns((seconds / TURN.as_secs_f64()).ceil() as usize) {
+        took[server] += run.give(server);
+    }
+    let servers = [0, 1].map(|server| {
+        serde_json::json!({
+            "answered": count(&run.counts[server].answered) - before[server].0,
+            "reached": count(&run.counts[server].reached) - before[server].1,
+            "seconds": took[server].as_secs_f64(),
+        })
+    });
+    let cpu = (processor::time(std::process::id()) - cpu).as_secs_f64();
+    println!("{}", serde_json::json!({ "servers": servers, "cpu": cpu }));
 }
