@@ -70,11 +70,11 @@ impl Exit {
             Exit::Done => "done; `verify`: verified; `check`: usable",
             Exit::No => {
                 "the answer is no: rejected, quarantined or not found; some of an import was refused, or it was interrupted; a \
-                 bundle that is refused or damaged; a link that cannot be opened; `doctor`: there is a problem"
+                 directory or bundle that cannot be used; a link that cannot be opened; `doctor`: there is a problem"
             }
             Exit::Usage => "usage, configuration, or a file that cannot be read",
             Exit::Store => "the store is in use, or was written by a newer version",
-            Exit::NoDaemon => "no daemon answers",
+            Exit::NoDaemon => "no daemon answers, or it has no time now: it is ending, or busy",
             Exit::Bug => "a bug",
         }
     }

@@ -91,7 +91,7 @@ impl Config {
     ///
     /// Everything that is wrong with it. The process should then end with exit code 2, with nothing started.
     pub fn load(file: &Path) -> Result<Config, ConfigFaults> {
-        let text = read_text(file, "configuration file", "`--config FILE`", "capsd.toml")?;
+        let text = read_text(file, "configuration file", "`--config FILE`")?;
         Config::from_text(&text, file, &|name| std::env::var_os(name))
     }
 
@@ -139,7 +139,7 @@ impl Config {
 /// The control socket that a configuration file names, or the default one; whatever else may be wrong with it is not looked at. `None` where
 /// it is no TOML, or says something else there.
 pub fn control_socket(file: &Path) -> Option<PathBuf> {
-    let text = read_text(file, "configuration file", "`--config FILE`", "capsd.toml").ok()?;
+    let text = read_text(file, "configuration file", "`--config FILE`").ok()?;
     let table: toml::Table = text.parse().ok()?;
     match table
         .get("control")
@@ -150,8 +150,8 @@ pub fn control_socket(file: &Path) -> Option<PathBuf> {
     }
 }
 
-/// The text of a configuration file; `what` it is, the `option` that names it, and the `example` of one, is for the faults.
-fn read_text(file: &Path, what: &str, option: &str, example: &str) -> Result<String, ConfigFaults> {
+/// The text of a configuration file; `what` it is, and the `option` that names it, is for the faults.
+fn read_text(file: &Path, what: &str, option: &str) -> Result<String, ConfigFaults> {
     let fault = |message: String, hint: &str| ConfigFaults {
         faults: vec![Fault {
             message,
@@ -166,8 +166,7 @@ fn read_text(file: &Path, what: &str, option: &str, example: &str) -> Result<Str
         io::ErrorKind::NotFound => fault(
             format!("the {what} {shown} does not exist"),
             &format!(
-                "create it (/usr/share/doc/capsd/examples/{example} is a commented example, in the sources config/{example}), or name another with \
-                 {option}"
+                "create it (/usr/share/doc/capsd/examples has a commented example, in the sources config/), or name another with {option}"
             ),
         ),
         io::ErrorKind::PermissionDenied => fault(

@@ -47,12 +47,7 @@ pub fn read<C>(
     file: &Path,
     content: impl Fn(&CapsKey, &Path) -> Result<C, String>,
 ) -> Result<Rules<C>, ConfigFaults> {
-    let text = read_text(
-        file,
-        "file of overrides",
-        "`trusted.overrides`",
-        "overrides.toml",
-    )?;
+    let text = read_text(file, "file of overrides", "`trusted.overrides`")?;
     let source = Source::new(file, &text, &|_| None);
     let rules = {
         let mut root = source.root();

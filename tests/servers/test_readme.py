@@ -92,7 +92,7 @@ def test_every_command_in_a_sentence_is_tried():
     text = readme.TEXT
     for block in re.findall(r"^```.*?^```\n", text, re.DOTALL | re.MULTILINE):
         text = text.replace(block, "")
-    programs = r"CAPSD_LONG=1|adduser|apt|cargo|curl|ejabberdctl|journalctl|minisign|promtool|prosodyctl|sed|ssh|systemctl|systemd-analyze|(?:deploy|tests)/\S+\.sh"
+    programs = r"CAPSD_LONG=1|adduser|apt|cargo|curl|ejabberdctl|journalctl|minisign|promtool|prosodyctl|runuser|sed|ssh|systemctl|systemd-analyze|(?:deploy|tests)/\S+\.sh"
     found = set(re.findall(rf"`((?:{programs})(?: [^`]*)?)`", text))
     assert found == set(IN_SENTENCES)
     for command, (file, named) in IN_SENTENCES.items():
