@@ -117,7 +117,7 @@ def test_the_demonstration(kind, tmp_path):
     if kind == "prosody":
         # Whom capsd asks is not always the same.
         anybody = lambda text: re.sub(r"asked \w+@", "asked anna@", text)
-        readme.assert_printed(anybody(text), anybody(readme.block("3. Five clients log in")))
+        readme.assert_told(anybody(text), anybody(readme.block("3. Five clients log in")))
     assert "1 question for the 3 clients with this hash" in told
     assert "1 question for the 2 clients with this hash" in told
     assert re.search(r"a second time: [\d.]+ ms, a `hit`", told)

@@ -33,13 +33,9 @@ def typed(kind, domain):
     return [line[4:].replace("YOUR.DOMAIN", domain) for line in marked[1].splitlines()]
 
 
-def printed(block):
-    """What a program prints, as a block shows it, as regular expressions for its lines: any number stands for any other, `…` for whatever is
-    left out, in a line or between lines. Lines that are typed (`$ …`) and those that are left out are not among them."""
-    lines = [line.strip() for line in block.splitlines()]
-    shown = [line for line in lines if line and line != "…" and not line.startswith("$ ")]
-    pattern = lambda line: re.sub(r"\d[\d.,]*", r"\\d[\\d.,]*", re.escape(line)).replace("…", ".*")
-    return [re.compile(pattern(line)) for line in shown]
+def pattern(text):
+    """What a program prints, as README shows it: any number stands for any other, `…` for whatever is left out."""
+    return re.compile(re.sub(r"\d[\d.,]*", r"\\d[\\d.,]*", re.escape(text)).replace("…", ".*"))
 
 
 def commands(block):
@@ -48,7 +44,15 @@ def commands(block):
 
 
 def assert_printed(text, block):
-    """Each line that the block shows was printed, in that order."""
+    """Each line that the block shows was printed, in that order; others may stand between them."""
     lines = iter([line.strip() for line in text.splitlines()])
-    for wanted in printed(block):
-        assert any(wanted.fullmatch(line) for line in lines), f"not printed (or not in that order): {wanted.pattern}\n{text}"
+    for shown in filter(None, (line.strip() for line in block.splitlines())):
+        if shown != "…" and not shown.startswith("$ "):
+            wanted = pattern(shown)
+            assert any(wanted.fullmatch(line) for line in lines), f"not printed (or not in that order): {shown}\n{text}"
+
+
+def assert_told(text, block):
+    """The same of prose, which may be broken into lines at other places."""
+    told, shown = (" ".join(words.split()) for words in (text, block))
+    assert pattern(shown).search(told), f"not told: {shown}\n{text}"
