@@ -208,7 +208,7 @@ fn read_text(file: &Path, what: &str, option: &str) -> Result<String, ConfigFaul
         io::ErrorKind::NotFound => fault(
             format!("the {what} {shown} does not exist"),
             &format!(
-                "create it (config/capsd.toml is a commented example), or name another with {option}"
+                "create it (/usr/share/doc/capsd/examples has a commented example, in the sources config/), or name another with {option}"
             ),
         ),
         io::ErrorKind::PermissionDenied => fault(

@@ -140,7 +140,7 @@ async def test_nothing_is_granted(silent, make_capsd, running):
     assert diagnosis.problems() == {"privilege"} | (set() if running else {"daemon"})
     assert diagnosis.states["query"] == "fine"
     assert "`privilege` is missing in `modules_enabled` of Component" in diagnosis.of("privilege")["cause"]
-    assert "deploy/prosody/capsd.cfg.lua" in diagnosis.of("privilege")["remedy"]
+    assert "/usr/share/capsd/prosody/capsd.cfg.lua" in diagnosis.of("privilege")["remedy"]
 
 
 async def test_presence_is_not_granted(kind, server, make_server, make_capsd):

@@ -57,7 +57,8 @@ fn privilege(link: &LinkStatus, domain: &DomainStatus) -> Finding {
                  `privileged_entities`, and nothing is said about it then; ejabberd: `mod_privilege` is missing, or its access rule does not \
                  match {jid}"
             ),
-            "install deploy/prosody/capsd.cfg.lua or deploy/ejabberd/capsd.yml with your names in it, and restart the server",
+            "install /usr/share/capsd/prosody/capsd.cfg.lua or /usr/share/capsd/ejabberd/capsd.yml (deploy/ of the sources) with your names in \
+             it, and restart the server",
         ),
         (true, false) => Finding::problem(
             CHECK,
