@@ -7,8 +7,10 @@ use crate::stanza::jid;
 impl Holders {
     /// Forgets all holders of a domain on a link. It takes some milliseconds where there are many holders.
     pub fn forget_domain(&mut self, link: LinkId, domain: &str) {
-        let of_domain =
-            |holder: &Holder| holder.link == link && jid::domain(&holder.address) == domain;
+        let addresses = &self.addresses;
+        let of_domain = |holder: &Holder| {
+            holder.link == link && jid::domain(addresses.get(holder.address)) == domain
+        };
         let slots: Vec<u32> = (0u32..)
             .zip(&self.slots)
             .filter(|(_, holder)| holder.as_ref().is_some_and(of_domain))
