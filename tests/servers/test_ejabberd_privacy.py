@@ -210,3 +210,27 @@ async def test_what_lists_say_holds_for_queries_as_without_the_module(server, co
 async def ordered(client):
     """The session has handled what the client sent before."""
     await client.iq(client.bare, "<query xmlns='http://jabber.org/protocol/disco#items'/>")
+
+
+async def test_who_was_told_that_nobody_is_there_while_its_question_was_held_is_not_answered(server, connect, people, elsewhere):
+    info = sample("held-for-elsewhere")
+    capsd = await connect()
+    client, = await people(held_for_elsewhere=None)
+    client.info = info
+    contact = elsewhere.contact("waits")
+    server.set_option("hold", 5000)
+    try:
+        client.announce(info.c_0390(), to=contact)
+        await ordered(client)
+        capsd.silent = True
+        answer = asyncio.create_task(elsewhere.answer_to(contact, client))
+        await until(lambda: capsd.lookups, "the question is held")
+        client.become_unavailable(to=contact)
+        await ordered(client)
+        capsd.known[info.node_0390()] = info
+        capsd.silent = False
+        capsd.answer(next(iq for iq in capsd.requests if iq[0].tag.endswith("}lookup")))
+        assert info_of((await answer)[0]).covered() == info.covered()
+        assert contact in [question.sender for question in client.questions], "the client itself has decided what to say"
+    finally:
+        server.set_option("hold", 800)

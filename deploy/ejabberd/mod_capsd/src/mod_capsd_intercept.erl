@@ -187,9 +187,9 @@ is_again(_) -> false.
 received(_, _, LFrom, LFrom, _, _) ->
     %% The server's own question about a session (mod_caps) comes from the session's own address.
     true;
-received(Capsd, #iq{meta = #{?MARK := {_, {Nodes, Way}, _}}} = IQ, _, _, Nodes, _) ->
+received(Capsd, #iq{meta = #{?MARK := {_, {Nodes, Way}, Asker}}} = IQ, _, _, Nodes, _) when Asker =/= none ->
     Way =:= room orelse may_ask(Capsd, IQ, incoming);
-received(_, #iq{meta = #{?MARK := {_, _, _}}}, _, _, _, _) ->
+received(_, #iq{meta = #{?MARK := {_, _, Asker}}}, _, _, _, _) when Asker =/= none ->
     %% An announcement, but not the last one.
     false;
 received(Capsd, IQ, {_, Server, Resource} = LFrom, _, _, State) when Resource =/= <<>> ->
