@@ -109,7 +109,7 @@ answerer(#jid{lserver = Host}, LTo, Asked, {Nodes, _}) ->
                 {Nodes, Session} ->
                     Node = node_for(Capsd, Asked, Nodes),
                     %% One that has ended, unnoticed as yet, would neither answer nor send the query back.
-                    case Node =/= none andalso is_there(Capsd) andalso mod_capsd_answers:is_known(Capsd, Node) andalso is_process_alive(Session) of
+                    case Node =/= none andalso mod_capsd_answers:is_known(Capsd, Node) andalso is_process_alive(Session) of
                         true -> Session;
                         false -> none
                     end;
