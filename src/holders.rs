@@ -9,20 +9,25 @@
 
 pub mod accounts;
 mod addresses;
+mod failures;
 mod forgetting;
 mod kinds;
+mod node_urls;
 mod silence;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::{HashMap, RandomState};
 use hashbrown::HashTable;
 
-use crate::caps::{CapsKey, Reason};
+use crate::caps::CapsKey;
 use crate::stanza::jid;
 use accounts::{Accounts, Common};
 use addresses::{Addresses, Place};
+use failures::Failure;
 use kinds::{KindCode, Kinds};
+use node_urls::NodeUrls;
 use silence::Silence;
 
 pub use kinds::{Counted, Kind, Software};
@@ -47,7 +52,7 @@ pub struct Announcement {
     /// The keys, at most [`MAX_LINKED`], the 0115 one first; no repetition.
     pub keys: Vec<CapsKey>,
     /// The node URL of the 0115 key; empty without one.
-    pub node_url: String,
+    pub node_url: Arc<str>,
 }
 
 impl Announcement {
@@ -79,13 +84,6 @@ pub struct ForgottenCounts {
     pub per_key: u64,
     /// Not holders, but counts of the accounts that announced a key: there were too many keys.
     pub accounts: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Failure {
-    key: CapsKey,
-    until: Instant,
-    reason: Reason,
 }
 
 #[derive(Debug)]
@@ -139,6 +137,10 @@ pub struct HolderView<'a> {
     pub known: bool,
 }
 
+/// For how many holders room is set aside at the start. What is not used costs nothing, and tables that do not grow leave no holes behind
+/// where they were.
+const RESERVED: usize = 1 << 18;
+
 /// The table of holders.
 #[derive(Debug)]
 pub struct Holders {
@@ -153,6 +155,7 @@ pub struct Holders {
     shared: Vec<Option<Shared>>,
     free_shared: Vec<u32>,
     by_announcement: HashTable<u32>,
+    node_urls: NodeUrls,
     silence: Silence,
     hasher: RandomState,
     counts: ForgottenCounts,
@@ -168,19 +171,21 @@ pub struct Holders {
 impl Holders {
     /// An empty table; `now` is the beginning of its time.
     pub fn new(settings: Settings, now: Instant) -> Holders {
+        let places = settings.max.min(RESERVED);
         Holders {
             settings,
             epoch: now,
-            slots: Vec::new(),
-            addresses: Addresses::default(),
+            slots: Vec::with_capacity(places),
+            addresses: Addresses::new(places),
             free: Vec::new(),
             generations: 0,
-            by_address: HashTable::new(),
+            by_address: HashTable::with_capacity(places),
             by_key: HashMap::default(),
             shared: Vec::new(),
             free_shared: Vec::new(),
             by_announcement: HashTable::new(),
-            silence: Silence::new(),
+            node_urls: NodeUrls::default(),
+            silence: Silence::new(places),
             hasher: RandomState::new(),
             counts: ForgottenCounts::default(),
             failures: HashMap::default(),
@@ -393,7 +398,10 @@ impl Holders {
             return at;
         }
         let new = Shared {
-            announcement: announcement.clone(),
+            announcement: Announcement {
+                keys: announcement.keys.clone(),
+                node_url: self.node_urls.one(&announcement.node_url),
+            },
             holders: 1,
             known: false,
             common: false,
@@ -503,14 +511,6 @@ impl Holders {
         self.free.push(slot);
     }
 
-    /// Forgets what the holder at the place failed to prove.
-    fn forgive(&mut self, slot: u32) {
-        self.failed -= self
-            .failures
-            .remove(&slot)
-            .map_or(0, |failures| failures.len());
-    }
-
     /// Forgets a holder that said it is gone.
     pub fn depart(&mut self, link: LinkId, address: &str) -> Option<HolderId> {
         let slot = self.find(link, address)?;
@@ -528,33 +528,6 @@ impl Holders {
             holder.seen = seen;
             self.silence.heard(slot);
         }
-    }
-
-    /// Remembers that the holder did not prove the key, until that time. What it does not announce any more is of no interest.
-    pub fn fail(&mut self, id: HolderId, key: CapsKey, until: Instant, reason: Reason) {
-        let announced = self.view(id);
-        if !announced.is_some_and(|view| view.announcement.keys.contains(&key)) {
-            return;
-        }
-        let failures = self.failures.entry(id.slot).or_default();
-        let failure = Failure { key, until, reason };
-        match failures.iter_mut().find(|failure| failure.key == key) {
-            Some(old) => *old = failure,
-            None => {
-                failures.push(failure);
-                self.failed += 1;
-            }
-        }
-    }
-
-    /// Why the holder failed to prove the key, within the time that it is remembered.
-    pub fn failure(&self, id: HolderId, key: &CapsKey, now: Instant) -> Option<Reason> {
-        self.holder(id)?;
-        let failures = self.failures.get(&id.slot)?;
-        failures
-            .iter()
-            .find(|failure| failure.key == *key && failure.until > now)
-            .map(|failure| failure.reason)
     }
 
     /// Marks an announcement as all known, so that the next one who makes it costs no look-up.

@@ -166,7 +166,7 @@ mod tests {
     fn announcement(number: u32, node_url: &str) -> Announcement {
         Announcement {
             keys: vec![key(number)],
-            node_url: node_url.to_owned(),
+            node_url: node_url.into(),
         }
     }
 

@@ -25,6 +25,8 @@ struct Pool {
 /// The addresses.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
+    /// For how many addresses a pool has room from its first on.
+    room: usize,
     pools: [Pool; LONGEST / STEP],
     long: Vec<Box<str>>,
     free_long: Vec<u32>,
@@ -37,6 +39,14 @@ fn pool_of(length: usize) -> (usize, usize) {
 }
 
 impl Addresses {
+    /// None yet; each pool that is used will have room for so many.
+    pub(super) fn new(room: usize) -> Addresses {
+        Addresses {
+            room,
+            ..Addresses::default()
+        }
+    }
+
     /// Takes an address in; `None` where places can no longer be counted.
     pub(super) fn insert(&mut self, address: &str) -> Option<Place> {
         let length = match address.len() {
@@ -49,6 +59,9 @@ impl Addresses {
             Some(index) => index,
             None => {
                 let index = u32::try_from(pool.bytes.len() / size).ok()?;
+                if index == 0 {
+                    pool.bytes.reserve_exact(self.room * size);
+                }
                 pool.bytes.resize(pool.bytes.len() + size, 0);
                 index
             }

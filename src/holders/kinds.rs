@@ -252,7 +252,7 @@ mod tests {
         let (family, algorithm) = (crate::caps::Family::Xep0115, crate::caps::Algorithm::Sha1);
         Announcement {
             keys: vec![CapsKey::new(family, algorithm, &digest).unwrap()],
-            node_url: "http://a".to_owned(),
+            node_url: "http://a".into(),
         }
     }
 

@@ -16,13 +16,14 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    pub(super) fn new() -> Silence {
-        Silence {
-            nodes: vec![Neighbours {
-                before: 0,
-                after: 0,
-            }],
-        }
+    /// An empty ring, with room for that many places.
+    pub(super) fn new(places: usize) -> Silence {
+        let mut nodes = Vec::with_capacity(places + 1);
+        nodes.push(Neighbours {
+            before: 0,
+            after: 0,
+        });
+        Silence { nodes }
     }
 
     /// Whoever has been silent for longest.

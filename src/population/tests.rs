@@ -19,7 +19,7 @@ fn announcement(number: u32) -> Announcement {
     digest[..4].copy_from_slice(&number.to_be_bytes());
     Announcement {
         keys: vec![CapsKey::new(Family::Xep0115, Algorithm::Sha1, &digest).unwrap()],
-        node_url: String::new(),
+        node_url: std::sync::Arc::default(),
     }
 }
 

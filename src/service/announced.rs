@@ -37,7 +37,7 @@ pub fn announced(presence: &Presence, allow_md5: bool) -> Announced {
     });
     if let Some((key, node_url)) = key_0115 {
         announcement.keys.push(key);
-        announcement.node_url.clone_from(node_url);
+        announcement.node_url = node_url.as_str().into();
     }
     for (algorithm, digest) in &presence.caps_0390 {
         if let Ok(key) = CapsKey::from_base64(Family::Xep0390, algorithm, digest)

@@ -97,7 +97,7 @@ pub(crate) fn run() -> Result<(Vec<String>, [String; 2]), Box<dyn Error>> {
     let key = CapsKey::from_node(ANNOUNCED).map_err(|_| "the node is one of XEP-0115")?;
     let announcement = Announcement {
         keys: vec![key],
-        node_url: NODE.to_owned(),
+        node_url: NODE.into(),
     };
     let announce =
         |address| resolver.announce(Instant::now(), CONNECTION, address, &announcement, true);

@@ -150,7 +150,7 @@ pub(crate) fn announcement(names: &str) -> Announcement {
     let has_0115 = keys.iter().any(|key| key.family() == Family::Xep0115);
     Announcement {
         keys,
-        node_url: if has_0115 { NODE_URL } else { "" }.to_owned(),
+        node_url: if has_0115 { NODE_URL } else { "" }.into(),
     }
 }
 
