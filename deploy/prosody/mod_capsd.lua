@@ -308,12 +308,13 @@ local function start()
 		end
 	end
 
-	-- mod_pep's own question, which no event precedes.
+	-- mod_pep's own question, which no event precedes. It comes from the bare address of an account of this server, from which no client can
+	-- send a query: what users send has their full addresses, and was decided before.
 	local function take_pep_question(session, stanza)
-		local query, announcement = stanza.tags[1], announced[session];
+		local query, announcement, from = stanza.tags[1], announced[session], stanza.attr.from;
 		if not announcement or stanza.attr.type ~= "get" or not query or query.attr.xmlns ~= xmlns_disco_info then return false; end
-		local asker = hosts[jid_host(stanza.attr.from)];
-		if stanza.attr.to ~= session.full_jid or not asker or asker.type ~= "local" then return false; end
+		local asker = hosts[jid_host(from)];
+		if stanza.attr.to ~= session.full_jid or from ~= jid_bare(from) or not asker or asker.type ~= "local" then return false; end
 		return answers.take(stanza, query, announcement, session, for_pep);
 	end
 

@@ -91,10 +91,10 @@ class Stage:
         client.announce(to=to.jid if directed else None)
         await until(lambda: announced(client.info, to, client.bare), f"{to.bare} hears of {client.bare}")
 
-    async def ask(self, asker, target, node=None, to=None):
+    async def ask(self, asker, target, node=None, to=None, id_=None):
         """Asks a client for its disco info; keeps what came back, and whether the client itself was asked by the asker."""
         before = len(target.questions)
-        reply = await asker.ask(node, to=to or target.jid)
+        reply = await asker.ask(node, to=to or target.jid, id_=id_)
         self.got.append((reply.kind, reply.condition, reply.node, reply.info.covered() if reply.kind == "result" else None))
         self.heard.append(any(q.sender in (asker.jid, asker_in_room(asker)) for q in target.questions[before:]))
 
@@ -217,6 +217,10 @@ async def test_a_stranger_who_knows_the_full_address(compare, with_module):
         asker.info = target.info
         asker.announce()
         await stage.ask(asker, target, target.info.node_0115())
+        # Nor that its question looks like one of Prosody's mod_pep, or of capsd.
+        for id_ in ("disco", "0123456789abcdef0123456789abcdef"):
+            await stage.ask(asker, target, id_=id_)
+            await stage.ask(asker, target, target.info.node_0115(), id_=id_)
 
     bare, dressed = await compare(stranger, with_module)
     assert dressed.heard == bare.heard, "all of it goes its way"

@@ -178,9 +178,9 @@ class Client:
 
     # Asking
 
-    async def iq(self, to, child, type_="get", timeout=15):
+    async def iq(self, to, child, type_="get", timeout=15, id_=None):
         """Sends an iq with that child and returns the `Reply`; fails if there is none in time. Without `to`, to the own server."""
-        id_ = f"q{next(self.ids)}"
+        id_ = id_ or f"q{next(self.ids)}"
         reply = asyncio.get_running_loop().create_future()
         self.waiting[id_] = (to, reply)
         self.send(f"<iq type='{type_}' id='{id_}'{address(to)}>{child}</iq>")
@@ -191,10 +191,10 @@ class Client:
         finally:
             del self.waiting[id_]
 
-    async def ask(self, node=None, to=COMPONENT, timeout=15):
+    async def ask(self, node=None, to=COMPONENT, timeout=15, id_=None):
         """Asks for the disco#info of a node, of capsd by default."""
         attribute = f" node={quoteattr(node)}" if node is not None else ""
-        return await self.iq(to, f"<query xmlns='{DISCO_INFO}'{attribute}/>", timeout=timeout)
+        return await self.iq(to, f"<query xmlns='{DISCO_INFO}'{attribute}/>", timeout=timeout, id_=id_)
 
     def on_iq(self, stanza):
         xml = stanza.xml
