@@ -432,6 +432,7 @@ local function start()
 
 	-- Who changes what is blocked does not receive everything: what was heard may be out of date then.
 	local function on_block(event)
+		if event.stanza.attr.to or event.stanza.attr.type ~= "set" then return; end
 		local user = hosts[module.host].sessions[event.origin.username or ""];
 		for _, session in pairs(user and user.sessions or {}) do announcements.forget_all(session); end
 	end
@@ -479,7 +480,8 @@ local function start()
 		{ "iq/host", on_iq_to_host, 5 };
 		{ "iq-set/self/urn:xmpp:blocking:block", on_block };
 		{ "iq-set/self/urn:xmpp:blocking:unblock", on_block };
-		{ "iq-set/self/jabber:iq:privacy:query", on_block };
+		-- mod_privacy_lists acts at 0, and no other event follows.
+		{ "iq/bare/jabber:iq:privacy:query", on_block, 1 };
 	};
 	for _, hook in ipairs(hooks) do module:hook(hook[1], hook[2], hook[3]); end
 	module:hook_global("c2s-session-updated", on_resumption);

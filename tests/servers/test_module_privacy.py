@@ -13,7 +13,6 @@ from harness.processes import until
 from harness.servers import ROOMS
 
 MUC = "http://jabber.org/protocol/muc"
-BLOCKING = "urn:xmpp:blocking"
 # Nothing may go its way only because this machine is slow. Prosody's module counts in seconds, ejabberd's in milliseconds.
 PATIENT = {"prosody": {"hold": 5}, "ejabberd": {"hold": 5000}}
 
@@ -102,10 +101,6 @@ class Stage:
         """What is announced to some alone need not be reported to capsd: the first answer that passes by tells it."""
         assert (await asker.ask(target.info.node_0115(), to=to or target.jid)).kind == "result"
 
-    async def block(self, client, jid):
-        reply = await client.iq(None, f"<block xmlns='{BLOCKING}'><item jid='{jid}'/></block>", "set")
-        assert reply.kind == "result", reply.xml
-
     async def join(self, client, room="room", others=()):
         """Enters a room and waits until everybody there has seen it; the first makes the room."""
         client.send(f"<presence to='{nick(room, client)}'>{client.info.c_0115() if client.info else ''}<x xmlns='{MUC}'/></presence>")
@@ -168,7 +163,7 @@ async def test_blocked_by_the_one_who_is_asked(compare, with_module):
     async def blocked_by_target(stage):
         target, asker = await stage.befriend(("target", sample("blocks")), ("asker", None))
         await stage.ask(asker, target)
-        await stage.block(target, asker.bare)
+        await target.block(asker.bare)
         await stage.ask(asker, target)
         await stage.ask(asker, target, target.info.node_0115())
 
@@ -186,7 +181,7 @@ async def test_blocked_though_it_was_told(compare, with_module):
         await stage.tell(target, asker, directed=True)
         await stage.learn(asker, target)
         await stage.ask(asker, target)
-        await stage.block(target, asker.bare)
+        await target.block(asker.bare)
         await stage.ask(asker, target, target.info.node_0115())
 
     bare, dressed = await compare(blocked_after_directed, with_module)
@@ -198,7 +193,7 @@ async def test_blocked_by_the_asker(compare, with_module):
     async def blocked_by_asker(stage):
         target, asker = await stage.befriend(("target", sample("is-blocked")), ("asker", None))
         await stage.ask(asker, target)
-        await stage.block(asker, target.bare)
+        await asker.block(target.bare)
         await stage.ask(asker, target)
 
     bare, dressed = await compare(blocked_by_asker, with_module)
@@ -300,7 +295,7 @@ async def test_an_occupant_who_blocks_another(compare, with_module):
         target.info, asker.info = sample("blocking-occupant"), sample("blocked-occupant")
         await stage.join(target)
         await stage.join(asker, others=[target])
-        await stage.block(target, nick("room", asker))
+        await target.block(nick("room", asker))
         await stage.ask(asker, target, to=nick("room", target))
 
     bare, _ = await compare(room_block, with_module)

@@ -231,6 +231,75 @@ async def test_contacts_that_are_no_users_of_this_server(server, connect, people
         await gateway.stop()
 
 
+@pytest.fixture
+async def elsewhere(server, connect, people, configure):
+    """A contact that is no user of this server and has announced what capsd knows, a user who was told and asks, and what it may announce next."""
+    before, after = sample("changing"), sample("changed")
+    configure(hold=LONG_HOLD)
+    await connect(known={info.node_0115(): info for info in (before, after)})
+    asker, = await people(asks_elsewhere=None)
+    gateway = await Gateway(server, before).start()
+    await gateway.tell(asker)
+    assert (await asker.ask(to=gateway.contact)).info.covered() == before.covered()
+    assert gateway.requests == []
+    yield gateway, asker, after
+    await gateway.stop()
+
+
+async def test_a_contact_elsewhere_changes(elsewhere):
+    gateway, asker, after = elsewhere
+    old, gateway.info = gateway.info, after
+    await gateway.tell(asker)
+    for node in (None, after.node_0115()):
+        assert (await asker.ask(node, to=gateway.contact)).info.covered() == after.covered()
+    assert gateway.requests == []
+    assert (await asker.ask(old.node_0115(), to=gateway.contact)).kind == "result"
+    assert len(gateway.requests) == 1, "what is older goes its way"
+
+
+async def by_blocking(asker, contact):
+    await asker.block(contact)
+
+
+async def by_privacy_list(asker, contact):
+    await asker.refuse(contact, "presence-in")
+
+
+async def by_privacy_list_that_is_changed(asker, contact):
+    await asker.refuse("nobody@nowhere.example", "presence-in")
+    await asker.refuse(contact, "presence-in")
+
+
+async def unblocks(asker, contact):
+    await asker.block(contact, "unblock")
+
+
+async def nothing(asker, contact):
+    """A list that stops presences alone stops no query."""
+
+
+@pytest.mark.parametrize("stop, allow", [(by_blocking, unblocks), (by_privacy_list, nothing), (by_privacy_list_that_is_changed, nothing)])
+async def test_what_a_contact_elsewhere_announced_unheard(elsewhere, stop, allow):
+    gateway, asker, after = elsewhere
+    contact = gateway.contact.split("/")[0]
+    await stop(asker, contact)
+    try:
+        # The presence is dropped: nobody on this server can know what it announces now.
+        gateway.info = after
+        await gateway.tell(asker, heard=False)
+        await allow(asker, contact)
+        assert (await asker.ask(to=gateway.contact)).info.covered() == after.covered()
+        assert len(gateway.requests) == 1, "only the contact itself can say"
+        # What it announces is heard again, and then it need not be asked.
+        if stop is not by_blocking:
+            await asker.refuse_nothing()
+        await gateway.tell(asker)
+        assert (await asker.ask(to=gateway.contact)).info.covered() == after.covered()
+        assert len(gateway.requests) == 1
+    finally:
+        await asker.block(contact, "unblock")
+
+
 async def test_by_which_announcement_who_is_answered(server, connect, people, configure):
     info, other_client = sample("families"), "https://other.example/client"
     target, asker = await people(families_target=None, families_asker=None)

@@ -6,7 +6,7 @@ import base64
 import re
 import urllib.request
 
-from .processes import free_ports, wait_until
+from .processes import free_ports, until, wait_until
 from .scripted import ScriptedCapsd
 from .servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, SECRET, Prosody, stream_header
 
@@ -79,6 +79,15 @@ class Gateway(ScriptedCapsd):
     def announce(self, to):
         """The contact's presence."""
         self.writer.write(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>".encode())
+
+    async def tell(self, client, heard=True):
+        """The contact's presence; the client has received it, or would have by now."""
+        before = len(client.presences)
+        self.announce(client)
+        # From somewhere else, so that nothing stops it: it comes behind the other one.
+        self.writer.write(f"<presence from='marker@{GATEWAY}/m' to='{client.jid}' type='unavailable'/>".encode())
+        came = lambda: [xml.get("from", "") for xml in client.presences[before:]]
+        await until(lambda: came() == [self.contact] * heard + [f"marker@{GATEWAY}/m"], lambda: f"the presence arrives, not {came()}")
 
     def show_out(self, who):
         """Tells a client that it is no longer in the room whose occupants are friend@gateway."""
