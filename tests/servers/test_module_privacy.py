@@ -201,6 +201,63 @@ async def test_blocked_by_the_asker(compare, with_module):
     assert dressed.heard[0] is False
 
 
+async def test_a_privacy_list_of_the_one_who_is_asked_stops_queries(compare, with_module):
+    async def list_of_target(stage):
+        target, asker = await stage.befriend(("target", sample("lists")), ("asker", None))
+        await stage.ask(asker, target)
+        await target.refuse(asker.bare, "iq")
+        await stage.ask(asker, target)
+        await stage.ask(asker, target, target.info.node_0115())
+        await target.refuse_nothing()
+        await stage.ask(asker, target)
+
+    bare, dressed = await compare(list_of_target, with_module)
+    assert [kind for kind, *_ in bare.got] == ["result", "error", "error", "result"], "the list stops the question"
+    assert not any(dressed.heard), "and else the module answers"
+
+
+async def test_invisible_by_a_privacy_list(compare, with_module):
+    async def list_hides(stage):
+        target, asker = await stage.befriend(("target", None), ("asker", None))
+        friend = await stage.enter("friend")
+        friend.announce_nothing()
+        await target.refuse(asker.bare, "presence-out")
+        target.info = sample("hides")
+        target.announce()
+        await stage.tell(target, friend, directed=True)
+        await stage.ask(friend, target)
+        await stage.ask(asker, target)
+        await stage.ask(asker, target, target.info.node_0115())
+        assert not announced(target.info, asker, target.bare), "it is invisible"
+
+    bare, dressed = await compare(list_hides, with_module)
+    assert dressed.heard == [False, *bare.heard[1:]], "who was not told asks the client"
+
+
+async def test_a_privacy_list_hides_a_change(compare, with_module):
+    async def list_hides_change(stage):
+        target, asker = await stage.befriend(("target", sample("shown")), ("asker", None))
+        friend = await stage.enter("friend")
+        friend.announce_nothing()
+        await stage.ask(asker, target)
+        await target.refuse(asker.bare, "presence-out")
+        target.info = sample("hidden")
+        target.announce()
+        await stage.tell(target, friend, directed=True)
+        await stage.ask(asker, target)
+        await stage.ask(asker, target, target.info.node_0115())
+        # What is not let in was not heard either.
+        await target.refuse_nothing()
+        await asker.refuse(target.bare, "presence-in")
+        target.info = sample("unheard")
+        target.announce()
+        await stage.tell(target, friend, directed=True)
+        await stage.ask(asker, target)
+
+    bare, dressed = await compare(list_hides_change, with_module)
+    assert dressed.heard == [False, *bare.heard[1:]]
+
+
 async def test_a_stranger_who_knows_the_full_address(compare, with_module):
     async def stranger(stage):
         target, _ = await stage.befriend(("target", sample("stranger")), ("friend", None))
