@@ -300,6 +300,94 @@ async def test_what_a_contact_elsewhere_announced_unheard(elsewhere, stop, allow
         await asker.block(contact, "unblock")
 
 
+@pytest.fixture
+async def subscriber(server, connect, people, configure, request):
+    """A contact that is no user of this server and is subscribed to one who announced what capsd knows, that one, and what it may announce next."""
+    before, after = sample("shown"), sample("shown-next")
+    configure(hold=LONG_HOLD)
+    await connect(known={info.node_0115(): info for info in (before, after)})
+    target, = await people(**{f"of_{request.node.originalname}": before})
+    gateway = await Gateway(server, before).start()
+    await gateway.befriend(target)
+    assert await gateway.ask(target) == before
+    assert await gateway.ask(target, before.node_0115()) == before
+    assert by_user(target) == []
+    yield gateway, target, after
+    await target.refuse_nothing()
+    await gateway.stop()
+
+
+async def test_a_subscriber_elsewhere_who_is_not_told(subscriber):
+    gateway, target, after = subscriber
+    await target.refuse(gateway.contact.split("/")[0], "presence-out")
+    target.info = after
+    target.announce()
+    # Somebody else is told, so it is known to the server.
+    target.announce(to=f"other@{GATEWAY}/x")
+    await gateway.hears(target, f"other@{GATEWAY}/x")
+    assert await gateway.ask(target) == after
+    assert await gateway.ask(target, after.node_0115()) == after
+    assert len(by_user(target)) == 2, "it was told nothing, so the client is asked"
+    await target.refuse_nothing()
+    target.announce()
+    await gateway.hears(target)
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2
+
+
+async def test_directed_presence_is_for_whom_it_was_sent_to(subscriber):
+    gateway, target, after = subscriber
+    other = f"other@{GATEWAY}/x"
+    target.info = after
+    target.announce(to=other)
+    await gateway.hears(target, other)
+    assert await gateway.ask(target, of=other) == after
+    assert by_user(target) == []
+    assert await gateway.ask(target, of=f"other@{GATEWAY}/y") == after
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2, "neither another client of that account nor the subscriber was told"
+    # The server repeats to other clients of the account what was broadcast last, and that changes nothing.
+    again = Client(target.server, target.bare.split("@")[0], None, resource="again")
+    await again.log_in()
+    again.announce_nothing()
+    await until(lambda: again.presences_from(target.bare), "the other one sees it")
+    assert await gateway.ask(target, of=other) == after
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 3
+    await again.log_out()
+    target.announce()
+    await gateway.hears(target)
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 3
+
+
+async def test_directed_presence_to_a_subscriber(subscriber):
+    gateway, target, after = subscriber
+    target.info = after
+    target.announce(to=gateway.contact)
+    await gateway.hears(target, gateway.contact)
+    assert await gateway.ask(target) == after
+    assert by_user(target) == []
+    assert await gateway.ask(target, of=f"friend@{GATEWAY}/near") == after
+    assert len(by_user(target)) == 1, "another client of that account was told something else last"
+    target.become_unavailable(to=gateway.contact)
+    await until(lambda: gateway.presences[-1].get("type") == "unavailable", "it is told so")
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2
+    # A probe, as another server sends it for a user who logs in, brings what was broadcast last.
+    target.announce(to=gateway.contact)
+    target.announce()
+    await gateway.hears(target)
+    assert await gateway.ask(target, of=f"friend@{GATEWAY}/near") == after
+    assert len(by_user(target)) == 2, "the whole account is told"
+    target.become_unavailable(to=gateway.contact)
+    await until(lambda: gateway.presences[-1].get("type") == "unavailable", "it is told so")
+    gateway.send(f"<presence type='probe' from='{gateway.contact}' to='{target.bare}'/>")
+    await gateway.hears(target, gateway.contact)
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2
+
+
 async def test_by_which_announcement_who_is_answered(server, connect, people, configure):
     info, other_client = sample("families"), "https://other.example/client"
     target, asker = await people(families_target=None, families_asker=None)

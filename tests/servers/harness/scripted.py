@@ -71,6 +71,11 @@ class ScriptedCapsd:
                     ready.set_result(None)
                 elif depth == 1 and element.tag.endswith("}iq"):
                     self.on_iq(element)
+                elif depth == 1 and element.tag.endswith("}presence"):
+                    self.on_presence(element)
+
+    def on_presence(self, presence):
+        """What users send is not for capsd."""
 
     def on_iq(self, iq):
         if iq.get("type") not in ("get", "set") or not len(iq):
