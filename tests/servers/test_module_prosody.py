@@ -415,6 +415,37 @@ async def test_by_which_announcement_who_is_answered(server, connect, people, co
     assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
 
 
+def by_an_algorithm_of_that_name(info):
+    """The digest of XEP-0115 as if it were one of XEP-0390, by an algorithm that is named like the other family."""
+    c = f"<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='0115'>{info.ver()}</hash></c>"
+    return c, f"urn:xmpp:caps#0115.{info.ver()}", "unsupported-algorithm"
+
+
+def by_a_long_url(info):
+    """The same hash with a URL that makes the node longer than capsd takes."""
+    url = "https://client.example/" + "x" * 990
+    return info.c_0115(url=url), info.node_0115(url=url), "too-large"
+
+
+@pytest.mark.parametrize("announcement", [by_an_algorithm_of_that_name, by_a_long_url])
+async def test_what_one_announces_is_no_bar_for_others(server, connect, people, configure, announcement):
+    info = sample(announcement.__name__)
+    target, asker, mallory = await people(**{f"{who}_{announcement.__name__}": None for who in ("target", "asker", "mallory")})
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    c, node, reason = announcement(info)
+    capsd.reasons[node] = reason
+    mallory.info = info
+    mallory.announce(c, to=asker.jid)
+    await until(lambda: asker.presences_from(mallory.bare), "the presence arrives")
+    assert (await asker.ask(to=mallory.jid)).info.covered() == info.covered()
+    target.delay = 0.3
+    await show(target, asker, info)
+    replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=target.jid) for _ in range(5)))
+    assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
+    assert len(target.questions) == 1, "one question for all, as for any other hash"
+
+
 async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):
     info = sample("liar")
     target, asker = await people(liar_target=None, liar_asker=None)
