@@ -388,6 +388,32 @@ async def test_directed_presence_to_a_subscriber(subscriber):
     assert len(by_user(target)) == 2
 
 
+async def test_a_held_query_outlives_the_connection_that_it_came_by(server, connect, people, configure):
+    known, unknown = sample("outlives"), sample("outlives-unknown")
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    target, = await people(is_asked_before_the_end=None)
+    for number, info in enumerate((known, unknown)):
+        gateway = await Gateway(server, info).start()
+        target.info = info
+        capsd.silent = True
+        target.announce(to=gateway.contact)
+        await gateway.hears(target, gateway.contact)
+        gateway.send_question(target, f"outlives{number}")
+        await until(lambda: server.statistics()["held", None] > 0, "the query is held")
+        await gateway.stop()
+        again = await Gateway(server, info).start()
+        # Then capsd knows the one, and not the other.
+        capsd.known[known.node_0115()] = known
+        capsd.silent = False
+        for request in capsd.requests[:]:
+            capsd.answer(request)
+        await until(lambda: f"outlives{number}" in again.replies, "the answer arrives by the new connection")
+        assert info_of(again.replies[f"outlives{number}"][0]) == info
+        assert len(by_user(target)) == number
+        await again.stop()
+
+
 async def test_by_which_announcement_who_is_answered(server, connect, people, configure):
     info, other_client = sample("families"), "https://other.example/client"
     target, asker = await people(families_target=None, families_asker=None)
