@@ -8,6 +8,7 @@
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
 pub mod accounts;
+pub mod feeders;
 mod forgetting;
 mod kinds;
 mod silence;
@@ -20,6 +21,7 @@ use hashbrown::HashTable;
 use crate::caps::{CapsKey, Reason};
 use crate::stanza::jid;
 use accounts::{Accounts, Common};
+use feeders::{FeederId, Feeders};
 use kinds::{KindCode, Kinds};
 use silence::Silence;
 
@@ -95,6 +97,8 @@ struct Holder {
     seen: u32,
     link: LinkId,
     askable: bool,
+    /// Who told of it last.
+    feeder: FeederId,
 }
 
 #[derive(Debug)]
@@ -160,6 +164,7 @@ pub struct Holders {
     failed: usize,
     accounts: Accounts,
     kinds: Kinds,
+    feeders: Feeders,
 }
 
 impl Holders {
@@ -183,6 +188,7 @@ impl Holders {
             failed: 0,
             accounts: Accounts::new((settings.max / HOLDERS_PER_SKETCH).max(MIN_SKETCHES)),
             kinds: Kinds::new(),
+            feeders: Feeders::default(),
         }
     }
 
@@ -243,7 +249,7 @@ impl Holders {
 
     /// A holder that is still there.
     pub fn view(&self, id: HolderId) -> Option<HolderView<'_>> {
-        let holder = self.holder(id)?;
+        let holder = self.holder(id).filter(|holder| !self.is_untold(holder))?;
         let shared = self.announcement_of(holder)?;
         Some(HolderView {
             link: holder.link,
@@ -259,6 +265,9 @@ impl Holders {
         let slots = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
         slots.iter().filter_map(|slot| {
             let holder = self.slots.get(*slot as usize)?.as_ref()?;
+            if self.is_untold(holder) {
+                return None;
+            }
             Some(HolderId {
                 slot: *slot,
                 generation: holder.generation,
@@ -300,7 +309,7 @@ impl Holders {
             found.common = self.accounts.announced(address, announcement, &mut common);
         }
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
-        holder.seen = seen;
+        holder.seen = seen.max(self.feeders.since(holder.feeder));
         holder.askable = askable;
         let generation = holder.generation;
         let before = std::mem::replace(&mut holder.announcement, shared);
@@ -340,6 +349,7 @@ impl Holders {
             seen,
             link,
             askable: false,
+            feeder: FeederId::default(),
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -512,7 +522,7 @@ impl Holders {
         if let Some(slot) = self.find(link, address)
             && let Some(holder) = &mut self.slots[slot as usize]
         {
-            holder.seen = seen;
+            holder.seen = seen.max(self.feeders.since(holder.feeder));
             self.silence.heard(slot);
         }
     }

@@ -2,6 +2,7 @@
 and failing over. A scripted component stands in for capsd where each of its words counts."""
 
 import asyncio
+import os
 import re
 import time
 
@@ -17,6 +18,7 @@ from harness.watched import GATEWAY, HIBERNATION, MUC, SECOND, Gateway, Resumabl
 WATCH = "urn:example:caps-watch"
 # A hold, in seconds, that no test waits for.
 LONG_HOLD = 10
+LONG = os.environ.get("CAPSD_LONG") == "1"
 DEFAULTS = {"0115": True, "enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
 
 
@@ -577,6 +579,46 @@ async def test_all_is_told_anew_at_the_pace_of_the_answers(server, connect, peop
     crowd[0].announce(sample("paced-changed").c_0115())
     await until(lambda: len(again.present()) == len(crowd), "all is told anew")
     assert "is there a second capsd?" in server.log.read_text()
+
+
+async def by_a_new_connection(server, capsd):
+    """The component is gone for a while, though its process is the same."""
+    await capsd.stop()
+    await until(lambda: server.statistics()["usable", None] == 0, "the module notices")
+
+
+async def by_silence(server, capsd):
+    """It is there all the time and does not answer: the module notices when a feed was not answered for ten seconds."""
+    capsd.silent = True
+    await until(lambda: server.statistics()["usable", None] == 0, "the module notices", timeout=20)
+
+
+@pytest.mark.parametrize("away", [by_a_new_connection, *[by_silence] * LONG])
+async def test_who_went_while_nobody_listened(server, connect, people, away):
+    capsd = await connect()
+    one, other = await people(**{f"{who}_{away.__name__}": sample("unheard") for who in ("stays", "goes")})
+    await until(lambda: capsd.present() == {one.jid: True, other.jid: True}, "they are reported")
+    noticed = asyncio.create_task(away(server, capsd))
+    if away is by_silence:
+        await until(lambda: capsd.silent, "it is silent")
+        one.announce(sample("unheard-change").c_0115())
+    await noticed
+    await other.log_out()
+    if away is by_silence:
+        again, told = capsd, len(capsd.named("feed"))
+        capsd.silent = False
+        for request in capsd.requests[-3:]:
+            capsd.answer(request)
+        await until(lambda: any(feed.get("anew") for feed in capsd.named("feed")[told:]), "all is told anew")
+    else:
+        again = await connect()
+    await until(lambda: again.present() == {one.jid: True}, lambda: f"one is there, not {again.present()}")
+    assert [feed.get("anew") for feed in again.named("feed")][-1:] + [again.reports[-1][0]] == ["true", "holder"], "nothing is said of the other"
+    # Also if nobody is left.
+    await by_a_new_connection(server, again)
+    await one.log_out()
+    last = await connect()
+    await until(lambda: [(feed.get("anew"), len(feed)) for feed in last.named("feed")] == [(None, 0), ("true", 0)], "it is said that nobody is there")
 
 
 async def by_log_out(client):

@@ -139,11 +139,14 @@ class ScriptedCapsd:
     def present(self):
         """Who is there, as the feeds told since the connection: address to askable."""
         there = {}
-        for word, jid, askable, announcements in self.reports:
-            if word == "gone":
-                there.pop(jid, None)
-            elif announcements:
-                there[jid] = askable
+        for request in self.named("feed"):
+            if request.get("anew") == "true":
+                there.clear()
+            for event in request:
+                if event.tag.endswith("}gone"):
+                    there.pop(event.get("jid"), None)
+                elif len(event):
+                    there[event.get("jid")] = event.get("askable") == "true"
         return there
 
     async def until_fed(self, times=1):
