@@ -337,6 +337,23 @@ async def test_a_subscriber_elsewhere_who_is_not_told(subscriber):
     assert len(by_user(target)) == 2
 
 
+async def test_a_subscriber_elsewhere_who_is_blocked(subscriber):
+    gateway, target, after = subscriber
+    contact = gateway.contact.split("/")[0]
+    await target.block(contact)
+    await until(lambda: gateway.presences[-1].get("type") == "unavailable", "it is told that nobody is there")
+    for number, node in enumerate((None, target.info.node_0115())):
+        gateway.send_question(target, f"blocked{number}", node)
+        await until(lambda: f"blocked{number}" in gateway.replies, "a reply arrives")
+        assert gateway.replies[f"blocked{number}"].get("type") == "error"
+    target.info = after
+    target.announce()
+    await target.block(contact, "unblock")
+    await gateway.hears(target)
+    assert await gateway.ask(target) == after
+    assert by_user(target) == []
+
+
 async def test_directed_presence_is_for_whom_it_was_sent_to(subscriber):
     gateway, target, after = subscriber
     other = f"other@{GATEWAY}/x"
