@@ -14,6 +14,7 @@ mod interrupt;
 mod order;
 mod progress;
 mod run;
+mod screen;
 mod tier;
 mod top;
 mod verify;
@@ -23,6 +24,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use serde_json::json;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +72,11 @@ impl Exit {
             Exit::Done => "done; `verify`: verified; `check`: usable",
             Exit::No => {
                 "the answer is no: rejected, quarantined or not found; some of an import was refused, or it was interrupted; a \
-                 bundle that is refused or damaged; a link that cannot be opened"
+                 directory or bundle that cannot be used; a link that cannot be opened; `doctor`: there is a problem"
             }
             Exit::Usage => "usage, configuration, or a file that cannot be read",
             Exit::Store => "the store is in use, or was written by a newer version",
-            Exit::NoDaemon => "no daemon answers",
+            Exit::NoDaemon => "no daemon answers, or it has no time now: it is ending, or busy",
             Exit::Bug => "a bug",
         }
     }
@@ -91,7 +93,7 @@ pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Why a command could not do its work: one message, which says what to do about it, and the exit code.
+/// Why a command could not do its work, before it printed any data: one message, which says what to do about it, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// For people: symptom, cause and next step.
@@ -133,6 +135,35 @@ enum Command {
     Sync(order::SyncArguments),
 }
 
+impl Command {
+    /// Whether standard output is to be JSON.
+    fn is_json(&self) -> bool {
+        match self {
+            Command::Verify(arguments) => arguments.json,
+            Command::Hash(arguments) => arguments.json,
+            Command::Import(arguments) => arguments.json,
+            Command::Export(arguments) => arguments.json,
+            Command::Lookup(arguments) => arguments.is_json(),
+            Command::Resolve(arguments) => arguments.is_json(),
+            Command::Status(arguments) => arguments.json,
+            Command::Reload(arguments) => arguments.json,
+            Command::Doctor(arguments) => arguments.json,
+            Command::Top(arguments) => arguments.json,
+            Command::Flights(arguments) => arguments.json,
+            // `check` says itself all that there is to say.
+            Command::Check(_)
+            | Command::Run(_)
+            | Command::Flush(_)
+            | Command::Deny(_)
+            | Command::Undeny(_)
+            | Command::Pin(_)
+            | Command::Unpin(_)
+            | Command::LogLevel(_)
+            | Command::Sync(_) => false,
+        }
+    }
+}
+
 /// Runs the command that the arguments name; the first of them is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -147,6 +178,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             return error.print().map_or(Exit::Usage, |()| exit);
         }
     };
+    let is_json = arguments.command.is_json();
     let outcome = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => Ok(check::check(&arguments)),
@@ -170,6 +202,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Sync(arguments) => order::sync(&arguments),
     };
     outcome.unwrap_or_else(|failure| {
+        if is_json {
+            // Whoever reads JSON finds some in any case. There is nowhere to report that it could not be written.
+            let _ = print(&json!({ "error": failure.message }).to_string());
+        }
         explain(&failure.message);
         failure.exit
     })

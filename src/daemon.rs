@@ -58,9 +58,6 @@ pub enum StartError {
     /// The store refused.
     #[error("{0}")]
     Store(#[from] StoreRefusal),
-    /// The file of overrides is at fault.
-    #[error("{0}")]
-    Overrides(config::ConfigFaults),
     /// The HTTP port cannot be had.
     #[error(
         "http.listen: {address} cannot be listened on: {error}\n\nhint: stop what listens there, or choose another address or port"
@@ -91,16 +88,16 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
     move |error| StartError::System { what, error }
 }
 
-/// Runs the daemon until a signal ends it; `reload` reads the configuration again.
+/// Runs the daemon until a signal ends it. `overrides` are those of the operator's file; `reload` reads both again.
 ///
 /// # Errors
 /// What keeps it from starting; nothing was started then.
-pub fn run(config: &Config, reload: Load) -> Result<(), StartError> {
+pub fn run(config: &Config, overrides: Arc<Overrides>, reload: Load) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(system("a runtime"))?;
-    let ended = runtime.block_on(serve(config, reload));
+    let ended = runtime.block_on(serve(config, overrides, reload));
     // Nothing that still runs may hold up the end; the store is closed already.
     runtime.shutdown_background();
     ended
@@ -130,12 +127,12 @@ struct Daemon {
     links: Arc<Links>,
 }
 
-async fn serve(config: &Config, reload: Load) -> Result<(), StartError> {
+async fn serve(config: &Config, by_file: Arc<Overrides>, reload: Load) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(system("signal handlers"))?;
     let metrics = Arc::new(Metrics::new()?);
     let names = config.components.iter().map(|c| c.name.clone());
     let readiness = Arc::new(Readiness::new(names, metrics.ready.clone()));
-    let (below, standing) = open_tiers(config, &metrics, &readiness)?;
+    let (below, standing) = open_tiers(config, by_file, &metrics, &readiness)?;
     metrics.configuration_was_read(SystemTime::now());
     let listener = TcpListener::bind(config.http.listen).await;
     let listener = listener.map_err(|error| StartError::Http {
@@ -236,11 +233,11 @@ type Standing = (Arc<Overrides>, Orders);
 
 fn open_tiers(
     config: &Config,
+    by_file: Arc<Overrides>,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
 ) -> Result<(Below, Standing), StartError> {
     let settings = store_settings(config);
-    let by_file = trust::overrides(&config.trusted).map_err(StartError::Overrides)?;
     let orders = trust::orders(&config.store.path);
     let overrides = Arc::new(by_file.with(&orders));
     overrides.announce();
@@ -306,12 +303,15 @@ fn batch_rate(of: config::Rate) -> limits::Rate {
     limits::Rate { interval, burst }
 }
 
-/// How a component of the configuration is set up.
+/// How a component of the configuration is set up. One that was read without its secret has an empty one, which no server accepts.
 pub fn link_settings(config: &Config, component: &config::Component) -> component::Settings {
     component::Settings {
         credentials: Credentials {
             jid: component.jid.to_string(),
-            secret: component.secret.expose().to_owned(),
+            secret: component
+                .secret
+                .as_ref()
+                .map_or_else(String::new, |secret| secret.expose().to_owned()),
         },
         server: component.server.to_string(),
         domains: component.domains.iter().map(ToString::to_string).collect(),

@@ -8,6 +8,7 @@
 //! same account makes room first, so that one account cannot push the others out), [`MAX_LINKED`] keys of one announcement.
 
 pub mod accounts;
+mod addresses;
 pub mod feeders;
 mod forgetting;
 mod kinds;
@@ -21,6 +22,7 @@ use hashbrown::HashTable;
 use crate::caps::{CapsKey, Reason};
 use crate::stanza::jid;
 use accounts::{Accounts, Common};
+use addresses::{Addresses, Place};
 use feeders::{FeederId, Feeders};
 use kinds::{KindCode, Kinds};
 use silence::Silence;
@@ -90,7 +92,7 @@ struct Failure {
 
 #[derive(Debug)]
 struct Holder {
-    address: Box<str>,
+    address: Place,
     generation: u32,
     announcement: u32,
     /// Seconds since [`Holders::epoch`]; compact, and fine enough for an expiry of hours.
@@ -147,6 +149,7 @@ pub struct Holders {
     settings: Settings,
     epoch: Instant,
     slots: Vec<Option<Holder>>,
+    addresses: Addresses,
     free: Vec<u32>,
     generations: u32,
     by_address: HashTable<u32>,
@@ -174,6 +177,7 @@ impl Holders {
             settings,
             epoch: now,
             slots: Vec::new(),
+            addresses: Addresses::default(),
             free: Vec::new(),
             generations: 0,
             by_address: HashTable::new(),
@@ -222,18 +226,19 @@ impl Holders {
         u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX)
     }
 
-    fn address_hash(&self, link: LinkId, address: &str) -> u64 {
+    fn address_hash(&self, link: LinkId, address: &[u8]) -> u64 {
         self.hasher.hash_one((link, address))
     }
 
     fn find(&self, link: LinkId, address: &str) -> Option<u32> {
-        let slots = &self.slots;
+        let address = address.as_bytes();
+        let (slots, addresses) = (&self.slots, &self.addresses);
         self.by_address
             .find(self.address_hash(link, address), |slot| {
                 slots
                     .get(*slot as usize)
                     .and_then(Option::as_ref)
-                    .is_some_and(|h| h.link == link && &*h.address == address)
+                    .is_some_and(|h| h.link == link && addresses.bytes(h.address) == address)
             })
             .copied()
     }
@@ -253,7 +258,7 @@ impl Holders {
         let shared = self.announcement_of(holder)?;
         Some(HolderView {
             link: holder.link,
-            address: &holder.address,
+            address: self.addresses.get(holder.address),
             announcement: &shared.announcement,
             askable: holder.askable,
             known: shared.known,
@@ -336,6 +341,13 @@ impl Holders {
     }
 
     fn insert(&mut self, link: LinkId, address: &str, seen: u32) -> Option<u32> {
+        if self.len() >= self.settings.max {
+            let domain = jid::domain(address);
+            tracing::trace!(
+                domain,
+                "no room among the holders: the one that was silent for longest is forgotten"
+            );
+        }
         while self.len() >= self.settings.max {
             self.remove(self.silence.longest()?);
             self.counts.full += 1;
@@ -343,7 +355,7 @@ impl Holders {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations;
         let holder = Holder {
-            address: address.into(),
+            address: self.addresses.insert(address)?,
             generation,
             announcement: NO_ANNOUNCEMENT,
             seen,
@@ -362,12 +374,12 @@ impl Holders {
                 slot
             }
         };
-        let hash = self.address_hash(link, address);
-        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = self.address_hash(link, address.as_bytes());
+        let (slots, addresses, hasher) = (&self.slots, &self.addresses, &self.hasher);
         self.by_address.insert_unique(hash, slot, |slot| {
             slots[*slot as usize]
                 .as_ref()
-                .map_or(0, |h| hasher.hash_one((h.link, &*h.address)))
+                .map_or(0, |h| hasher.hash_one((h.link, addresses.bytes(h.address))))
         });
         Some(slot)
     }
@@ -451,7 +463,7 @@ impl Holders {
         let account = |slot: u32| {
             self.slots[slot as usize]
                 .as_ref()
-                .map_or("", |h| jid::bare(&h.address))
+                .map_or("", |h| jid::bare(self.addresses.get(h.address)))
         };
         let own = account(slot);
         let out = listed.iter().position(|s| account(*s) == own).unwrap_or(0);
@@ -487,10 +499,11 @@ impl Holders {
         let Some(holder) = self.slots[slot as usize].take() else {
             return;
         };
-        let hash = self.address_hash(holder.link, &holder.address);
+        let hash = self.address_hash(holder.link, self.addresses.bytes(holder.address));
         if let Ok(entry) = self.by_address.find_entry(hash, |other| *other == slot) {
             entry.remove();
         }
+        self.addresses.remove(holder.address);
         self.silence.remove(slot);
         self.forgive(slot);
         if holder.announcement != NO_ANNOUNCEMENT {
@@ -506,14 +519,6 @@ impl Holders {
             .failures
             .remove(&slot)
             .map_or(0, |failures| failures.len());
-    }
-
-    /// Forgets a holder that said it is gone.
-    pub fn depart(&mut self, link: LinkId, address: &str) -> Option<HolderId> {
-        let slot = self.find(link, address)?;
-        let generation = self.slots[slot as usize].as_ref()?.generation;
-        self.remove(slot);
-        Some(HolderId { slot, generation })
     }
 
     /// Takes note that a holder was heard without an announcement (XEP-0115 section 8.4: its caps are unchanged).
@@ -564,26 +569,6 @@ impl Holders {
                 shared.kind = Kind::New.into();
             }
         }
-    }
-
-    /// Forgets up to `most` holders that were silent for too long; true if there may be more.
-    pub fn expire(&mut self, now: Instant, most: usize) -> bool {
-        let now = self.seconds(now);
-        let limit = u32::try_from(self.settings.expire_after.as_secs()).unwrap_or(u32::MAX);
-        for _ in 0..most {
-            let longest = self.silence.longest();
-            let seen = longest
-                .and_then(|slot| self.slots[slot as usize].as_ref())
-                .map(|holder| holder.seen);
-            match (longest, seen) {
-                (Some(slot), Some(seen)) if now.saturating_sub(seen) >= limit => {
-                    self.remove(slot);
-                    self.counts.expired += 1;
-                }
-                _ => return false,
-            }
-        }
-        true
     }
 }
 

@@ -68,10 +68,35 @@ pub struct Sources {
     pub signers: Signers,
 }
 
+/// What a directory of trusted content holds, by the names in it.
+#[derive(Debug)]
+pub struct Directory {
+    /// Its path.
+    pub path: PathBuf,
+    /// How many contents there are in files of their own, and the paths of bundles; or why it cannot be listed.
+    pub holds: io::Result<(usize, Vec<PathBuf>)>,
+}
+
+impl Directory {
+    /// Whether it is the default one and not there, which is no fault: nothing was installed.
+    pub fn is_left_out(&self) -> bool {
+        let holds = self.holds.as_ref();
+        holds.is_err_and(|error| is_left_out(&self.path, error))
+    }
+}
+
 impl Sources {
-    /// The paths of all bundles, in the directories too, the one that counts first.
-    pub fn all_bundles(&self) -> Vec<PathBuf> {
-        read_names(self).1
+    /// What is in each directory, in their order. No content is read.
+    pub fn listed(&self) -> Vec<Directory> {
+        let list = |path: &PathBuf| {
+            let mut files = Files::default();
+            let bundles = files.read_names(path);
+            Directory {
+                path: path.clone(),
+                holds: bundles.map(|bundles| (files.entries(), bundles)),
+            }
+        };
+        self.directories.iter().map(list).collect()
     }
 }
 
@@ -176,8 +201,12 @@ fn verified(verdict: Verdict) -> Result<VerifiedInfo, String> {
     }
 }
 
+fn is_left_out(directory: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && directory == Path::new(DEFAULT_DIRECTORY)
+}
+
 fn say_unreadable(directory: &Path, error: &io::Error) {
-    if error.kind() == io::ErrorKind::NotFound && directory == Path::new(DEFAULT_DIRECTORY) {
+    if is_left_out(directory, error) {
         tracing::debug!(
             directory = DEFAULT_DIRECTORY,
             "no trusted content is installed"

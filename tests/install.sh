@@ -3,11 +3,11 @@
 #
 #     tests/install.sh [rust] [python] [node] [grafana-types] [page] [PROGRAM…] [deb:PACKAGE…]
 #
-# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++, cargo-deb, cargo-deny; PACKAGE is any
-# Debian package. The two of cargo are built into target/tools/, which takes minutes. Debian packages are installed only where they are missing. Their
-# services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d forbids it, and one that was there before is put
-# back unchanged. Python packages go into a private environment below target/, and so do those of npm (`node`: clients;
-# `grafana-types`: Grafana's published types with the TypeScript compiler; `page`: what tests the page and the API, with Chromium).
+# PROGRAM is one of prosody, ejabberd, prometheus, profanity, mcabber, poezio, tmux, minisign, g++, cargo-deb, cargo-deny,
+# cargo-semver-checks; PACKAGE is any Debian package. Those of cargo are built into target/tools/, which takes minutes. Debian packages
+# are installed only where they are missing. Their services are neither started, stopped nor reconfigured: while apt runs, a policy-rc.d
+# forbids it, and one that was there before is put back unchanged. Python packages go into a private environment below target/, and so do
+# those of npm (`node`: clients; `grafana-types`: Grafana's published types with the TypeScript compiler; `page`: what tests the page and the API, with Chromium).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -96,7 +96,7 @@ check_rust() {
 }
 
 # The versions of cargo's tools: another one may make another package of the same sources.
-declare -A tool_versions=([cargo-deb]=3.8.0 [cargo-deny]=0.20.2)
+declare -A tool_versions=([cargo-deb]=3.8.0 [cargo-deny]=0.20.2 [cargo-semver-checks]=0.51.0)
 tools=()
 
 with_python=false
@@ -133,14 +133,14 @@ for part in "$@"; do
             [ -e /usr/lib/prosody/modules/mod_privilege/mod_privilege.lua ] || packages+=(prosody-modules)
             ;;
         ejabberd) want ejabberdctl ejabberd ;;
-        cargo-deb | cargo-deny)
+        cargo-deb | cargo-deny | cargo-semver-checks)
             [ "$("$root/target/tools/bin/$part" --version 2>/dev/null | grep -o '[0-9.]*$')" = "${tool_versions[$part]}" ] || tools+=("$part")
             ;;
         prometheus | profanity | mcabber | poezio | tmux | minisign | g++) want "$part" "$part" ;;
         deb:*)
             [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "${part#deb:}" 2>/dev/null)" = 'ii ' ] || packages+=("${part#deb:}")
             ;;
-        *) die "unknown part \`$part\`; known are: rust python node grafana-types page prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++ cargo-deb cargo-deny, and deb:PACKAGE" ;;
+        *) die "unknown part \`$part\`; known are: rust python node grafana-types page prosody ejabberd prometheus profanity mcabber poezio tmux minisign g++ cargo-deb cargo-deny cargo-semver-checks, and deb:PACKAGE" ;;
     esac
 done
 

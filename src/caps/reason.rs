@@ -54,6 +54,13 @@ impl Reason {
         Reason::Forbidden,
     ];
 
+    /// The reason that a word stands for.
+    pub fn from_word(word: &str) -> Option<Reason> {
+        Reason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::tier::{Place, ask, status};
-use super::{Exit, Failure, print};
+use super::tier::{Place, failed, status};
+use super::{Exit, Failure, explain, print};
+use crate::control::client::{Client, ClientFault};
 use crate::control::protocol::{Answer, Content};
 use crate::control::{Request, words};
 
@@ -34,7 +35,7 @@ struct Question {
     #[command(flatten)]
     place: Place,
 
-    /// Print a JSON object instead
+    /// Print a JSON object instead: `found` and the content, or `reason` (a word) and `detail`
     #[arg(long)]
     json: bool,
 
@@ -51,7 +52,19 @@ pub(super) struct StatusArguments {
 
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl LookupArguments {
+    pub(super) fn is_json(&self) -> bool {
+        self.question.json
+    }
+}
+
+impl ResolveArguments {
+    pub(super) fn is_json(&self) -> bool {
+        self.question.json
+    }
 }
 
 /// Exit code 0: found; 1: not stored; 2: not a caps node; 4: no daemon answers.
@@ -67,16 +80,13 @@ pub(super) fn resolve(arguments: &ResolveArguments) -> Result<Exit, Failure> {
 }
 
 fn answer(question: &Question, request: &Request) -> Result<Exit, Failure> {
-    let answer = ask(&mut question.place.daemon()?, request)?;
+    let (answer, exit) = asked(&mut question.place.daemon()?, request)?;
     let Answer::Found(content) = &answer else {
-        let why_not = words::words(&answer).1;
-        if question.json {
-            print(&json!({ "found": false, "reason": why_not }).to_string())?;
+        if let (true, Some((reason, detail))) = (question.json, words::why_not(&answer)) {
+            print(&json!({ "found": false, "reason": reason, "detail": detail }).to_string())?;
         }
-        return Err(Failure {
-            message: why_not,
-            exit: Exit::No,
-        });
+        explain(&words::words(&answer).1);
+        return Ok(exit);
     };
     print(&match (question.json, question.xml) {
         (true, _) => found_json(content).to_string(),
@@ -84,6 +94,23 @@ fn answer(question: &Question, request: &Request) -> Result<Exit, Failure> {
         _ => words::content(content),
     })?;
     Ok(Exit::Done)
+}
+
+/// The daemon's answer, and the exit code if it is none that finds something; a refusal for which there is a word is one.
+fn asked(client: &mut Client, request: &Request) -> Result<(Answer, Exit), Failure> {
+    match client.ask(request) {
+        Ok(answer) => Ok((answer, Exit::No)),
+        Err(fault) => {
+            let failure = failed(&fault);
+            match fault {
+                ClientFault::Refused {
+                    reason: Some(reason),
+                    message,
+                } => Ok((Answer::refused_for(reason, message), failure.exit)),
+                _ => Err(failure),
+            }
+        }
+    }
 }
 
 fn found_json(content: &Content) -> Value {

@@ -11,8 +11,10 @@ use serde_json::json;
 use super::Exit;
 use crate::component::examine::try_link;
 use crate::config::{Component, Config, ConfigFaults, DEFAULT_PATH, SecretSource};
+use crate::control::Request;
+use crate::control::client::Client;
 use crate::daemon::{link_settings, trust};
-use crate::trusted::Overrides;
+use crate::trusted::{Directory, Overrides};
 use bundles::{CheckedBundle, check_bundles};
 
 /// Check a configuration without starting anything
@@ -26,16 +28,18 @@ pub struct CheckArguments {
     #[arg(long)]
     pub connect: bool,
 
-    /// Print one JSON object: `usable`, and `configuration`, `overrides` and `bundles`, or `faults`; with `--connect` also `links`
+    /// Print one JSON object: `usable`, and `configuration`, `overrides`, `directories` and `bundles`, or `faults`; with `--connect` also
+    /// `links`
     #[arg(long)]
     pub json: bool,
 }
 
 /// Checks a configuration without starting anything, and prints what it sets, or everything that is wrong with it.
 ///
-/// The overrides and bundles that it names are part of it: every content in them is verified.
+/// The overrides and bundles that it names are part of it: every content in them is verified. A secret that this user may not read is no
+/// fault where a daemon answers: it has it.
 ///
-/// Exit code 0: usable; 1: a link cannot be opened, or a bundle not be used; 2: not usable.
+/// Exit code 0: usable; 1: a link cannot be opened, or a directory or bundle not be used; 2: not usable.
 pub fn check(arguments: &CheckArguments) -> Exit {
     let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
     report(arguments, &mut output, &mut errors)
@@ -49,21 +53,22 @@ pub fn report(
     output: &mut impl Write,
     errors: &mut impl Write,
 ) -> Exit {
-    let read = Config::load(&arguments.config)
-        .and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
-    let (overrides, config) = match read {
+    let (config, overrides) = match read(arguments) {
         Ok(read) => read,
         Err(faults) => {
             let _ = print_faults(arguments, &faults, output, errors);
             return Exit::Usage;
         }
     };
+    let sources = trust::sources(&config.trusted);
+    let directories = sources.listed();
     let checked = Checked {
         links: match arguments.connect {
             true => try_links(&config),
             false => Vec::new(),
         },
-        bundles: check_bundles(&trust::sources(&config.trusted)),
+        bundles: check_bundles(&directories, &sources),
+        directories,
         overrides,
         config,
     };
@@ -74,16 +79,53 @@ pub fn report(
     };
     let linked = checked.links.iter().all(|link| link.fault.is_none());
     let trusted = checked.bundles.iter().all(|bundle| bundle.fault.is_none());
-    match linked && trusted {
+    let listed = checked.directories.iter().all(|d| fault(d).is_none());
+    match linked && trusted && listed {
         true => Exit::Done,
         false => Exit::No,
     }
+}
+
+/// Reads the configuration and what it names; without the secrets where only whoever starts the daemon may read them, and one runs.
+fn read(arguments: &CheckArguments) -> Result<(Config, Arc<Overrides>), ConfigFaults> {
+    trust::configuration(&arguments.config).or_else(|faults| {
+        if arguments.connect || !faults.are_unread_secrets() {
+            return Err(faults);
+        }
+        let config = Config::load_without_secrets(&arguments.config)?;
+        let answers = Client::connect(&config.control.socket)
+            .and_then(|mut client| client.ask(&Request::Status));
+        match answers {
+            Ok(_) => trust::overrides(&config.trusted).map(|overrides| (config, overrides)),
+            Err(_) => Err(faults),
+        }
+    })
+}
+
+/// Why a directory of trusted content cannot be used.
+fn fault(directory: &Directory) -> Option<String> {
+    let faulty = !directory.is_left_out();
+    let error = directory.holds.as_ref().err().filter(|_| faulty)?;
+    Some(format!(
+        "it cannot be read: {error}. Make it, or take it out of trusted.directories"
+    ))
+}
+
+/// A directory in words.
+fn directory_line(directory: &Directory) -> String {
+    let said = match (&directory.holds, fault(directory)) {
+        (Ok((files, bundles)), _) => format!("{files} files, {} bundles", bundles.len()),
+        (Err(_), Some(fault)) => fault,
+        (Err(_), None) => "nothing is installed there".to_owned(),
+    };
+    format!("directory {}: {said}", directory.path.display())
 }
 
 /// What a usable configuration comes to.
 struct Checked {
     config: Config,
     overrides: Arc<Overrides>,
+    directories: Vec<Directory>,
     bundles: Vec<CheckedBundle>,
     links: Vec<TriedLink>,
 }
@@ -136,10 +178,15 @@ fn print_json(
             "signed": bundle.signed, "fault": bundle.fault,
         })
     });
+    let directories = checked.directories.iter().map(|directory| {
+        let files = directory.holds.as_ref().ok().map(|(files, _)| files);
+        json!({ "path": directory.path, "files": files, "fault": fault(directory) })
+    });
     let mut answer = json!({
         "usable": true,
         "configuration": checked.config,
         "overrides": { "denied": overrides.denials(), "pinned": overrides.pins() },
+        "directories": directories.collect::<Vec<_>>(),
         "bundles": bundles.collect::<Vec<_>>(),
     });
     if arguments.connect {
@@ -175,6 +222,9 @@ fn print_settings(
             "overrides {file}: {denied} keys denied, {pinned} pinned"
         )?;
     }
+    for directory in &checked.directories {
+        writeln!(output, "{}", directory_line(directory))?;
+    }
     for bundle in &checked.bundles {
         writeln!(output, "{}", bundle.line())?;
     }
@@ -189,6 +239,10 @@ fn print_settings(
 }
 
 fn summary(component: &Component) -> String {
+    let unread = match component.secret {
+        Some(_) => "",
+        None => " (not readable by you; the daemon that runs has it)",
+    };
     let secret = match &component.secret_source {
         SecretSource::File(path) => format!("the secret in {}", path.display()),
         SecretSource::Variable(name) => format!("the secret in the variable {name}"),
@@ -201,7 +255,7 @@ fn summary(component: &Component) -> String {
         .map(|domain| domain.as_str())
         .collect();
     format!(
-        "{jid} connects to {server} with {secret} and serves {}",
+        "{jid} connects to {server} with {secret}{unread} and serves {}",
         domains.join(", ")
     )
 }

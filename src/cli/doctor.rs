@@ -1,7 +1,7 @@
 //! `capsd doctor`: what is wrong with a deployment, why, and what to do about it.
 //!
-//! Where a daemon runs, what it knows and tries is used, because a second connection of the same component would disturb it. Where none
-//! runs, each link is opened for a moment.
+//! Where a daemon runs, what it knows and tries is used, because a second connection of the same component would disturb it. Where nobody
+//! listens at the control socket, each link is opened for a moment. Where somebody does and cannot be asked, the links are left alone.
 
 mod finding;
 mod links;
@@ -18,14 +18,14 @@ use crate::config::{self, Config, ConfigFaults, DEFAULT_PATH};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
 use crate::control::protocol::{Answer, Examined, Status};
-use crate::daemon::{self, link_settings};
+use crate::daemon::{link_settings, trust};
 use crate::http::readiness::NOT_TRIED;
 use crate::metrics::Metrics;
 use finding::{Finding, State};
 
 /// Check a deployment from outside: server, secret, privileges, presence, a query, store, clock, HTTP
 ///
-/// Each finding is printed with its cause and remedy. While the daemon runs, it is asked; otherwise each link is opened for a moment.
+/// Each finding is printed with its cause and remedy. While the daemon runs, it is asked; where none does, each link is opened for a moment.
 /// Exit code 1: there is a problem.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -35,39 +35,42 @@ pub(super) struct Arguments {
 
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
+
+/// What is said of the configuration.
+const CONFIGURATION: &str = "configuration";
 
 /// How long a link that is opened just now may take to show what it has.
 const SETTLING: Duration = Duration::from_secs(3);
 
 /// Exit code 0: no problem was found; 1: there is one; 2: the configuration cannot be used.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let config = Config::load(&arguments.config)
-        .and_then(|config| daemon::trust::overrides(&config.trusted).map(|_| config));
-    let mut findings = Vec::new();
-    match &config {
-        Ok(_) => findings.push(Finding::fine("configuration", "it is usable")),
-        Err(faults) => findings.extend(of_faults(faults)),
-    }
+    let config = trust::configuration(&arguments.config).map(|(config, _)| config);
     let socket = match &config {
         Ok(config) => Some(config.control.socket.clone()),
         Err(_) => config::control_socket(&arguments.config),
     };
-    if let Some(socket) = socket {
-        let (running, found) = ask_daemon(&socket);
+    let asked = socket.as_deref().map(ask_daemon);
+    let runs = matches!(asked, Some((Asked::Running(_), _)));
+    let (usable, mut findings) = match &config {
+        Ok(_) => (true, vec![Finding::fine(CONFIGURATION, "it is usable")]),
+        Err(faults) if runs && faults.are_unread_secrets() => (true, vec![unread_secrets()]),
+        Err(faults) => (false, of_faults(faults).collect()),
+    };
+    if let Some((asked, found)) = asked {
         findings.push(found);
-        match (running, &config) {
-            (Some(running), _) => findings.extend(of_daemon(&running)),
-            (None, Ok(config)) => findings.extend(without_daemon(config)),
-            (None, Err(_)) => {}
+        match (asked, &config) {
+            (Asked::Running(running), _) => findings.extend(of_daemon(&running)),
+            (Asked::Absent, Ok(config)) => findings.extend(without_daemon(config)),
+            (Asked::Absent, Err(_)) | (Asked::InTheWay, _) => {}
         }
     }
     show(arguments, &findings)?;
-    Ok(match (&config, findings.iter().any(Finding::is_problem)) {
-        (Err(_), _) => Exit::Usage,
-        (Ok(_), true) => Exit::No,
-        (Ok(_), false) => Exit::Done,
+    Ok(match (usable, findings.iter().any(Finding::is_problem)) {
+        (false, _) => Exit::Usage,
+        (true, true) => Exit::No,
+        (true, false) => Exit::Done,
     })
 }
 
@@ -97,8 +100,16 @@ fn of_faults(faults: &ConfigFaults) -> impl Iterator<Item = Finding> {
             .map(|line| format!(":{line}"))
             .unwrap_or_default();
         let place = format!("it stands in {}{line}", fault.file.display());
-        Finding::problem("configuration", &fault.message, &place, &fault.hint)
+        Finding::problem(CONFIGURATION, &fault.message, &place, &fault.hint)
     })
+}
+
+/// The package leaves the secret to root, who hands it to the daemon.
+fn unread_secrets() -> Finding {
+    Finding::fine(
+        CONFIGURATION,
+        "it is usable; the secret is not readable by you, and the daemon has it",
+    )
 }
 
 /// What a daemon that runs says of itself.
@@ -107,7 +118,17 @@ struct Running {
     examined: Examined,
 }
 
-fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
+/// What came of asking the daemon.
+enum Asked {
+    /// It answered.
+    Running(Box<Running>),
+    /// Nobody is there.
+    Absent,
+    /// Somebody may be there who cannot be asked.
+    InTheWay,
+}
+
+fn ask_daemon(socket: &Path) -> (Asked, Finding) {
     const CHECK: &str = "daemon";
     let asked = Client::connect(socket).and_then(|mut client| {
         let begun = Instant::now();
@@ -117,8 +138,8 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
             status = self::status(&mut client)?;
         }
         match client.ask(&Request::Examine)? {
-            Answer::Examined(examined) => Ok(Running { status, examined }),
-            _ => Err(unexpected()),
+            Answer::Examined(examined) => Ok(Box::new(Running { status, examined })),
+            _ => Err(ClientFault::Unexpected),
         }
     });
     match asked {
@@ -127,7 +148,7 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
                 "it answers, process {}, version {}",
                 running.status.process, running.status.version
             );
-            (Some(running), Finding::fine(CHECK, &said))
+            (Asked::Running(running), Finding::fine(CHECK, &said))
         }
         Ok(running) => {
             let symptom = format!(
@@ -137,7 +158,7 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
             );
             let cause = "it was not restarted after an upgrade";
             (
-                Some(running),
+                Asked::Running(running),
                 Finding::warning(CHECK, &symptom, cause, "restart it"),
             )
         }
@@ -146,30 +167,39 @@ fn ask_daemon(socket: &Path) -> (Option<Running>, Finding) {
             let remedy =
                 "start it (`capsd run`, or its service); its log says why if it ends at once";
             (
-                None,
-                Finding::problem(CHECK, &fault.to_string(), cause, remedy),
-            )
-        }
-        Err(fault @ ClientFault::Forbidden { .. }) => {
-            let cause = "the socket is for the user and the group of capsd";
-            let remedy = "run this as that user, as a member of its group, or as root";
-            (
-                None,
+                Asked::Absent,
                 Finding::problem(CHECK, &fault.to_string(), cause, remedy),
             )
         }
         Err(fault) => {
-            let cause = "it hangs, is ending, or is of another version";
+            let (cause, remedy) = unasked(&fault);
+            let symptom = format!("{fault}; {NOT_LOOKED_AT}");
             (
-                None,
-                Finding::problem(
-                    CHECK,
-                    &fault.to_string(),
-                    cause,
-                    "see its log, and restart it",
-                ),
+                Asked::InTheWay,
+                Finding::problem(CHECK, &symptom, cause, remedy),
             )
         }
+    }
+}
+
+/// What is not done while a daemon may run.
+const NOT_LOOKED_AT: &str = "the links, the store and HTTP were not looked at, because a daemon that runs would be disturbed";
+
+/// Why a daemon that may be there cannot be asked, and what to do.
+fn unasked(fault: &ClientFault) -> (&'static str, &'static str) {
+    match fault {
+        ClientFault::Forbidden { .. } => (
+            "the socket is for the user and the group of capsd",
+            "run this as that user, as a member of its group, or as root",
+        ),
+        ClientFault::Refused { .. } => (
+            "it is there, and turns this away for now, as it says",
+            "run this again in a moment; `ss -xp` shows who is connected to the control socket, and `control.connections` is how many may be",
+        ),
+        ClientFault::NoDaemon { .. } | ClientFault::Lost { .. } | ClientFault::Unexpected => (
+            "it hangs, is ending, or is of another version",
+            "see its log, and restart it",
+        ),
     }
 }
 
@@ -184,12 +214,8 @@ fn is_settling(link: &LinkStatus) -> bool {
 fn status(client: &mut Client) -> Result<Status, ClientFault> {
     match client.ask(&Request::Status)? {
         Answer::Status(status) => Ok(*status),
-        _ => Err(unexpected()),
+        _ => Err(ClientFault::Unexpected),
     }
-}
-
-fn unexpected() -> ClientFault {
-    ClientFault::Refused("the daemon's answer is not one to this question".to_owned())
 }
 
 fn of_daemon(running: &Running) -> Vec<Finding> {

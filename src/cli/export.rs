@@ -49,7 +49,7 @@ pub(super) struct Arguments {
 
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What is being written.

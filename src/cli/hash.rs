@@ -18,7 +18,7 @@ use crate::caps::{Hashed, Policy, hashes};
 pub(super) struct Arguments {
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     document: Document,
 }

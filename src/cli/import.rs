@@ -41,7 +41,7 @@ pub(super) struct Arguments {
 
     /// Print a JSON object instead: counts, and `list` of what was refused
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Exit code 0: all was taken; 1: some was refused, or it was interrupted; 2: usage, or something could not be read; 3: the store is in use
@@ -68,8 +68,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         true => print(&report.json().to_string())?,
         false => print(&report.text())?,
     }
-    // What was found out until then is told all the same.
-    done.and(flushed)?;
+    // What was found out until then has been told all the same.
+    if let Err(failure) = done.and(flushed) {
+        explain(&failure.message);
+        return Ok(failure.exit);
+    }
     if report.left > 0 {
         explain(
             "interrupted: what is verified so far is stored; the same import again does the rest",

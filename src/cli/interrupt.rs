@@ -13,6 +13,11 @@ pub(super) struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Listens from now on. Where that cannot be done, a signal ends the process at once, as ever.
     pub(super) fn listen() -> Interrupt {
+        Interrupt::listen_until(|| {})
+    }
+
+    /// The same; `at_end` is done before a second signal ends the process.
+    pub(super) fn listen_until(at_end: fn()) -> Interrupt {
         let interrupt = Interrupt::default();
         let flag = interrupt.clone();
         // The thread ends with the process.
@@ -23,7 +28,7 @@ impl Interrupt {
                     .enable_all()
                     .build();
                 if let Ok(runtime) = runtime {
-                    runtime.block_on(wait(&flag));
+                    runtime.block_on(wait(&flag, at_end));
                 }
             });
         interrupt
@@ -35,7 +40,7 @@ impl Interrupt {
     }
 }
 
-async fn wait(flag: &Interrupt) {
+async fn wait(flag: &Interrupt, at_end: fn()) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
@@ -49,7 +54,10 @@ async fn wait(flag: &Interrupt) {
         }
         match exit {
             None => flag.0.store(true, Ordering::Relaxed),
-            Some(code) => std::process::exit(code),
+            Some(code) => {
+                at_end();
+                std::process::exit(code)
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct ReloadArguments {
 
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Forget what was learned, in every tier, so that it is asked for again; what you trust or pinned stays
@@ -108,7 +108,7 @@ pub(super) struct UnpinArguments {
 /// Log more, or less, until a reload or a restart
 #[derive(Debug, clap::Args)]
 pub(super) struct LogLevelArguments {
-    /// error, warn, info, debug, or trace (which logs JIDs)
+    /// error, warn, info, debug, or trace, which alone names users: accounts beyond a quota, clients whose answers prove nothing, domains that crowd others out
     #[arg(value_name = "LEVEL", value_parser = level)]
     level: LogLevel,
 
@@ -174,13 +174,13 @@ pub(super) fn deny(arguments: &DenyArguments) -> Result<Exit, Failure> {
     order(&arguments.place, &Request::Deny { key, reason })
 }
 
-/// Exit code 0: done; 2: it was not denied by command; 4: no daemon answers.
+/// Exit code 0: done; 1: it was not denied by command; 2: the file of overrides speaks for it; 4: no daemon answers.
 pub(super) fn undeny(arguments: &UndenyArguments) -> Result<Exit, Failure> {
     let key = arguments.key.clone();
     order(&arguments.place, &Request::Undeny { key })
 }
 
-/// Exit code 0: pinned; 2: the file cannot be read, or is not what the key means; 4: no daemon answers.
+/// Exit code 0: pinned; 1: the content is not what the key means; 2: the file cannot be read; 4: no daemon answers.
 pub(super) fn pin(arguments: &PinArguments) -> Result<Exit, Failure> {
     let file = arguments.file.display();
     let unreadable = |why: String| Failure {
@@ -206,7 +206,7 @@ pub(super) fn pin(arguments: &PinArguments) -> Result<Exit, Failure> {
     order(&arguments.place, &request)
 }
 
-/// Exit code 0: done; 2: it was not pinned by command; 4: no daemon answers.
+/// Exit code 0: done; 1: it was not pinned by command; 2: the file of overrides speaks for it; 4: no daemon answers.
 pub(super) fn unpin(arguments: &UnpinArguments) -> Result<Exit, Failure> {
     let key = arguments.key.clone();
     order(&arguments.place, &Request::Unpin { key })

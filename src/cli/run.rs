@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Exit, Failure};
-use crate::config::{Config, DEFAULT_PATH};
-use crate::daemon::{self, StartError};
+use crate::config::DEFAULT_PATH;
+use crate::daemon::{self, StartError, trust};
 use crate::store::StoreRefusal;
 use crate::trace;
 
@@ -19,7 +19,8 @@ pub(super) struct Arguments {
 /// Exit code 0: ended by a signal; 2: the configuration, the store's directory or the HTTP port is at fault; 3: the store is in use or
 /// newer than this version.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let config = Config::load(&arguments.config).map_err(|faults| usage(&faults))?;
+    let read = trust::configuration(&arguments.config);
+    let (config, overrides) = read.map_err(|faults| usage(&faults))?;
     trace::start(&config.log).map_err(|fault| usage(&fault))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -27,7 +28,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         "capsd starts"
     );
     let file = arguments.config.clone();
-    match daemon::run(&config, Box::new(move || Config::load(&file))) {
+    let reload = Box::new(move || trust::configuration(&file));
+    match daemon::run(&config, overrides, reload) {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure {
             message: error.to_string(),
@@ -46,10 +48,7 @@ fn usage(fault: &dyn std::fmt::Display) -> Failure {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Store(StoreRefusal::InUse { .. } | StoreRefusal::Newer { .. }) => Exit::Store,
-        StartError::Store(_)
-        | StartError::Overrides(_)
-        | StartError::Http { .. }
-        | StartError::Control(_) => Exit::Usage,
+        StartError::Store(_) | StartError::Http { .. } | StartError::Control(_) => Exit::Usage,
         StartError::System { .. } | StartError::Metrics(_) => Exit::Bug,
     }
 }

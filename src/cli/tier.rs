@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::{Exit, Failure};
-use crate::caps::Policy;
+use crate::caps::{Policy, Reason};
 use crate::config::{self, Config, DEFAULT_PATH, Log, LogFormat, LogLevel};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
@@ -54,10 +54,12 @@ fn usage(message: String) -> Failure {
 }
 
 /// What a fault of the conversation means for a command.
-fn failed(fault: &ClientFault) -> Failure {
+pub(super) fn failed(fault: &ClientFault) -> Failure {
     let exit = match fault {
         ClientFault::NoDaemon { .. } | ClientFault::Lost { .. } => Exit::NoDaemon,
-        ClientFault::Forbidden { .. } | ClientFault::Refused(_) => Exit::Usage,
+        ClientFault::Forbidden { .. } => Exit::Usage,
+        ClientFault::Refused { reason, .. } => exit_of(*reason),
+        ClientFault::Unexpected => Exit::Bug,
     };
     Failure {
         message: fault.to_string(),
@@ -65,11 +67,34 @@ fn failed(fault: &ClientFault) -> Failure {
     }
 }
 
-pub(super) fn unexpected() -> Failure {
-    Failure {
-        message: "the daemon's answer is not one to this request; is it of another version? `capsd status` tells".to_owned(),
-        exit: Exit::Bug,
+/// How a command ends that was refused for that reason.
+fn exit_of(reason: Option<Reason>) -> Exit {
+    match reason {
+        // The disk does not take it, or it makes no sense.
+        None => Exit::Usage,
+        Some(
+            Reason::MalformedNode
+            | Reason::UnsupportedAlgorithm
+            | Reason::Legacy
+            | Reason::TooLarge
+            | Reason::Forbidden,
+        ) => Exit::Usage,
+        // The daemon has no time.
+        Some(Reason::Overloaded | Reason::RateLimited) => Exit::NoDaemon,
+        Some(
+            Reason::Unknown
+            | Reason::Unreachable
+            | Reason::Mismatch
+            | Reason::IllFormed
+            | Reason::Ambiguous
+            | Reason::Timeout
+            | Reason::Denied,
+        ) => Exit::No,
     }
+}
+
+pub(super) fn unexpected() -> Failure {
+    failed(&ClientFault::Unexpected)
 }
 
 impl Place {
@@ -81,7 +106,7 @@ impl Place {
         };
         found.map_err(|fault| {
             let mut failure = failed(&fault);
-            if failure.exit == Exit::NoDaemon {
+            if matches!(fault, ClientFault::NoDaemon { .. }) {
                 failure.message += ". Start it (`capsd run`), or name its socket with --socket";
             }
             failure
@@ -111,8 +136,9 @@ impl Place {
         }
     }
 
+    /// Without the secrets: no link is opened here, and they are root's where the package put them.
     fn read(&self) -> Result<Config, Failure> {
-        Config::load(&self.config).map_err(|faults| {
+        Config::load_without_secrets(&self.config).map_err(|faults| {
             usage(format!(
                 "{faults}\n\nhint: a daemon that runs can be spoken to without its configuration: --socket SOCKET"
             ))
@@ -183,12 +209,12 @@ fn on_no_disk(path: &Path, cause: &str) -> Failure {
     ))
 }
 
-/// What root makes in the store of another user, that user's daemon cannot open.
+/// What somebody else makes in the store of a user, root above all, that user's daemon cannot open.
 fn check_owner(path: &Path) -> Result<(), Failure> {
     let own = rustix::process::geteuid();
     match fs::metadata(path) {
-        Ok(found) if own.is_root() && found.uid() != own.as_raw() => Err(usage(format!(
-            "the store {} belongs to user {}, and what root writes there its daemon could not read. Run this as that \
+        Ok(found) if found.uid() != own.as_raw() => Err(usage(format!(
+            "the store {} belongs to user {}, and what another one writes there its daemon could not read. Run this as that \
              user (`runuser -u USER -- capsd …`), or start the daemon first",
             path.display(),
             found.uid()
@@ -245,7 +271,8 @@ impl Tier {
                 .ask(&Request::Entries { from })
                 .map_err(|fault| failed(&fault))?,
             Tier::Stopped(stopped) => {
-                desk::entries(&mut stopped.store, &stopped.overrides, from.as_deref())
+                let overrides = &stopped.overrides;
+                desk::entries(&mut stopped.store, overrides, from.as_deref(), desk::PAGE)
             }
         };
         match self.checked(answer)? {
@@ -268,7 +295,10 @@ impl Tier {
 
     fn checked(&self, answer: Answer) -> Result<Answer, Failure> {
         match answer {
-            Answer::Refused { message } => Err(usage(message)),
+            Answer::Refused { reason, message } => Err(Failure {
+                message,
+                exit: exit_of(reason.as_deref().and_then(Reason::from_word)),
+            }),
             answer => Ok(answer),
         }
     }

@@ -1,11 +1,12 @@
 //! `capsd top` and `capsd flights`: what goes on in the daemon.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::interrupt::Interrupt;
+use super::screen::{self, Report, Screen};
 use super::tier::{Place, ask, status, unexpected};
 use super::{Exit, Failure, print};
 use crate::control::client::Client;
@@ -14,7 +15,7 @@ use crate::control::{Request, words};
 
 /// Show what goes on, again and again: links, tiers, queries per second, what is being resolved
 ///
-/// On a terminal one screen is kept up to date until you press Ctrl-C; elsewhere one report follows the other.
+/// On a terminal one screen is kept up to date until you press q or Ctrl-C; elsewhere one report follows the other.
 #[derive(Debug, clap::Args)]
 pub(super) struct TopArguments {
     #[command(flatten)]
@@ -26,7 +27,7 @@ pub(super) struct TopArguments {
 
     /// Print JSON objects instead, one in a line
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 
     /// Seconds from one to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -45,7 +46,7 @@ pub(super) struct FlightsArguments {
 
     /// Print a JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Exit code 0, and 4 where no daemon answers.
@@ -110,27 +111,57 @@ fn hits(counts: &Counts) -> Option<f64> {
 
 /// Exit code 0: it was ended, or shown once; 4: no daemon answers, or it does not any more.
 pub(super) fn top(arguments: &TopArguments) -> Result<Exit, Failure> {
-    let mut client = arguments.place.daemon()?;
-    let interrupt = Interrupt::listen();
-    let redraw = io::stdout().is_terminal() && !arguments.json && !arguments.once;
+    let interrupt = Interrupt::listen_until(screen::restore);
+    // Whoever learns at once that there is no daemon is not shown an empty screen first.
+    let mut sight = arguments.look()?;
+    let mut screen = match arguments.json || arguments.once {
+        true => None,
+        false => Screen::open(),
+    };
     let mut before: Option<Sight> = None;
     loop {
-        let sight = Sight::now(&mut client)?;
-        let report = match arguments.json {
-            true => json_of(&sight, before.as_ref()),
-            false => text_of(&sight, before.as_ref()),
+        let written = match &mut screen {
+            Some(screen) => screen.show(arguments.report(&sight, before.as_ref())),
+            None => write(&match arguments.json {
+                true => json_of(&sight, before.as_ref()),
+                false => text_of(&sight, before.as_ref()),
+            }),
         };
-        let is_read = write(&report, redraw)?;
-        if arguments.once || !is_read {
+        if !is_read(written)? || arguments.once || !arguments.wait(&interrupt, &mut screen)? {
             return Ok(Exit::Done);
         }
-        before = Some(sight);
-        let until = Instant::now() + Duration::from_secs(arguments.interval);
+        before = Some(std::mem::replace(&mut sight, arguments.look()?));
+    }
+}
+
+impl TopArguments {
+    /// Each time anew: the daemon ends connections on which nothing is asked for long.
+    fn look(&self) -> Result<Sight, Failure> {
+        Sight::now(&mut self.place.daemon()?)
+    }
+
+    /// Waits until the next report is due; false if none is wanted any more.
+    fn wait(&self, interrupt: &Interrupt, screen: &mut Option<Screen>) -> Result<bool, Failure> {
+        let until = Instant::now() + Duration::from_secs(self.interval);
         while Instant::now() < until {
-            if interrupt.came() {
-                return Ok(Exit::Done);
+            if interrupt.came() || screen.as_ref().is_some_and(Screen::quits) {
+                return Ok(false);
+            }
+            if let Some(screen) = screen
+                && !is_read(screen.keep())?
+            {
+                return Ok(false);
             }
             std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(true)
+    }
+
+    fn report(&self, sight: &Sight, before: Option<&Sight>) -> Report {
+        Report {
+            whole: overview(sight, before),
+            list: format!("\n{}", words::flights(&sight.flights)),
+            footer: format!("q quits; every {} s", self.interval),
         }
     }
 }
@@ -147,6 +178,11 @@ fn json_of(sight: &Sight, before: Option<&Sight>) -> String {
 }
 
 fn text_of(sight: &Sight, before: Option<&Sight>) -> String {
+    let overview = overview(sight, before);
+    format!("{overview}\n\n{}\n", words::flights(&sight.flights))
+}
+
+fn overview(sight: &Sight, before: Option<&Sight>) -> String {
     let mut text = words::status(&sight.overview);
     if let Some(hits) = hits(&sight.overview.counts) {
         text += &format!("\nanswered without asking anybody: {hits:.1} %");
@@ -154,18 +190,18 @@ fn text_of(sight: &Sight, before: Option<&Sight>) -> String {
     if let Some((queries, questions)) = before.map(|before| sight.rates(before)) {
         text += &format!("\nlately: {queries:.1} queries/s, {questions:.1} questions to clients/s");
     }
-    format!("{text}\n\n{}\n", words::flights(&sight.flights))
+    text
 }
 
-/// Writes a report; false if its reader has gone away. On a screen it is drawn over the one before: from the upper left corner, each line to
-/// its end, and nothing below.
-fn write(report: &str, redraw: bool) -> Result<bool, Failure> {
+fn write(report: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let written = match redraw {
-        true => write!(out, "\x1b[H{}\x1b[J", report.replace('\n', "\x1b[K\r\n")),
-        false => writeln!(out, "{report}"),
-    };
-    match written.and_then(|()| out.flush()) {
+    writeln!(out, "{report}")?;
+    out.flush()
+}
+
+/// Whether what was written has a reader; a fault of another kind is one.
+fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure {

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     ver: String,
     /// Print a JSON object instead, with the same words
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     document: Document,
 }

@@ -21,8 +21,9 @@ pub struct Component {
     pub jid: DomainPart,
     /// Where the server listens for components.
     pub server: ServerAddress,
-    /// The secret that the server has for the component.
-    pub secret: Secret,
+    /// The secret that the server has for the component; none in a configuration that was read
+    /// [without secrets](super::Config::load_without_secrets).
+    pub secret: Option<Secret>,
     /// Where the secret was found.
     pub secret_source: SecretSource,
     /// The domains whose users, and which themselves, may ask. At least one; by default the parent domain of `jid`.

@@ -18,6 +18,13 @@ pub struct Fault {
     pub key: Option<String>,
     /// What to do about it.
     pub hint: String,
+    /// Whether all that is wrong is that the user who looks may not read a secret. Whoever starts capsd may be able to.
+    #[serde(
+        default,
+        rename = "unread-secret",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub unread_secret: bool,
 }
 
 impl fmt::Display for Fault {
@@ -36,6 +43,13 @@ impl fmt::Display for Fault {
 pub struct ConfigFaults {
     /// The faults.
     pub faults: Vec<Fault>,
+}
+
+impl ConfigFaults {
+    /// Whether all that is wrong is that the user who looks may not read the secrets.
+    pub fn are_unread_secrets(&self) -> bool {
+        self.faults.iter().all(|fault| fault.unread_secret)
+    }
 }
 
 impl fmt::Display for ConfigFaults {
@@ -57,6 +71,8 @@ pub(super) struct Wrong {
     pub(super) message: String,
     /// What to do about it.
     pub(super) hint: String,
+    /// See [`Fault::unread_secret`].
+    pub(super) unread_secret: bool,
 }
 
 impl Wrong {
@@ -64,6 +80,15 @@ impl Wrong {
         Wrong {
             message: message.into(),
             hint: hint.into(),
+            unread_secret: false,
+        }
+    }
+
+    /// The same, with these words before its own.
+    pub(super) fn after(self, words: &str) -> Wrong {
+        Wrong {
+            message: format!("{words} {}", self.message),
+            ..self
         }
     }
 }

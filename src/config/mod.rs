@@ -91,8 +91,35 @@ impl Config {
     ///
     /// Everything that is wrong with it. The process should then end with exit code 2, with nothing started.
     pub fn load(file: &Path) -> Result<Config, ConfigFaults> {
-        let text = read_text(file, "configuration file", "`--config FILE`")?;
-        Config::from_text(&text, file, &|name| std::env::var_os(name))
+        Config::load_with(file, |_| Ok(())).map(|(config, ())| config)
+    }
+
+    /// The same, with what `more` reads of what it names. Both are read whatever is wrong with the other, so that all faults are found at once;
+    /// a key that is at fault has its default then.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with either.
+    pub fn load_with<T>(
+        file: &Path,
+        more: impl FnOnce(&Config) -> Result<T, ConfigFaults>,
+    ) -> Result<(Config, T), ConfigFaults> {
+        let text = read_configuration(file)?;
+        let environment = |name: &str| std::env::var_os(name);
+        Config::from_source(Source::new(file, &text, &environment), more)
+    }
+
+    /// Reads a configuration file, and leaves its secrets alone: for what needs no link, by users who may not read them. Where a secret
+    /// comes from is known all the same.
+    ///
+    /// # Errors
+    ///
+    /// Everything else that is wrong with it.
+    pub fn load_without_secrets(file: &Path) -> Result<Config, ConfigFaults> {
+        let text = read_configuration(file)?;
+        let environment = |name: &str| std::env::var_os(name);
+        let source = Source::new(file, &text, &environment).without_secrets();
+        Config::from_source(source, |_| Ok(())).map(|(config, ())| config)
     }
 
     /// Reads a configuration from its text. `file` is what faults name; `environment` is where `secret-env` and
@@ -106,7 +133,14 @@ impl Config {
         file: &Path,
         environment: Environment<'_>,
     ) -> Result<Config, ConfigFaults> {
-        let source = Source::new(file, text, environment);
+        Config::from_source(Source::new(file, text, environment), |_| Ok(()))
+            .map(|(config, ())| config)
+    }
+
+    fn from_source<T>(
+        source: Source<'_>,
+        more: impl FnOnce(&Config) -> Result<T, ConfigFaults>,
+    ) -> Result<(Config, T), ConfigFaults> {
         let config = {
             let mut root = source.root();
             let config = match source.is_faulty() {
@@ -118,11 +152,14 @@ impl Config {
             }
             config
         };
-        match config {
-            Some(config) if !source.is_faulty() => Ok(config),
-            _ => Err(ConfigFaults {
-                faults: source.into_faults(),
+        let more = config.as_ref().map(more);
+        let faults = source.into_faults();
+        match (config, more) {
+            (Some(config), Some(Ok(more))) if faults.is_empty() => Ok((config, more)),
+            (_, Some(Err(others))) => Err(ConfigFaults {
+                faults: faults.into_iter().chain(others.faults).collect(),
             }),
+            _ => Err(ConfigFaults { faults }),
         }
     }
 
@@ -139,7 +176,7 @@ impl Config {
 /// The control socket that a configuration file names, or the default one; whatever else may be wrong with it is not looked at. `None` where
 /// it is no TOML, or says something else there.
 pub fn control_socket(file: &Path) -> Option<PathBuf> {
-    let text = read_text(file, "configuration file", "`--config FILE`").ok()?;
+    let text = read_configuration(file).ok()?;
     let table: toml::Table = text.parse().ok()?;
     match table
         .get("control")
@@ -148,6 +185,10 @@ pub fn control_socket(file: &Path) -> Option<PathBuf> {
         Some(socket) => socket.as_str().map(PathBuf::from),
         None => Some(PathBuf::from(DEFAULT_SOCKET)),
     }
+}
+
+fn read_configuration(file: &Path) -> Result<String, ConfigFaults> {
+    read_text(file, "configuration file", "`--config FILE`")
 }
 
 /// The text of a configuration file; `what` it is, and the `option` that names it, is for the faults.
@@ -159,6 +200,7 @@ fn read_text(file: &Path, what: &str, option: &str) -> Result<String, ConfigFaul
             line: None,
             key: None,
             hint: hint.to_owned(),
+            unread_secret: false,
         }],
     };
     let shown = file.display();
@@ -166,7 +208,7 @@ fn read_text(file: &Path, what: &str, option: &str) -> Result<String, ConfigFaul
         io::ErrorKind::NotFound => fault(
             format!("the {what} {shown} does not exist"),
             &format!(
-                "create it (config/capsd.toml is a commented example), or name another with {option}"
+                "create it (/usr/share/doc/capsd/examples has a commented example, in the sources config/), or name another with {option}"
             ),
         ),
         io::ErrorKind::PermissionDenied => fault(

@@ -7,8 +7,10 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use toml::de::DeValue;
+
 use super::fault::Wrong;
-use super::source::{Environment, Table, absolute_path, string};
+use super::source::{Environment, Table, absolute};
 
 /// The longest secret, in bytes.
 const MAX_SECRET_LEN: usize = 1024;
@@ -70,8 +72,11 @@ pub enum SecretSource {
     Credential,
 }
 
-/// Reads the secret of the component whose block this is; `None` after a fault, which is then said.
-pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
+/// Where the secret of the component whose block this is comes from, and the secret itself unless [`Source::without_secrets`] leaves it
+/// alone; `None` after a fault, which is then said.
+///
+/// [`Source::without_secrets`]: super::source::Source::without_secrets
+pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Option<Secret>)> {
     let inline = block.refuse("secret", || {
         let message = "is no key: a secret does not stand in the configuration itself";
         let hint = "write the secret into a file that others cannot read, and name it: \
@@ -79,16 +84,23 @@ pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
         Wrong::new(message, hint)
     });
     let environment = block.source.environment;
+    let wanted = block.source.with_secrets;
     let from_file = block.has("secret-file");
     let from_variable = block.has("secret-env");
     let file = block.optional("secret-file", |value| {
-        let path = absolute_path(value)?;
-        let secret = read_file(&path)?;
+        let path = text_of(value).map(absolute)?.ok_or_else(|| {
+            Wrong::new(
+                "is not an absolute path",
+                "write the whole path of the file that holds the secret, beginning with `/`",
+            )
+        })?;
+        let secret = wanted.then(|| read_file(&path)).transpose()?;
         Ok((SecretSource::File(path), secret))
     });
     let variable = block.optional("secret-env", |value| {
-        let name = string(value)?;
-        let secret = read_variable(name, environment)?;
+        let name = text_of(value)?;
+        let secret = wanted.then(|| read_variable(name, environment));
+        let secret = secret.transpose()?;
         Ok((SecretSource::Variable(name.to_owned()), secret))
     });
     if from_file && from_variable {
@@ -98,12 +110,17 @@ pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
     if from_file || from_variable || inline {
         return file.or(variable);
     }
-    let given = match environment("CREDENTIALS_DIRECTORY").filter(|name| !name.is_empty()) {
-        Some(directory) => read_credential(&directory),
-        None => read_default_file(),
+    let credentials = environment("CREDENTIALS_DIRECTORY").filter(|name| !name.is_empty());
+    let source = match credentials {
+        Some(_) => SecretSource::Credential,
+        None => SecretSource::File(PathBuf::from(DEFAULT_SECRET_FILE)),
     };
-    match given {
-        Ok(source_and_secret) => Some(source_and_secret),
+    let secret = wanted.then(|| match &credentials {
+        Some(directory) => read_credential(directory),
+        None => read_default_file(),
+    });
+    match secret.transpose() {
+        Ok(secret) => Some((source, secret)),
         Err(wrong) => {
             block.fault("secret-file", wrong);
             None
@@ -111,52 +128,42 @@ pub(super) fn read(block: &mut Table<'_>) -> Option<(SecretSource, Secret)> {
     }
 }
 
+/// What stands in one of the keys of this file. It is never repeated unless it turns out to be what it should be: some write the secret
+/// itself there.
+fn text_of<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
+    let wrong = || Wrong::new("is not a string", "write it in quotes");
+    value.as_str().ok_or_else(wrong)
+}
+
 fn read_variable(name: &str, environment: Environment<'_>) -> Result<Secret, Wrong> {
     let absent = name.is_empty() || name.contains(['=', '\0']);
     let value = if absent { None } else { environment(name) };
     let value = value.ok_or_else(|| {
         Wrong::new(
-            format!("names the environment variable {name:?}, which is not set"),
-            "set it where capsd is started, or use `secret-file`",
+            "names an environment variable that is not set",
+            "set it where capsd is started, or use `secret-file`; the secret itself stands in neither key",
         )
     })?;
-    Secret::from_bytes(value.into_encoded_bytes()).map_err(|wrong| {
-        prefixed(
-            &format!("names the environment variable {name:?}, which"),
-            wrong,
-        )
+    Secret::from_bytes(value.into_encoded_bytes())
+        .map_err(|wrong| wrong.after(&format!("names the environment variable {name:?}, which")))
+}
+
+fn read_credential(directory: &OsStr) -> Result<Secret, Wrong> {
+    read_file(&Path::new(directory).join(CREDENTIAL)).map_err(|wrong| Wrong {
+        hint: format!(
+            "write the server's secret into the file that the unit's LoadCredential= names ({DEFAULT_SECRET_FILE} in \
+             that of the package), and start again"
+        ),
+        ..wrong.after("is missing, and the systemd credential instead of it")
     })
 }
 
-fn read_credential(directory: &OsStr) -> Result<(SecretSource, Secret), Wrong> {
-    let path = Path::new(directory).join(CREDENTIAL);
-    match read_file(&path) {
-        Ok(secret) => Ok((SecretSource::Credential, secret)),
-        Err(wrong) => Err(Wrong::new(
-            format!(
-                "is missing, and the systemd credential instead of it {}",
-                wrong.message
-            ),
-            format!(
-                "write the server's secret into the file that the unit's LoadCredential= names ({DEFAULT_SECRET_FILE} in \
-                 that of the package), and start again"
-            ),
-        )),
-    }
-}
-
-fn read_default_file() -> Result<(SecretSource, Secret), Wrong> {
-    let path = PathBuf::from(DEFAULT_SECRET_FILE);
-    match read_file(&path) {
-        Ok(secret) => Ok((SecretSource::File(path), secret)),
-        Err(mut wrong) => {
-            wrong.message = format!(
-                "is missing, and so are `secret-env` and the systemd credential `secret`; the default {}",
-                wrong.message
-            );
-            Err(wrong)
-        }
-    }
+fn read_default_file() -> Result<Secret, Wrong> {
+    read_file(Path::new(DEFAULT_SECRET_FILE)).map_err(|wrong| {
+        wrong.after(
+            "is missing, and so are `secret-env` and the systemd credential `secret`; the default",
+        )
+    })
 }
 
 /// Reads a secret file; the words of the fault follow "`secret-file`".
@@ -170,14 +177,20 @@ fn read_file(path: &Path) -> Result<Secret, Wrong> {
             ),
             io::ErrorKind::PermissionDenied => (
                 format!("names {shown}, which may not be read"),
-                format!("let capsd's user read it: `chgrp capsd {shown}` and `chmod 640 {shown}`"),
+                format!(
+                    "run this as a user who may; if it is the daemon itself that may not, let its user read it: `chgrp capsd {shown}` and \
+                     `chmod 640 {shown}`"
+                ),
             ),
             _ => (
                 format!("names {shown}, which cannot be read: {error}"),
                 "name a file that can be read".to_owned(),
             ),
         };
-        Wrong::new(message, hint)
+        Wrong {
+            unread_secret: error.kind() == io::ErrorKind::PermissionDenied,
+            ..Wrong::new(message, hint)
+        }
     };
     // Asked before it is opened: opening a pipe would wait for its writer.
     let metadata = fs::metadata(path).map_err(unreadable)?;
@@ -199,11 +212,7 @@ fn read_file(path: &Path) -> Result<Secret, Wrong> {
     file.take(MAX_SECRET_LEN as u64 + 3)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    Secret::from_bytes(bytes).map_err(|wrong| prefixed(&format!("names {shown}, which"), wrong))
-}
-
-fn prefixed(prefix: &str, wrong: Wrong) -> Wrong {
-    Wrong::new(format!("{prefix} {}", wrong.message), wrong.hint)
+    Secret::from_bytes(bytes).map_err(|wrong| wrong.after(&format!("names {shown}, which")))
 }
 
 #[cfg(test)]

@@ -472,7 +472,8 @@ pub enum LogLevel {
     Info,
     /// How it came about.
     Debug,
-    /// Every stanza, with JIDs.
+    /// Who caused trouble: the only level with addresses of users. Accounts beyond a quota, clients whose answers do not prove what they
+    /// announce, domains whose announcements push others out.
     Trace,
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Source<'s> {
     file: &'s Path,
     text: &'s str,
     pub(super) environment: Environment<'s>,
+    /// Whether secrets are read, too, and not only where they are.
+    pub(super) with_secrets: bool,
     faults: RefCell<Vec<Fault>>,
 }
 
@@ -33,7 +35,16 @@ impl<'s> Source<'s> {
             file,
             text,
             environment,
+            with_secrets: true,
             faults: RefCell::default(),
+        }
+    }
+
+    /// The same, with the secrets left alone.
+    pub(super) fn without_secrets(self) -> Source<'s> {
+        Source {
+            with_secrets: false,
+            ..self
         }
     }
 
@@ -46,7 +57,7 @@ impl<'s> Source<'s> {
                 let message = format!("the file is not TOML: {}", error.message());
                 let hint = "correct that line; strings stand in quotes, as in `path = \"/var/lib/capsd\"`, and each key \
                             and section stands once";
-                self.fault_at(offset, None, message, hint.to_owned());
+                self.fault_at(offset, None, Wrong::new(message, hint));
                 DeTable::new()
             });
         Table::new(self, "", 0, entries)
@@ -58,20 +69,21 @@ impl<'s> Source<'s> {
         1 + before.filter(|byte| *byte == b'\n').count()
     }
 
-    fn fault_at(&self, offset: usize, key: Option<String>, message: String, hint: String) {
+    fn fault_at(&self, offset: usize, key: Option<String>, wrong: Wrong) {
         self.faults.borrow_mut().push(Fault {
-            message,
+            message: wrong.message,
             file: self.file.to_owned(),
             line: Some(self.line(offset)),
             key,
-            hint,
+            hint: wrong.hint,
+            unread_secret: wrong.unread_secret,
         });
     }
 
     /// A fault of no single key, at the end of the file.
     pub(super) fn fault_at_end(&self, message: &str, hint: &str) {
         let end = self.text.trim_end().len();
-        self.fault_at(end, None, message.to_owned(), hint.to_owned());
+        self.fault_at(end, None, Wrong::new(message, hint));
     }
 
     pub(super) fn is_faulty(&self) -> bool {
@@ -129,15 +141,15 @@ impl<'s> Table<'s> {
 
     /// Says that the table itself is wrong, where it begins.
     pub(super) fn fault_at_start(&self, wrong: Wrong) {
-        let message = format!("`{}` {}", self.name, wrong.message);
+        let wrong = wrong.after(&format!("`{}`", self.name));
         let key = Some(self.name.to_owned());
-        self.source.fault_at(self.offset, key, message, wrong.hint);
+        self.source.fault_at(self.offset, key, wrong);
     }
 
     fn fault_at(&self, offset: usize, key: &str, wrong: Wrong) {
         let key = self.full(key);
-        let message = format!("`{key}` {}", wrong.message);
-        self.source.fault_at(offset, Some(key), message, wrong.hint);
+        let wrong = wrong.after(&format!("`{key}`"));
+        self.source.fault_at(offset, Some(key), wrong);
     }
 
     fn take(&mut self, key: &'static str) -> Option<(Range<usize>, DeValue<'s>)> {
@@ -339,13 +351,16 @@ pub(super) fn string<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
 
 /// A path from the root: what is relative would depend on where capsd was started.
 pub(super) fn absolute_path(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
-    let text = string(value)?;
+    absolute(string(value)?).ok_or_else(|| {
+        Wrong::new(
+            format!("is {}, which is not an absolute path", shown(value)),
+            "write the whole path, beginning with `/`",
+        )
+    })
+}
+
+/// The path, if it is one from the root.
+pub(super) fn absolute(text: &str) -> Option<PathBuf> {
     let path = PathBuf::from(text);
-    if path.is_absolute() && !text.chars().any(char::is_control) {
-        return Ok(path);
-    }
-    Err(Wrong::new(
-        format!("is {}, which is not an absolute path", shown(value)),
-        "write the whole path, beginning with `/`",
-    ))
+    (path.is_absolute() && !text.chars().any(char::is_control)).then_some(path)
 }

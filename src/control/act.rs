@@ -1,5 +1,6 @@
 //! What an operator may do while capsd runs: every verb once, whoever it comes from. Who did what is logged.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
@@ -43,6 +44,27 @@ impl fmt::Display for Actor {
     }
 }
 
+/// Why an order is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The word, where there is one for it.
+    pub reason: Option<Reason>,
+    /// In words for an operator.
+    pub message: String,
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Answer {
+        Answer::Refused {
+            reason: refusal.reason.map(|reason| reason.to_string()),
+            message: refusal.message,
+        }
+    }
+}
+
+/// What came of an order: carried out, and why it lasts until a restart only, if it does.
+pub type Ordered = Result<Option<String>, Refusal>;
+
 /// What the process can do beyond its tiers.
 pub trait Process: Send + Sync + fmt::Debug {
     /// Reads configuration, secrets, overrides and trusted content again, and applies what can be applied. May wait for the file system.
@@ -51,23 +73,23 @@ pub trait Process: Send + Sync + fmt::Debug {
     /// What is wrong; everything stays as it was.
     fn reload(&self) -> Result<Changes, ConfigFaults>;
 
-    /// Denies a key; says why that lasts until a restart only, if it does. May wait for the file system.
+    /// Denies a key. May wait for the file system.
     ///
     /// # Errors
-    /// Why it cannot be done, in words for an operator.
-    fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, String>;
+    /// Why it cannot be done.
+    fn deny(&self, key: CapsKey, reason: &str) -> Ordered;
 
     /// Pins a content; as [`Process::deny`].
     ///
     /// # Errors
     /// As there.
-    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Result<Option<String>, String>;
+    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Ordered;
 
     /// Ends a denial by command, or a pin; as [`Process::deny`].
     ///
     /// # Errors
     /// As there.
-    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, String>;
+    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Ordered;
 }
 
 /// What a desk sees beside the tiers.
@@ -108,7 +130,9 @@ impl Desk {
         };
         let answer = self.carry_out(request).await;
         match &answer {
-            Answer::Refused { message } => tracing::warn!(%by, "not carried out: {act}: {message}"),
+            Answer::Refused { message, .. } => {
+                tracing::warn!(%by, "not carried out: {act}: {message}")
+            }
             Answer::NotReloaded { .. } => tracing::warn!(%by, "not carried out: {act}"),
             _ => tracing::info!(%by, "carried out: {act}"),
         }
@@ -138,7 +162,7 @@ impl Desk {
             Request::LogLevel { level } => match trace::change(level) {
                 true => Answer::Level,
                 false => {
-                    refused("this process does not write a log whose level can change".to_owned())
+                    Answer::refused("this process does not write a log whose level can change")
                 }
             },
             Request::Deny { key, reason } => {
@@ -164,7 +188,7 @@ impl Desk {
     async fn order(
         self: &Arc<Self>,
         key: &str,
-        order: impl FnOnce(&dyn Process, CapsKey) -> Result<Option<String>, String> + Send + 'static,
+        order: impl FnOnce(&dyn Process, CapsKey) -> Ordered + Send + 'static,
     ) -> Answer {
         let key = match key_of(key) {
             Ok(key) => key,
@@ -173,7 +197,7 @@ impl Desk {
         let answer = self
             .blocking(move |desk| match order(&*desk.around.process, key) {
                 Ok(until_restart) => Answer::Ordered { until_restart },
-                Err(message) => refused(message),
+                Err(refusal) => refusal.into(),
             })
             .await;
         // Whoever is told that it is done must not be served what was before: the tiers' thread takes orders in their turn.
@@ -268,14 +292,16 @@ impl Desk {
 /// The address in whose name an operator asks: that of nobody, so it has a quota of its own.
 const OPERATOR: &str = "";
 
-fn lookups(metrics: &Metrics) -> std::collections::BTreeMap<String, u64> {
-    LookupResult::all()
-        .into_iter()
-        .map(|result| {
-            let word = result.values().last().copied().unwrap_or_default();
-            (word.to_owned(), metrics.lookups.get(result).get())
-        })
-        .collect()
+/// Those over XMPP, by how they ended.
+fn lookups(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let counted = LookupResult::all().into_iter().filter_map(|result| {
+        let count = metrics.lookups.get(result).get();
+        match result.values()[..] {
+            ["xmpp", word] => Some((word.to_owned(), count)),
+            _ => None,
+        }
+    });
+    counted.collect()
 }
 
 fn found(key: &CapsKey, entry: &Entry) -> Answer {
@@ -291,7 +317,7 @@ fn found(key: &CapsKey, entry: &Entry) -> Answer {
 fn flushed(forgotten: Result<Forgotten, Unforgotten>) -> Answer {
     match forgotten {
         Ok(Forgotten { contents, stays }) => Answer::Flushed { contents, stays },
-        Err(Unforgotten::InMemory(cause)) => refused(format!(
+        Err(Unforgotten::InMemory(cause)) => Answer::refused(format!(
             "the store is in memory only: {cause}. What is on disk would be served again afterwards; once that is mended, flush again. \
              To serve a key no more at once, deny it"
         )),
@@ -299,13 +325,12 @@ fn flushed(forgotten: Result<Forgotten, Unforgotten>) -> Answer {
     }
 }
 
-fn refused(message: String) -> Answer {
-    Answer::Refused { message }
-}
-
 /// The process is about to end.
 pub(super) fn ending() -> Answer {
-    refused("the daemon is ending; try again when it runs".to_owned())
+    Answer::refused_for(
+        Reason::Overloaded,
+        "the daemon is ending; try again when it runs",
+    )
 }
 
 /// A key as the log has keys; what is none is not repeated there.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::act::Actor;
-use super::protocol::{Answer, Request};
+use super::protocol::{Answer, Content, Request};
 use super::server::Desk;
-use super::words::words;
+use super::words::{counted, words};
 use crate::config::LogLevel;
 use crate::service::commands::{Admin, AdminDesk, Tell};
 use crate::stanza::form::{Field, Form, Reply, Stage};
@@ -55,7 +55,7 @@ async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &C
         };
     }
     if word == "export" {
-        return export(desk, by, command).await;
+        return export(desk, command).await;
     }
     let request = match request(word, command) {
         Ok(request) => request,
@@ -67,23 +67,27 @@ async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &C
     match words.contains('\n') {
         false => completed(!is_yes, words, None),
         true => {
-            let lines = words.lines().map(str::to_owned).collect();
             let form = Form {
                 is_result: true,
                 title: title.to_owned(),
                 instructions: String::new(),
-                fields: vec![Field {
-                    var: "result",
-                    kind: "text-multi",
-                    label: "Result".to_owned(),
-                    values: lines,
-                    ..Field::default()
-                }],
+                fields: lines(&words),
             };
             let note = if is_yes { "done" } else { "not done" };
             completed(!is_yes, note.to_owned(), Some(form))
         }
     }
+}
+
+/// One field for each line. Clients for terminals let people leaf through the lines of one field, and show nothing of a long one.
+fn lines(words: &str) -> Vec<Field> {
+    let lines = words.lines().zip(1..).map(|(line, number)| Field {
+        var: format!("line-{number}").into(),
+        kind: "fixed",
+        values: vec![line.to_owned()],
+        ..Field::default()
+    });
+    lines.collect()
 }
 
 fn completed(is_error: bool, note: String, form: Option<Form>) -> Reply {
@@ -118,9 +122,7 @@ fn request(word: &str, command: &Command) -> Result<Request, Reply> {
         "flush-all" => match value("sure").as_deref() {
             Some("1" | "true") => Request::FlushAll,
             _ => {
-                return Err(ask(Some(
-                    "nothing was done: you did not say that you are sure",
-                )));
+                return Err(ask(Some("you did not say that you are sure")));
             }
         },
         "deny" => Request::Deny {
@@ -147,17 +149,22 @@ fn request(word: &str, command: &Command) -> Result<Request, Reply> {
 fn to_fill_in(word: &str, command: &Command, missing: Option<&str>) -> Reply {
     let mut fields = fields(word);
     for field in &mut fields {
-        if let Some(value) = command.value(field.var) {
+        if let Some(value) = command.value(&field.var) {
             field.values = value.lines().map(str::to_owned).collect();
         }
     }
+    // Some clients show no note beside a form.
+    let instructions = match missing {
+        Some(missing) => format!("Not done yet: {missing}. {}", instructions(word)),
+        None => instructions(word).to_owned(),
+    };
     Reply {
         stage: Stage::Form,
         note: missing.map(|missing| (true, missing.to_owned())),
         form: Some(Form {
             is_result: false,
             title: name(word).to_owned(),
-            instructions: instructions(word).to_owned(),
+            instructions,
             fields,
         }),
     }
@@ -182,7 +189,7 @@ fn instructions(word: &str) -> &'static str {
         }
         "unpin" => "What is stored or announced counts again.",
         "log-level" => {
-            "The level lasts until a reload or a restart. At the level trace, JIDs are logged."
+            "The level lasts until a reload or a restart. Only at trace does the log name users: accounts beyond a quota, clients whose answers prove nothing, domains that crowd others out."
         }
         _ => "",
     }
@@ -190,14 +197,15 @@ fn instructions(word: &str) -> &'static str {
 
 fn fields(word: &str) -> Vec<Field> {
     let key = Field {
-        var: "key",
+        var: "key".into(),
         kind: "text-single",
-        label: "Hash: NODE#VER, urn:xmpp:caps#ALGO.BASE64, or as the log has it".to_owned(),
+        label: "Hash: NODE#VER, or as the log has it".to_owned(),
+        description: "NODE and VER are those of a <c/> (XEP-0115). A hash of XEP-0390 is written urn:xmpp:caps#ALGO.BASE64.",
         required: true,
         ..Field::default()
     };
     let reason = Field {
-        var: "reason",
+        var: "reason".into(),
         kind: "text-single",
         label: "Why; whoever asks for a denied hash is told".to_owned(),
         required: true,
@@ -209,7 +217,7 @@ fn fields(word: &str) -> Vec<Field> {
         "pin" => vec![
             key,
             Field {
-                var: "query",
+                var: "query".into(),
                 kind: "text-multi",
                 label: "The disco#info <query/>".to_owned(),
                 required: true,
@@ -218,7 +226,7 @@ fn fields(word: &str) -> Vec<Field> {
             reason,
         ],
         "flush-all" => vec![Field {
-            var: "sure",
+            var: "sure".into(),
             kind: "boolean",
             label: "I am sure".to_owned(),
             values: vec!["0".to_owned()],
@@ -226,71 +234,105 @@ fn fields(word: &str) -> Vec<Field> {
             ..Field::default()
         }],
         "log-level" => vec![Field {
-            var: "level",
+            var: "level".into(),
             kind: "list-single",
             label: "Level".to_owned(),
             values: vec![LogLevel::Info.word().to_owned()],
             options: LogLevel::WORDS.iter().map(|(word, _)| *word).collect(),
             required: true,
+            ..Field::default()
         }],
         _ => Vec::new(),
     }
 }
 
+/// How many contents a page of an export has at the most: some 10 KiB of them can be looked at, and a server lets no stanza of endless length
+/// pass.
+const EXPORT_PAGE: usize = 8;
+
 /// One page of what was learned and is common, as documents; where the next one begins stands in the form, so nothing is kept here.
-async fn export(desk: &Arc<Desk>, by: &Actor, command: &Command) -> Reply {
+async fn export(desk: &Arc<Desk>, command: &Command) -> Reply {
     if command.action == Action::Complete {
         return completed(false, "done".to_owned(), None);
     }
-    let mut from = command.value("from");
-    let mut fields = Vec::new();
-    // A page may hold nothing that is common.
-    let next = loop {
-        match desk.act(by, Request::Entries { from }).await {
-            Answer::Entries { entries, next } => {
-                let common = entries
-                    .into_iter()
-                    .filter(|content| content.seen_nodes.is_some());
-                fields.extend(common.map(|content| Field {
-                    var: "content",
-                    kind: "text-multi",
-                    label: content.keys.join(" "),
-                    values: vec![content.query],
-                    ..Field::default()
-                }));
-                if next.is_none() || !fields.is_empty() {
-                    break next;
+    let from = command.value("from");
+    let is_further = command.action == Action::Next || command.session.is_some();
+    if from.is_none() && is_further {
+        let lost = "where the next page begins is not known: submit the form of the page before as it was received, or begin anew";
+        return completed(true, lost.to_owned(), None);
+    }
+    match common_contents(desk, from).await {
+        Ok((contents, next)) => export_page(&contents, next),
+        Err(refused) => completed(true, refused, None),
+    }
+}
+
+/// The next contents from there on that are common, and where those after them begin; none is left where that is `None`.
+async fn common_contents(
+    desk: &Desk,
+    mut from: Option<String>,
+) -> Result<(Vec<Content>, Option<String>), String> {
+    loop {
+        match desk.entries(from, EXPORT_PAGE).await {
+            Answer::Entries { mut entries, next } => {
+                entries.retain(|content| content.seen_nodes.is_some());
+                if next.is_none() || !entries.is_empty() {
+                    return Ok((entries, next));
                 }
                 from = next;
             }
-            answer => return completed(true, words(&answer).1, None),
+            answer => return Err(words(&answer).1),
         }
-    };
-    let count = fields.len();
+    }
+}
+
+fn export_page(contents: &[Content], next: Option<String>) -> Reply {
+    let count = counted(contents.len() as u64, "content");
     let is_last = next.is_none();
-    fields.extend(next.map(|next| Field {
-        var: "from",
+    let (stage, note) = match is_last {
+        true => (Stage::Completed, format!("{count}; that is all")),
+        false => (Stage::More, format!("{count}; there are more")),
+    };
+    let place = next.map(|next| Field {
+        var: "from".into(),
         kind: "hidden",
         values: vec![next],
         ..Field::default()
-    }));
+    });
+    // Names of fields are unique in a form: many clients keep fields by their names.
+    let contents = contents.iter().zip(1..).map(|(content, number)| Field {
+        var: format!("content-{number}").into(),
+        kind: "text-multi",
+        label: content.keys.join(" "),
+        values: vec![content.query.clone()],
+        ..Field::default()
+    });
     let form = Form {
         is_result: is_last,
         title: name("export").to_owned(),
-        instructions: "Contents that several accounts announced, or that were imported.".to_owned(),
-        fields,
-    };
-    let note = match is_last {
-        true => format!("{count} contents; that is all"),
-        false => format!("{count} contents; there are more"),
+        instructions: format!(
+            "{note}. They are contents that several accounts announced, or that were imported."
+        ),
+        fields: place.into_iter().chain(contents).collect(),
     };
     Reply {
-        stage: if is_last {
-            Stage::Completed
-        } else {
-            Stage::More
-        },
+        stage,
         note: Some((false, note)),
         form: Some(form),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stanza::read::FIELDS;
+
+    #[test]
+    fn every_field_that_is_to_be_filled_in_is_read() {
+        for (word, _) in COMMANDS {
+            for field in fields(word) {
+                assert!(FIELDS.contains(&&*field.var), "{word}: {}", field.var);
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::protocol::{Answer, MAX_LINE, Request};
+use crate::caps::Reason;
 
 /// How long an answer may take: a flush alone may wait for a slow disk for ten seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,8 +40,18 @@ pub enum ClientFault {
         error: io::Error,
     },
     /// The daemon will not.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{message}")]
+    Refused {
+        /// The word, where there is one.
+        reason: Option<Reason>,
+        /// What it says.
+        message: String,
+    },
+    /// It answered something else.
+    #[error(
+        "the daemon's answer is not one to this request; is it of another version? `capsd status` tells"
+    )]
+    Unexpected,
 }
 
 /// A connection to the daemon.
@@ -80,7 +91,10 @@ impl Client {
     /// Where none comes, or a refusal does.
     pub fn ask(&mut self, request: &Request) -> Result<Answer, ClientFault> {
         match self.exchange(request) {
-            Ok(Answer::Refused { message }) => Err(ClientFault::Refused(message)),
+            Ok(Answer::Refused { reason, message }) => Err(ClientFault::Refused {
+                reason: reason.and_then(|word| Reason::from_word(&word)),
+                message,
+            }),
             Ok(answer) => Ok(answer),
             Err(error) => Err(ClientFault::Lost {
                 path: self.path.clone(),

@@ -11,8 +11,8 @@ use super::protocol::{
     Answer, BATCH_BYTES, Content, Flight, Flights, Item, Judged, MAX_BATCH, Tier,
 };
 
-/// How many entries are read from the store for one answer.
-const PAGE: usize = 32;
+/// How many entries are read from the store for one answer on the control socket.
+pub const PAGE: usize = 32;
 
 /// The most keys of one item: those of [`MAX_KEYS`](crate::store::MAX_KEYS) and some more, which are looked at for nothing.
 const MAX_ITEM_KEYS: usize = 32;
@@ -90,7 +90,7 @@ fn rejected(reason: Reason, detail: String) -> Judged {
 pub fn check_all(items: &[Item], policy: &Policy) -> Result<Vec<Checked>, Answer> {
     if items.len() > MAX_BATCH {
         let message = format!("an import has at most {MAX_BATCH} items in a request");
-        return Err(Answer::Refused { message });
+        return Err(Answer::refused(message));
     }
     Ok(items.iter().map(|item| check(item, policy)).collect())
 }
@@ -145,22 +145,24 @@ pub fn sync(store: &mut Store) -> Answer {
 }
 
 fn in_memory(cause: &str) -> Answer {
-    Answer::Refused {
-        message: format!(
-            "the store is in memory only: {cause}. Once that is mended it comes back by itself; try again then"
-        ),
-    }
+    Answer::refused(format!(
+        "the store is in memory only: {cause}. Once that is mended it comes back by itself; try again then"
+    ))
 }
 
-/// Some entries from there on, without the keys that the operator speaks for.
-pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> Answer {
+/// Some entries from there on, at most so many, without the keys that the operator speaks for.
+pub fn entries(
+    store: &mut Store,
+    overrides: &Overrides,
+    from: Option<&str>,
+    mut most: usize,
+) -> Answer {
     let place = match from {
         None => Ok(PagePlace::default()),
         Some(text) => text.parse(),
     };
     let Ok(place) = place else {
-        let message = "`from` is not the `next` of an answer before".to_owned();
-        return Answer::Refused { message };
+        return Answer::refused("`from` is not the `next` of an answer before");
     };
     if from.is_none()
         && let refused @ Answer::Refused { .. } = sync(store)
@@ -168,7 +170,6 @@ pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> 
         return refused;
     }
     // Contents may be large: as many as fit, and at least one step forward.
-    let mut most = PAGE;
     loop {
         let (page, next) = match store.page(place, most) {
             Ok(page) => page,
@@ -180,7 +181,7 @@ pub fn entries(store: &mut Store, overrides: &Overrides, from: Option<&str>) -> 
         let entries: Vec<Content> = entries.collect();
         let bytes: usize = entries.iter().map(|content| content.query.len()).sum();
         if bytes > BATCH_BYTES && most > 1 {
-            most /= 4;
+            most = (most / 4).max(1);
             continue;
         }
         let next = next.map(|next| next.to_string());
@@ -327,9 +328,7 @@ pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
 /// What to answer where it is none.
 pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
     let parsed = text.parse().or_else(|_| CapsKey::from_node(text));
-    parsed.map_err(|fault| Answer::Refused {
-        message: fault.to_string(),
-    })
+    parsed.map_err(|fault| Answer::refused_for(fault.reason(), fault.to_string()))
 }
 
 /// What is served under a key; nobody is asked.
@@ -348,8 +347,9 @@ pub fn look_up_key(below: &mut Below, key: CapsKey, policy: &Policy) -> Answer {
             denied: Some(reason),
         },
         Finding::Unknown => Answer::NotFound { denied: None },
-        Finding::NotYet => Answer::Refused {
-            message: "trusted content is still being listed; try again in a moment".to_owned(),
-        },
+        Finding::NotYet => Answer::refused_for(
+            Reason::Overloaded,
+            "trusted content is still being listed; try again in a moment",
+        ),
     }
 }

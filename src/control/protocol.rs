@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::caps::Reason;
 use crate::config::changes::Changes;
 use crate::config::{Fault, LogLevel};
 
@@ -173,7 +174,28 @@ pub enum Answer {
     Refused {
         /// Why, and what to do, for people.
         message: String,
+        /// The word, where there is one for it; none where the request makes no sense, or the disk does not take it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
+}
+
+impl Answer {
+    /// A refusal for which there is no word.
+    pub fn refused(message: impl Into<String>) -> Answer {
+        Answer::Refused {
+            reason: None,
+            message: message.into(),
+        }
+    }
+
+    /// A refusal for that reason.
+    pub fn refused_for(reason: Reason, message: impl Into<String>) -> Answer {
+        Answer::Refused {
+            reason: Some(reason.to_string()),
+            message: message.into(),
+        }
+    }
 }
 
 /// How the daemon is.

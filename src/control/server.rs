@@ -16,7 +16,7 @@ use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 use super::act::{Actor, Surroundings, ending};
 use super::desk::{self, Finding};
 use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
-use crate::caps::{CapsKey, Policy};
+use crate::caps::{CapsKey, Policy, Reason};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
@@ -193,6 +193,14 @@ impl Desk {
         self.resolver.work(find).await
     }
 
+    /// At most that many entries of the learned tier, from there on.
+    pub(super) async fn entries(&self, from: Option<String>, most: usize) -> Answer {
+        let entries = move |below: &mut Below| {
+            desk::entries(&mut below.store, &below.overrides, from.as_deref(), most)
+        };
+        self.resolver.work(entries).await.unwrap_or_else(ending)
+    }
+
     /// Carries out a request that changes nothing but the learned tier.
     pub async fn answer(&self, request: Request) -> Answer {
         let policy = self.policy.clone();
@@ -230,16 +238,11 @@ impl Desk {
                     Err(_) => None,
                 }
             }
-            Request::Entries { from } => {
-                let entries = move |below: &mut Below| {
-                    desk::entries(&mut below.store, &below.overrides, from.as_deref())
-                };
-                self.resolver.work(entries).await
-            }
+            Request::Entries { from } => Some(self.entries(from, desk::PAGE).await),
             Request::Examine => Some(self.examine().await),
-            _ => Some(Answer::Refused {
-                message: "that is not answered here: it changes something".to_owned(),
-            }),
+            _ => Some(Answer::refused(
+                "that is not answered here: it changes something",
+            )),
         };
         answer.unwrap_or_else(ending)
     }
@@ -303,13 +306,11 @@ type Lines = Framed<UnixStream, LinesCodec>;
 
 async fn turn_away(stream: UnixStream) {
     let mut lines = Framed::new(stream, LinesCodec::new());
-    let message =
-        "as many connections as control.connections allows are open; try again".to_owned();
-    let _ = tokio::time::timeout(
-        PAUSE_AFTER_FAULT,
-        send(&mut lines, &Answer::Refused { message }),
-    )
-    .await;
+    let full = Answer::refused_for(
+        Reason::Overloaded,
+        "as many connections as control.connections allows are open; try again",
+    );
+    let _ = tokio::time::timeout(PAUSE_AFTER_FAULT, send(&mut lines, &full)).await;
 }
 
 /// Answers one line after the other, until the client goes away or takes too long.
@@ -321,8 +322,7 @@ async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
         let request = match line {
             Ok(line) => serde_json::from_str(&line).map_err(|fault| fault.to_string()),
             Err(LinesCodecError::MaxLineLengthExceeded) => {
-                let message = format!("a request has at most {MAX_LINE} bytes");
-                let refusal = Answer::Refused { message };
+                let refusal = Answer::refused(format!("a request has at most {MAX_LINE} bytes"));
                 let _ = tokio::time::timeout(timeout, send(&mut lines, &refusal)).await;
                 return;
             }
@@ -330,9 +330,9 @@ async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
         };
         let answer = match request {
             Ok(request) => desk.act(&by, request).await,
-            Err(fault) => Answer::Refused {
-                message: format!("no request that this version of capsd knows: {fault}"),
-            },
+            Err(fault) => Answer::refused(format!(
+                "no request that this version of capsd knows: {fault}"
+            )),
         };
         match tokio::time::timeout(timeout, send(&mut lines, &answer)).await {
             Ok(Ok(())) => {}

@@ -19,11 +19,10 @@ pub fn words(answer: &Answer) -> (bool, String) {
         Answer::Status(found) => (true, status(found)),
         Answer::Synced => (true, "what was learned is on disk".to_owned()),
         Answer::Found(found) => (true, content(found)),
-        Answer::NotFound { denied: Some(why) } => (false, format!("{}: {why}", Reason::Denied)),
-        Answer::NotFound { denied: None } => {
-            (false, format!("{}: it is not stored", Reason::Unknown))
+        Answer::NotFound { .. } | Answer::Unresolved { .. } => {
+            let (reason, detail) = why_not(answer).unwrap_or_default();
+            (false, format!("{reason}: {detail}"))
         }
-        Answer::Unresolved { reason } => (false, unresolved(reason)),
         Answer::Reloaded(changes) => (true, reloaded(changes)),
         Answer::NotReloaded { faults } => {
             let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
@@ -38,7 +37,7 @@ pub fn words(answer: &Answer) -> (bool, String) {
             true,
             "the log has that level until a reload or a restart".to_owned(),
         ),
-        Answer::Refused { message } => (false, message.clone()),
+        Answer::Refused { message, .. } => (false, message.clone()),
         Answer::Flights(found) => (true, flights(found)),
         Answer::Judged { .. } | Answer::Entries { .. } | Answer::Examined(_) => {
             (true, String::new())
@@ -69,8 +68,22 @@ pub fn flights(found: &Flights) -> String {
     lines.join("\n")
 }
 
-fn unresolved(reason: &str) -> String {
-    let why = match reason {
+/// The word for which nothing is found, or done, and what it means here; none for every other answer.
+pub fn why_not(answer: &Answer) -> Option<(&str, &str)> {
+    match answer {
+        Answer::NotFound { denied: Some(why) } => Some((Reason::Denied.as_str(), why)),
+        Answer::NotFound { denied: None } => Some((Reason::Unknown.as_str(), "it is not stored")),
+        Answer::Unresolved { reason } => Some((reason, unresolved(reason))),
+        Answer::Refused {
+            reason: Some(reason),
+            message,
+        } => Some((reason, message)),
+        _ => None,
+    }
+}
+
+fn unresolved(reason: &str) -> &'static str {
+    match reason {
         "unknown" => "it is not stored, and nobody who may be asked announces it",
         "unreachable" => "whoever announces it answered with an error, or is gone",
         "mismatch" => "what was answered does not have the hash",
@@ -80,8 +93,7 @@ fn unresolved(reason: &str) -> String {
         "rate-limited" => "those who announce it have spent their quota of questions",
         "overloaded" => "a bound of capsd is spent; the metrics tell which",
         _ => "there is no answer",
-    };
-    format!("{reason}: {why}")
+    }
 }
 
 fn reloaded(changes: &Changes) -> String {
@@ -125,7 +137,7 @@ pub fn status(status: &Status) -> String {
         Some(cause) => format!("in memory only, a restart loses what is learned: {cause}"),
     };
     let trusted = match status.trusted {
-        Some(contents) => format!("{contents} contents"),
+        Some(contents) => counted(contents, "content"),
         None => "being listed".to_owned(),
     };
     let counts = &status.counts;
@@ -137,16 +149,20 @@ pub fn status(status: &Status) -> String {
     )];
     lines.extend(status.links.iter().map(link));
     lines.push(format!(
-        "learned: {} contents, {} bytes, {store} ({})",
-        status.entries, status.bytes, status.store
+        "learned: {}, {}, {store} ({})",
+        counted(status.entries, "content"),
+        counted(status.bytes, "byte"),
+        status.store
     ));
     lines.push(format!(
-        "trusted: {trusted}; {} keys denied, {} pinned",
-        status.denied, status.pinned
+        "trusted: {trusted}; {} denied, {} pinned",
+        counted(status.denied, "key"),
+        status.pinned
     ));
     lines.push(format!(
-        "hot: {} entries, {} bytes",
-        counts.hot_entries, counts.hot_bytes
+        "hot: {}, {}",
+        counted(counts.hot_entries, "key"),
+        counted(counts.hot_bytes, "byte")
     ));
     let lookups: u64 = counts.lookups.values().sum();
     let by_result = counts.lookups.iter().filter(|(_, count)| **count > 0);
@@ -162,8 +178,10 @@ pub fn status(status: &Status) -> String {
         counts.questions
     ));
     lines.push(format!(
-        "now: {} being resolved, {} waiting, {} clients known",
-        counts.flights, counts.waiters, counts.holders
+        "now: {} being resolved, {} waiting, {} known",
+        counts.flights,
+        counts.waiters,
+        counted(counts.holders, "client")
     ));
     lines.join("\n")
 }
@@ -173,11 +191,19 @@ pub fn link(link: &LinkStatus) -> String {
     let LinkStatus { name, server, .. } = link;
     match (&link.down, link.up_seconds) {
         (None, up) => format!(
-            "link {name} ({server}): up {}, {} presences",
+            "link {name} ({server}): up {}, {}",
             duration(up.unwrap_or_default()),
-            link.presences
+            counted(link.presences, "presence")
         ),
         (Some(cause), _) => format!("link {name} ({server}): down: {cause}"),
+    }
+}
+
+/// So many things; `one` is the name of one of them, and an `s` makes it that of several.
+pub fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {one}s"),
     }
 }
 

@@ -8,15 +8,15 @@ use super::{contacts, link_settings, store_settings};
 use crate::caps::CapsKey;
 use crate::config::changes::{Changes, changes, with_applied};
 use crate::config::{Config, ConfigFaults};
-use crate::control::act::Process;
+use crate::control::act::{Ordered, Process};
 use crate::metrics::Metrics;
 use crate::resolver::{Resolver, flights};
 use crate::service::{Links, Service};
 use crate::trace;
 use crate::trusted::Overrides;
 
-/// Reads the configuration again.
-pub type Load = Box<dyn Fn() -> Result<Config, ConfigFaults> + Send + Sync>;
+/// Reads the configuration again, and the overrides that it names.
+pub type Load = Box<dyn Fn() -> Result<(Config, Arc<Overrides>), ConfigFaults> + Send + Sync>;
 
 /// What a reload acts on.
 pub struct Reload {
@@ -47,21 +47,16 @@ impl Process for Reload {
         Reload::reload(self)
     }
 
-    fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, String> {
-        self.trust
-            .deny(key, reason)
-            .map_err(|fault| fault.to_string())
+    fn deny(&self, key: CapsKey, reason: &str) -> Ordered {
+        Ok(self.trust.deny(key, reason)?)
     }
 
-    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Result<Option<String>, String> {
-        let pinned = self.trust.pin(key, query, reason);
-        pinned.map_err(|fault| fault.to_string())
+    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Ordered {
+        Ok(self.trust.pin(key, query, reason)?)
     }
 
-    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, String> {
-        self.trust
-            .withdraw(key, pinned)
-            .map_err(|fault| fault.to_string())
+    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Ordered {
+        Ok(self.trust.withdraw(key, pinned)?)
     }
 }
 
@@ -73,9 +68,7 @@ impl Reload {
     pub fn reload(&self) -> Result<Changes, ConfigFaults> {
         // One after the other: what is in force is what was read last.
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = (self.load)();
-        let read = read.and_then(|config| Ok((trust::overrides(&config.trusted)?, config)));
-        let (overrides, config) = read.inspect_err(|faults| {
+        let (config, overrides) = (self.load)().inspect_err(|faults| {
             self.metrics.config_last_reload_successful.set(0);
             tracing::error!(
                 "neither the configuration nor the overrides were read again, the old ones stay in force: {faults}"

@@ -8,12 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use crate::bundle::Signers;
-use crate::caps::CapsKey;
-use crate::config::{self, ConfigFaults, UnsignedBundles};
+use crate::caps::{CapsKey, Reason};
+use crate::config::{self, Config, ConfigFaults, UnsignedBundles};
+use crate::control::act::Refusal;
 use crate::metrics::Metrics;
 use crate::resolver::Resolver;
 use crate::trusted::orders::{OrderFault, Orders};
 use crate::trusted::{Overrides, Sources, Trusted};
+
+/// Reads a configuration file, and the overrides that it names.
+///
+/// # Errors
+/// Everything that is wrong with either.
+pub fn configuration(file: &Path) -> Result<(Config, Arc<Overrides>), ConfigFaults> {
+    Config::load_with(file, |config| overrides(&config.trusted))
+}
 
 /// Reads the overrides that a configuration names; none where it names none.
 ///
@@ -67,6 +76,19 @@ pub enum Unordered {
     /// It is not one that can be taken.
     #[error("{0}")]
     Fault(#[from] OrderFault),
+}
+
+impl From<Unordered> for Refusal {
+    fn from(unordered: Unordered) -> Refusal {
+        Refusal {
+            reason: match &unordered {
+                Unordered::ByFile => None,
+                Unordered::Nothing(_) => Some(Reason::Unknown),
+                Unordered::Fault(fault) => fault.reason(),
+            },
+            message: unordered.to_string(),
+        }
+    }
 }
 
 /// What is in force, and where the orders are kept.

@@ -141,7 +141,7 @@ impl Holders {
                         generation: holder.generation,
                     },
                     link: holder.link,
-                    address: holder.address.clone(),
+                    address: self.addresses.get(holder.address).into(),
                 });
                 self.remove(slot);
             }
@@ -153,6 +153,7 @@ impl Holders {
 
 #[cfg(test)]
 mod tests {
+    use super::super::addresses::Place;
     use super::super::{Announcement, Settings};
     use super::*;
     use crate::caps::{Algorithm, CapsKey, Family};
@@ -216,7 +217,7 @@ mod tests {
     fn a_holder_is_no_larger_for_it() {
         /// As [`Holder`] was without its feeder.
         struct Without {
-            _address: Box<str>,
+            _address: Place,
             _numbers: [u32; 3],
             _link: LinkId,
             _askable: bool,

@@ -172,7 +172,7 @@ impl Holders {
             let Some(holder) = holder else { continue };
             if let Some(shared) = self.announcement_of(holder) {
                 each(Counted {
-                    account: self.accounts.account(&holder.address),
+                    account: self.accounts.account(self.addresses.get(holder.address)),
                     announcement: &shared.announcement,
                     kind: shared.kind.into(),
                     common: shared.common,

@@ -54,7 +54,11 @@ impl Resolver {
         }
         let spent = self.lock().flights.admit(now, address)?;
         let (key, node_url) = key.map_or((None, ""), |(key, node_url)| (Some(key), node_url));
-        let Proof { info, key, refused } = self.prove(key, answer)?;
+        let proof = self.prove(key, answer);
+        if !matches!(proof, Ok(Proof { refused: None, .. })) {
+            tracing::trace!(from = address, "handed over what does not prove its key");
+        }
+        let Proof { info, key, refused } = proof?;
         let overrides = self.overrides();
         let source = Source {
             account: jid::bare(address),

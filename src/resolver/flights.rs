@@ -31,7 +31,7 @@ pub use questions::{Question, QuestionId, Verdicts};
 pub use settings::Settings;
 pub use snapshot::{FlightView, KeyView, Snapshot};
 
-use super::limits::SourceQuotas;
+use super::limits::{self, SourceQuotas};
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::holders::accounts::Common;
@@ -229,7 +229,7 @@ impl<W> Flights<W> {
         self.ask_beyond_the_tiers(wanted, announcement);
         if wanted && let Some(spent) = self.new_keys.spent(address, now) {
             // Nobody waits, so it would not be asked: a flood is not worth a look-up for each hash.
-            self.metrics.rate_limited.get(spent.into()).inc();
+            limits::beyond(&self.metrics, spent.into(), address);
         } else if wanted {
             if self.queued.len() < self.settings.holders.max {
                 self.queued.push_back(noted.holder);

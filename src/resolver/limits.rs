@@ -17,7 +17,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::config;
-use crate::metrics::RateScope;
+use crate::metrics::{Labels as _, Metrics, RateScope};
 use crate::stanza::jid;
 
 /// How many buckets a table holds at the most; each takes some 30 bytes.
@@ -177,6 +177,16 @@ impl Quotas {
         empty.retain(|_, until| *until > now);
         empty.shrink_to(64);
     }
+}
+
+/// Counts what went beyond the quota of an address. At the level `trace`, and only there, the log says whose account it was.
+pub fn beyond(metrics: &Metrics, scope: RateScope, address: &str) {
+    metrics.rate_limited.get(scope).inc();
+    tracing::trace!(
+        account = jid::bare(address),
+        quota = scope.values().concat(),
+        "beyond a quota"
+    );
 }
 
 /// Which part of a source's quota is spent.

@@ -403,6 +403,7 @@ impl Resolver {
                     self.count(key.family(), verification_result(reason));
                     tracing::debug!(%key, %reason, detail, "an answer does not prove an announced key");
                     if question.announcement.keys.contains(key) {
+                        tracing::trace!(%key, %reason, from = %question.address, "gave an answer that does not prove its key");
                         refused.push((*key, reason));
                     }
                 }

@@ -17,7 +17,7 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::limits::{Quotas, Rate};
+use super::limits::{self, Quotas, Rate};
 use crate::cache::Entry;
 use crate::caps::CapsKey;
 use crate::metrics::{Eviction, Metrics, RateScope, Tier};
@@ -168,7 +168,7 @@ impl Probation {
     fn counts(&self, now: Instant, account: &str) -> bool {
         let counts = self.second_uses.take(account, now);
         if !counts {
-            self.metrics.rate_limited.get(RateScope::SecondUse).inc();
+            limits::beyond(&self.metrics, RateScope::SecondUse, account);
         }
         counts
     }

@@ -82,7 +82,7 @@ impl Service {
         let items = u32::try_from(items).ok().and_then(NonZeroU32::new);
         let taken = items.is_none_or(|items| self.batch_keys.take_all(asker, items, now));
         if !taken {
-            self.metrics.rate_limited.get(RateScope::BatchKeys).inc();
+            crate::resolver::limits::beyond(&self.metrics, RateScope::BatchKeys, asker);
             self.ended(limited);
             request.refuse(ErrorReply::for_reason(Reason::RateLimited));
         }

@@ -28,7 +28,7 @@ use crate::component::{Link, LinkHandler, parse_account_question_id, parse_quest
 use crate::holders::LinkId;
 use crate::metrics::{LookupOutcome, LookupResult, Metrics, RateScope, Stanza, UpstreamResult};
 use crate::resolver::flights::{Outcome, QuestionId, Served};
-use crate::resolver::limits::{Quotas, Rate};
+use crate::resolver::limits::{self, Quotas, Rate};
 use crate::resolver::{Reply, Resolver, Upstream};
 use crate::stanza::write::{self, ErrorReply, Route};
 use crate::stanza::{Inbound, Iq, IqKind, Payload, jid};
@@ -215,7 +215,7 @@ impl Service {
         // What a server asks in batches, it asks for many.
         let of_feed = matches!(iq.payload, Payload::Extension(_)) && link.is_feed(from);
         if !of_feed && !self.askers.take(jid::bare(from), now) {
-            self.metrics.rate_limited.get(RateScope::Asker).inc();
+            limits::beyond(&self.metrics, RateScope::Asker, from);
             self.rejected(Reason::RateLimited);
             request.refuse(ErrorReply::for_reason(Reason::RateLimited));
             return;

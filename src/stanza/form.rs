@@ -1,5 +1,7 @@
 //! The bytes of ad-hoc commands and their forms (XEP-0050, XEP-0004).
 
+use std::borrow::Cow;
+
 use super::write::{ErrorReply, Route, attribute, close_iq, escape, open_iq};
 
 /// A data form.
@@ -19,11 +21,13 @@ pub struct Form {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Field {
     /// Its name to programs.
-    pub var: &'static str,
-    /// `text-single`, `text-multi`, `list-single`, `boolean` or `hidden`.
+    pub var: Cow<'static, str>,
+    /// `fixed`, `text-single`, `text-multi`, `list-single`, `boolean` or `hidden`.
     pub kind: &'static str,
     /// Its name to people.
     pub label: String,
+    /// More about it to people; empty where the name says it all.
+    pub description: &'static str,
     /// Its values.
     pub values: Vec<String>,
     /// What may be chosen.
@@ -111,12 +115,15 @@ fn write_form(out: &mut Vec<u8>, form: &Form) {
     }
     for field in &form.fields {
         out.extend_from_slice(b"<field");
-        attribute(out, "var", field.var);
+        attribute(out, "var", &field.var);
         attribute(out, "type", field.kind);
         if !field.label.is_empty() {
             attribute(out, "label", &field.label);
         }
         out.push(b'>');
+        if !field.description.is_empty() {
+            element(out, "desc", field.description);
+        }
         if field.required {
             out.extend_from_slice(b"<required/>");
         }

@@ -9,7 +9,7 @@ mod presence;
 use rxml::{AttrMap, Event, Namespace, QName};
 use xso::{Context, FromEventsBuilder, FromXml};
 
-pub use command::{Action, Command};
+pub use command::{Action, Command, FIELDS};
 
 use super::answer::AnswerLimits;
 use super::ns;

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::verified;
-use crate::caps::{CapsKey, Policy, VerifiedInfo, verify};
+use crate::caps::{CapsKey, Policy, Reason, Verdict, VerifiedInfo, verify};
 use crate::config::overrides::{MAX_PINS, MAX_REASON_LEN};
 use crate::layout::read_bounded;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
@@ -48,9 +47,22 @@ pub enum OrderFault {
         "{0} keys are {1} by command already, and no more may be: put such rules into the file `trusted.overrides` instead"
     )]
     TooMany(usize, &'static str),
-    /// The content cannot be pinned under the key.
+    /// It is no disco#info `<query/>`.
     #[error("it cannot be pinned: {0}")]
-    Content(String),
+    Document(String),
+    /// The content cannot be pinned under the key.
+    #[error("it cannot be pinned: {0}: {1}")]
+    Content(Reason, String),
+}
+
+impl OrderFault {
+    /// The word, where there is one for it.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            OrderFault::Content(reason, _) => Some(*reason),
+            OrderFault::Reason | OrderFault::TooMany(..) | OrderFault::Document(_) => None,
+        }
+    }
 }
 
 /// Keys that are denied or pinned by command, each with the reason.
@@ -164,8 +176,13 @@ impl Orders {
             max_features: policy.max_features,
         };
         let answer = parse_query_unwrapped(query.as_bytes(), limits)
-            .map_err(|fault| OrderFault::Content(fault.to_string()))?;
-        let info = verified(verify(&key, &answer, &policy)).map_err(OrderFault::Content)?;
+            .map_err(|fault| OrderFault::Document(fault.to_string()))?;
+        let info = match verify(&key, &answer, &policy) {
+            Verdict::Verified(info) => info,
+            Verdict::Quarantined(reason, detail) | Verdict::Rejected(reason, detail) => {
+                return Err(OrderFault::Content(reason, detail));
+            }
+        };
         self.give(key, Order::Pin(info, query.to_owned()), reason)
     }
 

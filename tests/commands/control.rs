@@ -235,12 +235,15 @@ fn the_many_are_turned_away() {
         answer.contains("as many connections as control.connections allows"),
         "{answer}"
     );
-    let ended = machine.run("status", &[]).expect(2);
+    // It is there, and has no time: as if nobody answered.
+    let ended = machine.run("status", &[]).expect(4);
     assert!(
         ended.err.contains("as many connections as"),
         "{}",
         ended.err
     );
+    let error = machine.json("status", &[], 4)["error"].to_string();
+    assert!(error.contains("as many connections as"), "{error}");
     drop(silent);
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Ended {
+    pub(crate) fn of(output: Output) -> Ended {
         Ended {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -103,19 +103,22 @@ impl Machine {
     /// Starts the daemon; it answers when this returns.
     pub(crate) fn daemon(&self) -> Daemon {
         let daemon = self.start_daemon();
+        self.wait_until_it_answers();
+        daemon
+    }
+
+    /// Waits for a daemon that was started.
+    pub(crate) fn wait_until_it_answers(&self) {
         let begun = Instant::now();
         while self.run("status", &[]).code != 0 {
             assert!(begun.elapsed() < PATIENCE, "the daemon does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
-        daemon
     }
 
     /// Starts the daemon.
     pub(crate) fn start_daemon(&self) -> Daemon {
-        let mut program = self.command("run", &[]);
-        let child = program.stderr(Stdio::piped()).spawn().unwrap();
-        Daemon(child)
+        Daemon::start(&mut self.command("run", &[]))
     }
 
     /// The store, opened by the test itself.
@@ -151,6 +154,10 @@ impl Talk {
 pub(crate) struct Daemon(pub(crate) Child);
 
 impl Daemon {
+    pub(crate) fn start(program: &mut Command) -> Daemon {
+        Daemon(program.stderr(Stdio::piped()).spawn().unwrap())
+    }
+
     /// Ends it in good order, and gives what it said and its exit code.
     pub(crate) fn stop(mut self) -> (String, i32) {
         signal(&self.0, "TERM");

@@ -12,10 +12,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acts;
+mod answers;
 mod contents;
 mod control;
+mod doctor;
 mod export;
 mod import;
 mod interrupted;
 mod machine;
 mod readme;
+mod users;

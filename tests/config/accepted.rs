@@ -17,7 +17,7 @@ fn one_component_is_enough_and_all_else_has_its_default() {
     assert_eq!(component.name, "caps.example.org");
     assert_eq!(component.jid.as_str(), "caps.example.org");
     assert_eq!(component.server.to_string(), "127.0.0.1:5347");
-    assert_eq!(component.secret.expose(), "s3cret");
+    assert_eq!(component.secret.as_ref().unwrap().expose(), "s3cret");
     assert_eq!(component.domains, component.feeds);
     assert_eq!(component.domains.len(), 1);
     assert_eq!(component.domains[0].as_str(), "example.org");
@@ -122,7 +122,10 @@ fn the_secret_comes_from_file_variable_or_credential() {
     let config = machine
         .read(&format!("{without}secret-env = 'CAPSD_SECRET'\n"))
         .unwrap();
-    assert_eq!(config.components[0].secret.expose(), "from the variable");
+    assert_eq!(
+        config.components[0].secret.as_ref().unwrap().expose(),
+        "from the variable"
+    );
     let source = &config.components[0].secret_source;
     assert_eq!(*source, SecretSource::Variable("CAPSD_SECRET".to_owned()));
     assert_eq!(machine.read(&config.to_toml().unwrap()).unwrap(), config);
@@ -131,7 +134,10 @@ fn the_secret_comes_from_file_variable_or_credential() {
     let directory = machine.directory.path().to_owned();
     let machine = machine.with_variable("CREDENTIALS_DIRECTORY", directory);
     let config = machine.read(without).unwrap();
-    assert_eq!(config.components[0].secret.expose(), "s3cret");
+    assert_eq!(
+        config.components[0].secret.as_ref().unwrap().expose(),
+        "s3cret"
+    );
     assert_eq!(config.components[0].secret_source, SecretSource::Credential);
     assert_eq!(machine.read(&config.to_toml().unwrap()).unwrap(), config);
 }

@@ -25,7 +25,8 @@ fn check(machine: &Machine, text: &str, json: bool) -> (Exit, String, String) {
 #[test]
 fn a_usable_configuration_is_summarised_and_shown_as_it_is_in_force() {
     let machine = Machine::new();
-    let (code, output, errors) = check(&machine, LEAST, false);
+    let text = format!("{LEAST}[trusted]\ndirectories = []\n");
+    let (code, output, errors) = check(&machine, &text, false);
     assert_eq!((code, &errors[..]), (Exit::Done, ""));
     let (summary, in_force) = output.split_once("\n# Every value in force:\n").unwrap();
     let expected = format!(
@@ -39,7 +40,7 @@ fn a_usable_configuration_is_summarised_and_shown_as_it_is_in_force() {
     assert_eq!(summary, expected);
     assert_eq!(
         machine.read(in_force).unwrap(),
-        machine.read(LEAST).unwrap()
+        machine.read(&text).unwrap()
     );
     assert!(!output.contains("s3cret"));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use capsd::config::SecretSource;
+use capsd::config::changes::APPLIED;
 use toml::{Table, Value};
 
 use crate::{LEAST, Machine};
@@ -48,6 +49,33 @@ fn every_commented_key_is_at_its_default() {
         machine.read(&uncommented()).unwrap(),
         machine.read(LEAST).unwrap()
     );
+}
+
+#[test]
+fn what_a_reload_does_not_apply_says_so() {
+    let mut section = String::new();
+    let (mut comment, mut after_key) = (String::new(), false);
+    for line in example().lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, _)) = commented(line).unwrap_or(line).split_once(" = ") {
+            let name = format!("{section}.{key}");
+            let applied = APPLIED.contains(&&*name);
+            assert_eq!(
+                !applied,
+                comment.ends_with("eeds a restart."),
+                "{name}: {comment}"
+            );
+            after_key = true;
+        } else if line.starts_with("# ") || line.is_empty() {
+            // Keys that belong together stand below one comment.
+            if std::mem::take(&mut after_key) || line.is_empty() {
+                comment.clear();
+            }
+            comment += line;
+        }
+    }
+    assert_eq!(section, "log");
 }
 
 /// `section.key` of everything in a configuration.

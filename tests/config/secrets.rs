@@ -110,11 +110,11 @@ fn a_secret_variable() {
         4,
         "secret-env = 'NONE'",
         key,
-        "names the environment variable \"NONE\", which is not set",
+        "names an environment variable that is not set",
         hint,
     );
-    component(4, "secret-env = ''", key, "which is not set", hint);
-    component(4, "secret-env = 'A=B'", key, "which is not set", hint);
+    component(4, "secret-env = ''", key, "that is not set", hint);
+    component(4, "secret-env = 'A=B'", key, "that is not set", hint);
     let machine = Machine::new().with_variable("CAPSD_SECRET", "");
     let text = LEAST.replace("secret-file = '$SECRET'", "secret-env = 'CAPSD_SECRET'");
     one(
@@ -161,4 +161,32 @@ fn no_place_for_the_secret() {
     let message =
         "the systemd credential instead of it names /nonexistent/secret, which does not exist";
     one(&machine, &text, 1, key, message, "LoadCredential=");
+}
+
+/// Some write the secret itself where its place belongs. The message is on a terminal, in the journal and in the log of a reload.
+#[test]
+fn a_secret_at_the_place_of_its_name_is_not_repeated() {
+    for (put, message) in [
+        ("secret-env = 'hunter2secret'", "variable that is not set"),
+        ("secret-env = 'HUNTER2SECRET'", "variable that is not set"),
+        ("secret-file = 'hunter2secret'", "not an absolute path"),
+        ("secret-file = \"/hunter2\\n\"", "not an absolute path"),
+        ("secret-env = hunter2secret", "not TOML"),
+        ("secret-env = 2222222", "not a string"),
+        ("secret-file = 2222222", "not a string"),
+        ("secret-file = ['hunter2secret']", "not a string"),
+        (
+            "secret = 'hunter2secret'",
+            "does not stand in the configuration",
+        ),
+    ] {
+        let text = LEAST.replace("secret-file = '$SECRET'", put);
+        let shown = Machine::new().read(&text).unwrap_err().to_string();
+        assert!(shown.contains(message), "{shown}");
+        let shown = shown.to_lowercase();
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("2222"),
+            "{shown}"
+        );
+    }
 }

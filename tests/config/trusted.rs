@@ -156,6 +156,34 @@ fn check_reads_bundles_from_end_to_end() {
     assert!(fault.contains("damaged"), "{fault}");
 }
 
+/// A directory that is not there was a warning in the daemon's log, and nothing here.
+#[test]
+fn check_looks_at_every_directory() {
+    let machine = Machine::new();
+    let there = machine.path("there");
+    std::fs::create_dir(&there).unwrap();
+    let name = format!(
+        "sha-1_http%3A%2F%2Fa%23{}.xml",
+        VER.replace('/', "%2F").replace('=', "%3D")
+    );
+    std::fs::write(there.join(name), QUERY).unwrap();
+    let (code, answer) = check(&machine, &format!("directories = [{there:?}]\n"));
+    assert_eq!(code, Exit::Done, "{answer:#}");
+    let found = serde_json::json!([{ "path": there, "files": 1, "fault": null }]);
+    assert_eq!(answer["directories"], found);
+    let (code, answer) = check(
+        &machine,
+        &format!("directories = [{there:?}, '/nowhere']\n"),
+    );
+    assert_eq!((code, &answer["usable"]), (Exit::No, &true.into()));
+    let fault = answer["directories"][1]["fault"].as_str().unwrap();
+    assert!(fault.contains("trusted.directories"), "{fault}");
+    // That of the package need not be there.
+    let (code, answer) = check(&machine, "");
+    assert_eq!(code, Exit::Done, "{answer:#}");
+    assert_eq!(answer["directories"][0]["fault"], Value::Null);
+}
+
 #[test]
 fn check_validates_overrides() {
     let machine = Machine::new();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::contents::{NODE_URL, announcement, key, query};
 use crate::server::Server;
 use crate::setup::settings;
-use crate::tiers::{self, DENIAL, PIN_REASON, path};
+use crate::tiers::{self, DENIAL, OWN_NODE_URL, PIN_REASON, path};
 
 /// The simple example of XEP-0115 section 5.2, with the hash that the specification gives.
 const EXODUS: &str = "<query xmlns='http://jabber.org/protocol/disco#info'>\
@@ -44,7 +44,7 @@ async fn a_learned_content_is_given_as_json_with_all_that_is_known_of_it() {
             "source": null,
             "common": false,
             "keys": [key("K1").to_node(""), key("N1").to_node("")],
-            "nodes": [NODE_URL],
+            "nodes": [],
             "disco-info": {
                 "identities": [{ "category": "client", "type": "pc", "lang": "", "name": "client 1" }],
                 "features": ["urn:x:1"],
@@ -53,6 +53,23 @@ async fn a_learned_content_is_given_as_json_with_all_that_is_known_of_it() {
         })
     );
     assert_eq!(server.get(&path(&key("N1"))).await.json()["family"], "0390");
+}
+
+#[tokio::test]
+async fn a_node_that_one_account_made_up_is_nobodys_business() {
+    let server = tiers::start_with_common().await;
+    let alone = server.get(&path(&key("K5"))).await.json();
+    assert_eq!(
+        (&alone["common"], &alone["nodes"]),
+        (&json!(true), &json!([NODE_URL]))
+    );
+    let keys = json!({ "keys": [key("K1").to_node(NODE_URL), key("K5").to_node(OWN_NODE_URL)] });
+    let many = server
+        .post("/api/v1/lookup", "application/json", &keys.to_string())
+        .await
+        .json();
+    assert_eq!(many["results"][0]["content"]["nodes"], json!([]));
+    assert_eq!(many["results"][1]["content"]["nodes"], json!([NODE_URL]));
 }
 
 #[tokio::test]
@@ -508,31 +525,4 @@ async fn what_is_not_there_is_a_problem_too() {
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert_eq!(answer.header("allow").is_empty(), status == 404);
     }
-}
-
-#[tokio::test]
-async fn openapi_says_what_is_there() {
-    let server = Server::start(config::Http::default()).await;
-    let document = server.get("/api/v1/openapi.json").await;
-    assert_eq!(document.header("content-type"), "application/json");
-    let document = document.json();
-    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for method in item.as_object().unwrap().keys() {
-            let path = path
-                .replace("{family}", "0115")
-                .replace("{algorithm}", "sha-1")
-                .replace("{hash}", "x");
-            let request = format!("{} {path}", method.to_uppercase());
-            let answer = server.send(&request, &[], "").await;
-            assert!(
-                ![404, 405].contains(&answer.status),
-                "{request}: {answer:?}"
-            );
-        }
-    }
-    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let reasons = &document["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"];
-    let words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(*reasons, json!(words));
 }

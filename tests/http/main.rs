@@ -6,6 +6,7 @@ mod connections;
 #[allow(dead_code)]
 #[path = "../scenarios/contents.rs"]
 mod contents;
+mod description;
 mod orders;
 mod page;
 #[path = "../fixture/served.rs"]

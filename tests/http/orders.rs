@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use capsd::caps::CapsKey;
 use capsd::config::ConfigFaults;
 use capsd::config::changes::Changes;
-use capsd::control::act::{Actor, Process, Surroundings};
+use capsd::control::act::{self, Actor, Process, Surroundings};
 use capsd::control::protocol::{Answer, Request};
 use capsd::control::server::Desk;
 use capsd::daemon::trust::Trust;
@@ -28,18 +28,16 @@ impl Process for Ordered {
         Ok(Changes::default())
     }
 
-    fn deny(&self, key: CapsKey, reason: &str) -> Result<Option<String>, String> {
-        self.0.deny(key, reason).map_err(|fault| fault.to_string())
+    fn deny(&self, key: CapsKey, reason: &str) -> act::Ordered {
+        Ok(self.0.deny(key, reason)?)
     }
 
-    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> Result<Option<String>, String> {
-        let pinned = self.0.pin(key, query, reason);
-        pinned.map_err(|fault| fault.to_string())
+    fn pin(&self, key: CapsKey, query: &str, reason: &str) -> act::Ordered {
+        Ok(self.0.pin(key, query, reason)?)
     }
 
-    fn withdraw(&self, key: &CapsKey, pinned: bool) -> Result<Option<String>, String> {
-        let withdrawn = self.0.withdraw(key, pinned);
-        withdrawn.map_err(|fault| fault.to_string())
+    fn withdraw(&self, key: &CapsKey, pinned: bool) -> act::Ordered {
+        Ok(self.0.withdraw(key, pinned)?)
     }
 }
 

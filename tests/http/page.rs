@@ -4,9 +4,9 @@ use capsd::caps::Reason;
 use capsd::config;
 use capsd::metrics::{HttpAnswer, LookupResult, Route};
 
-use crate::contents::{key, query};
+use crate::contents::{NODE_URL, key, query};
 use crate::server::{Answer, Server};
-use crate::tiers;
+use crate::tiers::{self, OWN_NODE_URL};
 
 fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
@@ -199,4 +199,14 @@ async fn the_other_box_judges_what_is_pasted() {
     assert!(page.body.contains("</span>too-large</span>"));
     let unknown = look_up(&server, &key("K9").to_string()).await.body;
     assert!(unknown.contains("</span>unknown</span>"), "it was kept");
+}
+
+#[tokio::test]
+async fn it_names_the_node_that_several_accounts_announced_and_no_other() {
+    let server = tiers::start_with_common().await;
+    let common = look_up(&server, &key("K5").to_string()).await.body;
+    assert!(common.contains("Announced as") && common.contains(NODE_URL));
+    assert!(!common.contains(OWN_NODE_URL));
+    let rare = look_up(&server, &key("K1").to_string()).await.body;
+    assert!(rare.contains("urn:x:1") && !rare.contains("Announced as"));
 }

@@ -23,9 +23,28 @@ use crate::setup::tiers_in;
 pub(crate) const PIN_REASON: &str = "because <b>I</b> say so";
 pub(crate) const DENIAL: &str = "<script>alert(1)</script>";
 
+/// A node URL that `5` was announced with by one account alone.
+pub(crate) const OWN_NODE_URL: &str = "https://marias-own-client.example";
+
 /// Starts it.
 pub(crate) async fn start() -> Server {
     Server::over(config::Http::default(), below).await
+}
+
+/// The same, with `5`, which several accounts announced, one of them with a node URL of its own.
+pub(crate) async fn start_with_common() -> Server {
+    let fifth = |node: &str| Learned {
+        info: verified("5"),
+        keys: vec![key("K5")],
+        nodes: vec![node.to_owned()],
+    };
+    Server::over(config::Http::default(), |directory, metrics| {
+        let mut below = below(directory, metrics);
+        below.store.put_seen(fifth(NODE_URL));
+        below.store.put(fifth(OWN_NODE_URL));
+        below
+    })
+    .await
 }
 
 /// The tiers.

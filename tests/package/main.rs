@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod manual;
+mod named_files;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -129,6 +130,38 @@ fn the_manual_lists_every_exit_code() {
             "{codes}"
         );
     }
+}
+
+/// A signal and a command that do the same are described by the same words.
+#[test]
+fn the_manual_says_of_the_signal_to_reload_what_the_command_says() {
+    let whole = read(&pages(), "capsd.1");
+    let (_, signals) = whole.split_once("SIGNALS").unwrap();
+    let (signals, _) = signals.split_once("ENVIRONMENT").unwrap();
+    let (_, hangup) = signals.split_once("SIGHUP ").unwrap();
+    let help = capsd(&["reload", "--help"]);
+    let first = help.split("\n\n").next().unwrap();
+    assert!(
+        hangup
+            .to_lowercase()
+            .starts_with(&words(first).to_lowercase()),
+        "{hangup}"
+    );
+    // The example says of each section what a reload applies; here no section is named as if it were the only one.
+    assert!(!hangup.contains('['), "{hangup}");
+}
+
+/// The same table stands in README.
+#[test]
+fn readme_lists_the_exit_codes_of_the_manual() {
+    let rows = include_str!("../../README.md")
+        .split("| exit code | means |\n|---|---|\n")
+        .nth(1)
+        .unwrap()
+        .lines();
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    let known = Exit::ALL.map(|exit| format!("| {} | {} |", exit.code(), exit.meaning()));
+    assert_eq!(rows, known);
 }
 
 /// What `capsd check` prints of the least configuration is every key at its default, section by section.

@@ -67,6 +67,21 @@ fn page(whole: &Command, command: &Command, closing: &str) -> io::Result<Vec<u8>
     Ok(page)
 }
 
+/// What SIGHUP does, in the words of the command that does the same.
+fn reload() -> String {
+    let whole = command();
+    let about = whole
+        .find_subcommand("reload")
+        .and_then(Command::get_about)
+        .expect("`capsd reload` says what it does")
+        .to_string();
+    format!(
+        "{}{}, as `capsd reload` does; the log says what was applied, what needs a restart, and what is at fault: then nothing is changed",
+        about[..1].to_lowercase(),
+        &about[1..]
+    )
+}
+
 /// What capsd(1) says after its commands.
 fn closing() -> String {
     let mut text = String::from(".SH \"EXIT STATUS\"\n");
@@ -84,10 +99,7 @@ fn closing() -> String {
             "SIGTERM, SIGINT",
             "end in good order, within five seconds; a second one ends at once",
         ),
-        (
-            "SIGHUP",
-            "read `[contact]`, `[trusted]` and what that names again; what is at fault is said, and the old ones stay in force",
-        ),
+        ("SIGHUP", &reload()),
     ] {
         let _ = write!(text, ".TP\n\\fB{signal}\\fR\n{}\n", prose(meaning));
     }

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from harness import readme
+from harness.processes import wait_until
 from machine import REPOSITORY, Machine
 
 # Where the package is; CAPSD_DIST names another directory.
@@ -101,6 +103,9 @@ def test_install_upgrade_remove_purge(machine, tmp_path):
         assert float(re.search(rf"^process_{name} (\S+)$", metrics, re.MULTILINE)[1]) > 0, name
     assert vm.do("stat -c %U:%a /var/lib/capsd /run/capsd /run/capsd/control.sock").split() == ["capsd:700", "capsd:750", "capsd:660"]
     assert vm.do("ps -o user= -C capsd").strip() == "capsd"
+    # A user of the machine may not speak to the daemon, a member of its group may.
+    vm.do("useradd somebody; runuser -u somebody capsd status", expect=2)
+    vm.do("adduser --quiet somebody capsd; runuser -u somebody capsd status")
     # `capsd check` by the operator reads the same secret.
     vm.do("capsd check")
     vm.do("systemctl reload capsd")
@@ -120,6 +125,14 @@ def test_install_upgrade_remove_purge(machine, tmp_path):
     assert vm.do("systemctl show -P MainPID capsd") != first
     assert "# edited" in vm.do("tail -1 /etc/capsd/capsd.toml")
     assert "Exodus" in vm.do(look_up)
+
+    # Without the daemon its user exports, who may not read the secret, with the line of the README; root is told so.
+    vm.do("systemctl stop capsd")
+    (line,) = re.findall("`(runuser -u capsd -- capsd export [^`]+)`", (REPOSITORY / "README.md").read_text())
+    assert "1 contents in" in vm.do(line)
+    vm.do("capsd export /root/database", expect=2)
+    user = vm.do("id -u capsd").strip()
+    assert f"all in it belong to user {user}" in vm.do("capsd doctor", expect=1)
 
     # Removed: stopped, program gone; configuration, secret and what was learned stay.
     vm.do("dpkg -r capsd")
@@ -151,14 +164,6 @@ def test_a_hung_daemon_is_killed_and_started_again(machine):
 REGISTER = {"prosody": "prosodyctl register {0} im.example.net password", "ejabberd": "ejabberdctl register {0} im.example.net password"}
 
 
-def readme_lines(kind):
-    """The lines that the README gives to an operator of that server, as he types them for im.example.net."""
-    text = (REPOSITORY / "README.md").read_text()
-    block = re.search(rf"<!-- trial: {kind} -->\n((?:    .*\n)+)", text)
-    assert block, f"README.md has no lines for {kind}"
-    return [line[4:].replace("YOUR.DOMAIN", "im.example.net") for line in block[1].splitlines()]
-
-
 @pytest.mark.parametrize("kind", ["prosody", "ejabberd"])
 def test_the_trial_of_a_new_operator(machine, kind):
     """From a machine with nothing but a server to a capsd that answers clients: in under five minutes and ten typed lines, those of the
@@ -167,7 +172,7 @@ def test_the_trial_of_a_new_operator(machine, kind):
     vm.do(f"timeout 60 sh -c 'until ss -ltn 2>/dev/null | grep -q :5222 || grep -qi :1466 /proc/net/tcp /proc/net/tcp6; do sleep 0.2; done'")
     for user in ("anna", "ben"):
         vm.do(REGISTER[kind].format(user))
-    lines = readme_lines(kind)
+    lines = readme.typed(kind, "im.example.net")
     assert len(lines) <= 10
     begin = time.monotonic()
     for line in lines:
@@ -181,3 +186,9 @@ def test_the_trial_of_a_new_operator(machine, kind):
     assert "link caps.im.example.net: up" in vm.do("systemctl show -P StatusText capsd")
     vm.do("systemctl restart capsd; capsd lookup '" + asked + "'")
     assert seconds < 300, vm.told()
+    # The module, by its lines in README.
+    for line in readme.typed(f"{kind}-module", "im.example.net"):
+        vm.type(line)
+    fed = r'^capsd_operations_total\{[^}]*operation="feed"[^}]*\} [1-9]'
+    read = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9116/metrics').read().decode())"
+    wait_until(lambda: re.search(fed, vm.within_its_network(sys.executable, "-c", read), re.MULTILINE), "the module reports to capsd", timeout=60)

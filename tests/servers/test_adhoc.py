@@ -1,9 +1,11 @@
 """Ad-hoc commands (XEP-0050): administrators use them with an ordinary client library; for everybody else there are none."""
 
+import xml.etree.ElementTree as ET
+
 import pytest
 from slixmpp.exceptions import IqError
 
-from harness.caps import DISCO_INFO, DISCO_ITEMS, sample
+from harness.caps import DISCO_INFO, DISCO_ITEMS, info_of, sample
 from harness.client import STANZA_ERRORS
 from harness.processes import until
 from harness.servers import COMPONENT, DOMAIN
@@ -51,8 +53,9 @@ def note(command):
 def result(command):
     """The lines that a finished command shows."""
     assert command["status"] == "completed"
-    value = command["form"].get_fields()["result"]["value"]
-    return value if isinstance(value, str) else "\n".join(value)
+    fields = command["form"].get_fields()
+    assert {field["type"] for field in fields.values()} == {"fixed"}
+    return "\n".join(field["value"] for field in fields.values())
 
 
 @pytest.fixture
@@ -106,10 +109,67 @@ async def test_status_lookup_and_flush(capsd, admin, make_client):
     assert "0 contents; that is all" in note(exported)[1]
 
 
+class Pages:
+    """The pages of an export: each form is sent back whole, as it was received (XEP-0004 section 3.2), to see the next one."""
+
+    def __init__(self, admin):
+        self.admin = admin
+
+    async def next(self, page=None):
+        """The page after that one; the first one without."""
+        if page is None:
+            return await self.admin.begin("export")
+        form = page["form"]
+        form["type"] = "submit"
+        reply = await self.admin.plugin.send_command(COMPONENT, PREFIX + "export", action="next", payload=form, sessionid=page["sessionid"])
+        return reply["command"]
+
+    @staticmethod
+    def contents(page):
+        """What is shown on a page: keys to documents. Fields are told apart by their names, as clients do."""
+        fields = page["form"].get_fields()
+        assert len(fields) == len(page["form"].xml.findall("{jabber:x:data}field")), "two fields have the same name"
+        text = lambda value: value if isinstance(value, str) else "\n".join(value)
+        return {field["label"]: text(field["value"]) for var, field in fields.items() if var != "from"}
+
+
+async def test_an_export_is_read_page_by_page(server, make_capsd, make_client, tmp_path):
+    # Forty contents of usual size, and some of 40 KB, of which a stanza does not hold many.
+    infos = [sample(f"page-{number}") for number in range(40)]
+    infos += [sample(f"large-{number}", [f"urn:example:{part}:{'x' * 100}" for part in range(350)]) for number in range(3)]
+    for number, info in enumerate(infos):
+        (tmp_path / f"sha-1_%23{info.ver().replace('/', '%2F').replace('+', '%2B').replace('=', '%3D')}.xml").write_text(info.query())
+    settings = {"component_settings": f'admins = ["admin@{DOMAIN}"]', "limits": 'max-disco-bytes = "64KiB"\nmax-features = 500'}
+    capsd = make_capsd(server, **settings).start()
+    capsd.command("import", tmp_path)
+    pages = Pages(Admin(await make_client("admin").log_in()))
+    page, seen = await pages.next(), {}
+    while True:
+        shown = pages.contents(page)
+        assert len(shown) <= 8 and not shown.keys() & seen.keys()
+        seen |= shown
+        if page["status"] == "completed":
+            break
+        assert note(page) == ("info", f"{len(shown)} content{'s' * (len(shown) > 1)}; there are more")
+        assert page["form"].xml.find("{jabber:x:data}field").get("var") == "from", "whoever reads the first fields alone can go on"
+        page = await pages.next(page)
+    read = {info_of(ET.fromstring(document)).ver(): keys for keys, document in seen.items()}
+    assert read.keys() == {info.ver() for info in infos}
+    assert all(ver in keys for ver, keys in read.items())
+    assert len(seen) == len(infos)
+
+
+async def test_a_page_without_its_form_is_not_the_first_one_again(capsd, admin):
+    for action in ("next", "execute"):
+        lost = (await admin.plugin.send_command(COMPONENT, PREFIX + "export", action=action, sessionid="x"))["command"]
+        assert lost["status"] == "completed" and note(lost)[0] == "error" and "begin anew" in note(lost)[1]
+
+
 async def test_what_is_missing_is_asked_for_again(admin):
     again = await admin.submit("deny", key="", reason="because")
     assert again["status"] == "executing"
     assert note(again) == ("error", "the hash is missing")
+    assert "the hash is missing" in again["form"]["instructions"], "where no note is shown beside a form"
     assert again["form"].get_fields()["reason"]["value"] == "because"
     not_sure = await admin.submit("flush-all", sure="0")
     assert not_sure["status"] == "executing" and note(not_sure)[0] == "error"

@@ -140,7 +140,7 @@ async def test_nothing_is_granted(silent, make_capsd, running):
     assert diagnosis.problems() == {"privilege"} | (set() if running else {"daemon"})
     assert diagnosis.states["query"] == "fine"
     assert "`privilege` is missing in `modules_enabled` of Component" in diagnosis.of("privilege")["cause"]
-    assert "deploy/prosody/capsd.cfg.lua" in diagnosis.of("privilege")["remedy"]
+    assert "/usr/share/capsd/prosody/capsd.cfg.lua" in diagnosis.of("privilege")["remedy"]
 
 
 async def test_presence_is_not_granted(kind, server, make_server, make_capsd):
@@ -150,6 +150,26 @@ async def test_presence_is_not_granted(kind, server, make_server, make_capsd):
     diagnosis = Diagnosis(capsd, 1)
     assert diagnosis.problems() == {"privilege"}
     assert "does not grant presence" in diagnosis.of("privilege")["symptom"]
+
+
+async def test_questions_are_not_granted(kind, server, make_server, make_capsd):
+    """All works; what could be granted besides is named for each server."""
+    before = {"prosody": 'iq = { ["http://jabber.org/protocol/disco#info"] = "get" };', "ejabberd": ""}[kind]
+    assert before in server.snippet
+    capsd = make_capsd(make_server(snippet=server.snippet.replace(before, ""))).start()
+    privilege = Diagnosis(capsd, 0).of("privilege")
+    assert privilege["state"] == "fine" and f"asked from {COMPONENT} itself" in privilege["symptom"]
+    for words in ('`iq = { ["http://jabber.org/protocol/disco#info"] = "get" };`', f'VirtualHost "{DOMAIN}"', "ejabberd from 24.10 on"):
+        assert words in privilege["remedy"]
+
+
+async def test_the_component_is_no_subdomain(server, make_server, make_capsd):
+    other = "caps.elsewhere.test"
+    capsd = make_capsd(make_server(snippet=server.snippet.replace(COMPONENT, other)), jid=other).start()
+    diagnosis = Diagnosis(capsd, 0)
+    assert diagnosis.of("listed")["state"] == "warning"
+    assert f"{DOMAIN} does not list {other}" in diagnosis.of("listed")["symptom"]
+    assert diagnosis.states["privilege"] == diagnosis.states["query"] == "fine"
 
 
 async def test_two_have_the_same_name(kind, server, make_server, make_capsd):

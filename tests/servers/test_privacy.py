@@ -5,6 +5,7 @@ import itertools
 from harness.caps import sample
 from harness.client import log_in_all, until_asked
 from harness.processes import until
+from harness.servers import DOMAIN
 
 # Names that stand nowhere by chance.
 USERS = ["quixotania", "zwetschgelbert", "yggdrasilka"]
@@ -48,6 +49,48 @@ async def test_nothing_that_capsd_writes_names_a_user(server, make_capsd, make_c
             assert name not in path.name
         for text in printed:
             assert name not in text, (name, text)
+
+
+async def test_only_the_level_trace_names_who_causes_trouble(server, make_capsd, make_client):
+    """Accounts beyond a quota, clients whose answers prove nothing, domains that push others out: none at `debug`, each at `trace`."""
+    capsd = make_capsd(server, log='level = "debug"', limits='new-keys-per-account = "1/h"\nqueries-per-asker = "2/h"', holders="max = 2").start()
+
+    async def trouble(liar, flooder, asker):
+        """What those accounts cause; returns what the log says of it."""
+        before = len(capsd.log())
+        infos = [sample(f"{flooder}-{number}") for number in range(2)]
+        lying = make_client(liar, sample(f"{liar}-lie"), resource=RESOURCE, mode="lying", liar_info=sample(f"{liar}-truth"))
+        flooding, asking = make_client(flooder, infos[0], resource=RESOURCE), make_client(asker, resource=RESOURCE)
+        await log_in_all([lying, flooding, asking])
+        lying.announce()
+        await until_asked(lying)
+        flooding.announce()
+        await until_asked(flooding)
+        limited, full = (capsd.metrics().total(*name) for name in (("capsd_rate_limited_total",), ("capsd_holders_evicted_total",)))
+        flooding.announce(infos[1].c_0115())
+        await capsd.until_metric("capsd_rate_limited_total", limited + 1)
+        asking.announce(sample(asker).c_0115())
+        await capsd.until_metric("capsd_holders_evicted_total", full + 1)
+        for _ in range(2):
+            await asking.ask("nonsense")
+        assert (await asking.ask("nonsense")).reason == "rate-limited"
+        return capsd.log()[before:]
+
+    quiet = await trouble(*(f"{name}-quiet" for name in USERS))
+    assert "does not prove" in quiet, "the level is debug"
+    assert not any(name in quiet for name in (*USERS, RESOURCE, DOMAIN))
+    capsd.command("log-level", "trace")
+    told = await trouble(*USERS)
+    lines = [line for line in told.splitlines() if " TRACE " in line]
+    liar, flooder, asker = (f"{name}@{DOMAIN}" for name in USERS)
+    one = lambda *parts: [line for line in lines if all(part in line for part in parts)]
+    assert one(f"from={liar}/{RESOURCE}", "does not prove its key", "reason=mismatch", "key=0115:sha-1:")
+    assert one(f'account="{flooder}"', 'quota="account"')
+    assert len(one(f'account="{asker}"', 'quota="asker"')) == 1
+    assert one(f'domain="{DOMAIN}"', "no room among the holders")
+    assert len([line for line in lines if RESOURCE in line]) == len(one("does not prove its key")), "elsewhere the account is enough"
+    capsd.command("log-level", "debug")
+    assert "TRACE" not in await trouble(*(f"{name}-again" for name in USERS))
 
 
 async def test_who_goes_offline_is_forgotten(server, capsd, make_client):

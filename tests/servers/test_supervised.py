@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import readme
 from harness.daemon import binary
 from harness.hanging import hanging
 from harness.processes import free_ports, wait_until
@@ -57,6 +58,7 @@ def test_the_unit_is_confined():
     score = re.search(r"exposure level for capsd.service: ([\d.]+)", judged.stdout)
     assert score, judged
     assert float(score[1]) <= 1.5
+    assert f"(`systemd-analyze security capsd`: {score[1]})" in readme.TEXT
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", UNIT], capture_output=True, text=True)
     complaints = [line for line in verified.stderr.splitlines() if "capsd" in line and "/usr/bin/capsd is not executable" not in line]
     assert not complaints, complaints

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::bundle::{Bundle, BundleEntry, BundleError, Signers};
 use crate::caps::{Policy, Verdict};
-use crate::trusted::Sources;
+use crate::trusted::{Directory, Sources};
 
 /// What a bundle comes to.
 #[derive(Debug, Default)]
@@ -39,11 +39,11 @@ impl CheckedBundle {
     }
 }
 
-/// Checks every bundle in the sources.
-pub(super) fn check_bundles(sources: &Sources) -> Vec<CheckedBundle> {
-    let check = |path: PathBuf| {
+/// Checks every bundle in the directories, and those that are named besides.
+pub(super) fn check_bundles(directories: &[Directory], sources: &Sources) -> Vec<CheckedBundle> {
+    let check = |path: &PathBuf| {
         let mut checked = CheckedBundle {
-            path,
+            path: path.clone(),
             ..CheckedBundle::default()
         };
         if let Err(error) = check_bundle(&mut checked, &sources.signers) {
@@ -51,7 +51,9 @@ pub(super) fn check_bundles(sources: &Sources) -> Vec<CheckedBundle> {
         }
         checked
     };
-    sources.all_bundles().into_iter().map(check).collect()
+    let listed = directories.iter().filter_map(|d| d.holds.as_ref().ok());
+    let found = listed.flat_map(|(_, bundles)| bundles);
+    found.chain(&sources.bundles).map(check).collect()
 }
 
 fn check_bundle(checked: &mut CheckedBundle, signers: &Signers) -> Result<(), BundleError> {

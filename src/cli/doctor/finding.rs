@@ -25,15 +25,20 @@ pub(super) struct Finding {
     pub(super) state: State,
     /// What is seen.
     pub(super) symptom: String,
-    /// Why; empty where all is fine.
+    /// Why; empty where there is nothing to say.
     pub(super) cause: String,
-    /// What to do; empty where all is fine.
+    /// What to do, or what could be done; empty where there is nothing to do.
     pub(super) remedy: String,
 }
 
 impl Finding {
     pub(super) fn fine(check: &str, said: &str) -> Finding {
         Finding::new(State::Fine, check, said, "", "")
+    }
+
+    /// As it should be, with something that may be made better.
+    pub(super) fn note(check: &str, said: &str, cause: &str, remedy: &str) -> Finding {
+        Finding::new(State::Fine, check, said, cause, remedy)
     }
 
     pub(super) fn warning(check: &str, symptom: &str, cause: &str, remedy: &str) -> Finding {

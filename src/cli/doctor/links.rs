@@ -57,7 +57,8 @@ fn privilege(link: &LinkStatus, domain: &DomainStatus) -> Finding {
                  `privileged_entities`, and nothing is said about it then; ejabberd: `mod_privilege` is missing, or its access rule does not \
                  match {jid}"
             ),
-            "install deploy/prosody/capsd.cfg.lua or deploy/ejabberd/capsd.yml with your names in it, and restart the server",
+            "install /usr/share/capsd/prosody/capsd.cfg.lua or /usr/share/capsd/ejabberd/capsd.yml (deploy/ of the sources) with your names in \
+             it, and restart the server",
         ),
         (true, false) => Finding::problem(
             CHECK,
@@ -71,10 +72,15 @@ fn privilege(link: &LinkStatus, domain: &DomainStatus) -> Finding {
             CHECK,
             &format!("{name} grants presence and questions in the name of its users"),
         ),
-        (true, true) => Finding::fine(
+        (true, true) => Finding::note(
             CHECK,
             &format!(
-                "{name} grants presence; clients are asked from {jid} itself, as before ejabberd 24.10 they have to be"
+                "{name} grants presence; clients are asked from {jid} itself, not in the name of their own account"
+            ),
+            "questions in the name of users are not granted, which ejabberd can from 24.10 on",
+            &format!(
+                "Prosody: `iq = {{ [\"http://jabber.org/protocol/disco#info\"] = \"get\" }};` beside `presence` for [\"{jid}\"] under \
+                 VirtualHost \"{name}\"; ejabberd from 24.10 on: `iq:` under `mod_privilege`"
             ),
         ),
     }

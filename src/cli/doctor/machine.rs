@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, access};
+use rustix::process::geteuid;
 
 use super::finding::Finding;
 use crate::control::protocol::Status;
@@ -44,39 +46,89 @@ pub(super) fn store(status: &Status) -> Finding {
 
 /// The place of the store, where no daemon has it open.
 pub(super) fn store_place(path: &Path) -> Finding {
-    let shown = path.display();
     let (place, what) = match path.exists() {
         true => (path, "the store"),
         false => (path.parent().unwrap_or(path), "the directory of the store"),
     };
-    let problem = |symptom: String, cause: &str| {
-        let remedy = format!("make {} for the user that capsd runs as", path.display());
-        Finding::problem(STORE, &symptom, cause, &remedy)
+    let problem = |symptom: &str, cause: &str, remedy: &str| {
+        let symptom = format!("{what} {} {symptom}", place.display());
+        Finding::problem(STORE, &symptom, cause, remedy)
     };
+    let make_it = format!("make {} for the user that capsd runs as", path.display());
     match fs::metadata(place) {
         Err(error) => problem(
-            format!("{what} {} cannot be used: {error}", place.display()),
+            &format!("cannot be used: {error}"),
             "it is not there",
+            &make_it,
         ),
-        Ok(found) if !found.is_dir() => problem(
-            format!("{} is no directory", place.display()),
-            "something else has its name",
-        ),
-        Ok(_) => match access(place, Access::WRITE_OK | Access::EXEC_OK) {
-            Ok(()) => Finding::fine(STORE, &format!("{shown} can be written to by this user")),
-            Err(error) => {
-                let error = io::Error::from(error);
-                let cause = "it belongs to somebody else, is mounted read-only, or this is not run as the user of capsd";
-                problem(
-                    format!(
-                        "{what} {} cannot be written to by this user: {error}",
-                        place.display()
+        Ok(found) if !found.is_dir() => {
+            problem("is no directory", "something else has its name", &make_it)
+        }
+        // Root may write everywhere, the daemon may not.
+        Ok(found) if place == path && geteuid().is_root() => {
+            let (shown, user) = (path.display(), owner(&found));
+            match of_others(path, user) {
+                None => Finding::fine(
+                    STORE,
+                    &format!("{shown} and all in it belong to user {user}"),
+                ),
+                Some((file, other)) => problem(
+                    &format!(
+                        "cannot be written to by user {user}: {} belongs to user {other}",
+                        file.display()
                     ),
-                    cause,
-                )
+                    "capsd, or a command of it, was run as that user",
+                    &format!(
+                        "give all of it to the user that capsd runs as: `chown -R {user}: {shown}`"
+                    ),
+                ),
             }
+        }
+        Ok(_) => match access(place, Access::WRITE_OK | Access::EXEC_OK) {
+            Ok(()) => Finding::fine(
+                STORE,
+                &format!("{} can be written to by this user", path.display()),
+            ),
+            Err(error) => problem(
+                &format!(
+                    "cannot be written to by this user: {}",
+                    io::Error::from(error)
+                ),
+                "it belongs to somebody else, is mounted read-only, or this is not run as the user of capsd",
+                &make_it,
+            ),
         },
     }
+}
+
+/// Whose a store has to be: that of the user of the package's unit where there is one, else whose its directory is.
+fn owner(store: &fs::Metadata) -> u32 {
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    user_of_unit(&accounts).unwrap_or(store.uid())
+}
+
+/// The number of the user as whom the package's unit runs capsd, by the lines of passwd(5).
+fn user_of_unit(accounts: &str) -> Option<u32> {
+    let mut users = accounts.lines().map(|line| line.split(':'));
+    let mut user =
+        users.find_map(|mut fields| (fields.next() == Some("capsd")).then_some(fields))?;
+    user.nth(1)?.parse().ok()
+}
+
+/// The store, or something in it, that is another user's; and whose.
+fn of_others(store: &Path, user: u32) -> Option<(PathBuf, u32)> {
+    let mut ahead = vec![store.to_owned()];
+    while let Some(path) = ahead.pop() {
+        let found = fs::symlink_metadata(&path).ok()?;
+        if found.uid() != user {
+            return Some((path, found.uid()));
+        }
+        if found.is_dir() {
+            let within = fs::read_dir(&path).into_iter().flatten().flatten();
+            ahead.extend(within.map(|entry| entry.path()));
+        }
+    }
+    None
 }
 
 /// The HTTP port of a daemon that runs.
@@ -132,5 +184,24 @@ pub(super) fn http_place(address: SocketAddr) -> Finding {
             "something else listens there, or the address is not one of this machine",
             "stop that, or choose another http.listen",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_of_the_unit_is_found_by_its_name() {
+        let accounts = "root:x:0:0:root:/root:/bin/bash\nxcapsd:x:7:7::/:/bin/sh\ncapsd:x:998:997:capsd:/:/usr/sbin/nologin\n";
+        assert_eq!(user_of_unit(accounts), Some(998));
+        for without in [
+            "",
+            "root:x:0:0:root:/root:/bin/bash\n",
+            "capsd\n",
+            "capsd:x:\n",
+        ] {
+            assert_eq!(user_of_unit(without), None);
+        }
     }
 }

@@ -86,7 +86,11 @@ fn key_in_path(family: &str, algorithm: &str, hash: &str) -> Result<CapsKey, Pro
 pub(in crate::http) async fn find(sources: &Sources, key: CapsKey) -> Result<Box<Found>, Problem> {
     let finding = sources.desk.find(key).await.unwrap_or(Finding::NotYet);
     let (result, found) = match finding {
-        Finding::Found(found) => {
+        Finding::Found(mut found) => {
+            // A node URL that one account made up may be as good as a name. Only the control socket tells those that are not common.
+            if found.tier == Tier::Learned {
+                found.nodes.truncate(found.seen_nodes.unwrap_or_default());
+            }
             let result = match found.tier {
                 Tier::Learned => LookupResult::HttpHit,
                 Tier::Trusted | Tier::Pinned => LookupResult::HttpOverride,

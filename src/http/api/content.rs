@@ -24,7 +24,7 @@ pub(in crate::http) struct ContentView {
     pub(in crate::http) common: Option<bool>,
     /// All its keys as caps nodes, the 0115 ones without a node URL.
     pub(in crate::http) keys: Vec<String>,
-    /// The node URLs that it was announced with; no hash covers them.
+    /// The node URLs that it was announced with, of what was learned those of three accounts or more; no hash covers them.
     pub(in crate::http) nodes: Vec<String>,
     /// What the hash covers.
     pub(in crate::http) disco_info: InfoView,

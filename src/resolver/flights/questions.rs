@@ -13,7 +13,7 @@ use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::holders::{Announcement, HolderId, LinkId};
 use crate::metrics::{LookupResult, UpstreamResult};
-use crate::resolver::limits::Spent;
+use crate::resolver::limits::{self, Spent};
 use crate::stanza::jid;
 
 /// The unguessable id of a question to a holder.
@@ -176,15 +176,14 @@ impl<W> Flights<W> {
             }
         }
         for (holder, spent) in spenders {
-            self.metrics.rate_limited.get(spent.into()).inc();
-            flight.cause = Some(Reason::RateLimited);
-            let Some(view) = self
-                .holders
-                .view(holder)
-                .filter(|_| !flight.waiters.is_empty())
-            else {
+            let Some(view) = self.holders.view(holder) else {
                 continue;
             };
+            limits::beyond(&self.metrics, spent.into(), view.address);
+            flight.cause = Some(Reason::RateLimited);
+            if flight.waiters.is_empty() {
+                continue;
+            }
             if take_question(&self.more_questions, &self.metrics, now, view.address) {
                 let spent = Some(spent);
                 return Some(NextHolder { holder, spent });

@@ -7,7 +7,7 @@ use super::{Effect, FlightId, Flights, Patience, Served};
 use crate::cache::Entry;
 use crate::caps::{CapsKey, Reason};
 use crate::metrics::{LookupResult, Metrics, RateScope};
-use crate::resolver::limits::{SourceQuotas, Spent};
+use crate::resolver::limits::{self, SourceQuotas, Spent};
 
 impl<W> Flights<W> {
     /// The tiers do not have what is left of a flight: who wants no more than that is told, and the flight ends if nobody does.
@@ -77,7 +77,7 @@ impl<W> Flights<W> {
         let Err(spent) = self.new_keys.take(address, now) else {
             return Ok(None);
         };
-        self.metrics.rate_limited.get(spent.into()).inc();
+        limits::beyond(&self.metrics, spent.into(), address);
         self.may_ask_more(now, address)
             .then_some(Some(spent))
             .ok_or(Reason::RateLimited)
@@ -101,6 +101,6 @@ pub(super) fn take_question(
         Err(Spent::Account) => RateScope::AccountQuestions,
         Err(Spent::Domain) => RateScope::DomainQuestions,
     };
-    metrics.rate_limited.get(scope).inc();
+    limits::beyond(metrics, scope, address);
     false
 }

@@ -5,10 +5,11 @@ use rxml::AttrMap;
 use super::{attribute, owned};
 use crate::stanza::ns;
 
-/// How many fields of a form are read.
-pub const MAX_FIELDS: usize = 16;
+/// The fields that are read, each once. A form is submitted with whatever was in it (XEP-0004 section 3.2): what was there to be seen comes
+/// back, and is skipped.
+pub const FIELDS: &[&str] = &["key", "reason", "query", "sure", "level", "from"];
 
-/// How many bytes of values are read, over all fields: a pinned document is among them.
+/// How many bytes of values are read, over all of these fields: a pinned document is among them.
 pub const MAX_VALUES_LEN: usize = 128 * 1024;
 
 /// What the requester wants done with a command.
@@ -38,7 +39,7 @@ pub struct Command {
     pub session: Option<String>,
     /// What is to be done.
     pub action: Action,
-    /// The fields of the form that is submitted, with their values; `None` where no form is submitted.
+    /// Those [`FIELDS`] that the submitted form has, with their values; `None` where no form is submitted.
     pub fields: Option<Vec<(String, Vec<String>)>>,
     /// Whether there was more than is read; nothing should be done then.
     pub too_large: bool,
@@ -108,11 +109,10 @@ impl CommandBuilder {
             }
             (Place::Form, 2, "field") => {
                 let fields = self.command.fields.get_or_insert_default();
-                if fields.len() < MAX_FIELDS {
-                    fields.push((owned(attributes, "var").unwrap_or_default(), Vec::new()));
+                let var = attribute(attributes, "var").unwrap_or_default();
+                if FIELDS.contains(&var) && fields.iter().all(|(name, _)| name != var) {
+                    fields.push((var.to_owned(), Vec::new()));
                     self.place = Place::Field;
-                } else {
-                    self.command.too_large = true;
                 }
             }
             (Place::Field, 3, "value") => {

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from .processes import wait_until
@@ -54,6 +55,21 @@ class Terminal:
     def screen(self):
         """What the client shows."""
         return self.tmux("capture-pane", "-p")
+
+    def press(self, *keys):
+        """Presses keys one after the other, by the names that tmux has for them. Clients take what comes at once for a paste."""
+        for key in keys:
+            self.tmux("send-keys", key)
+            time.sleep(0.3)
+
+    def type(self, text):
+        """Types a text."""
+        self.tmux("send-keys", "-l", text)
+
+    def wait_for(self, *texts):
+        """Waits until the client shows all those texts."""
+        shown = lambda: all(text in self.screen() for text in texts)
+        wait_until(shown, lambda: f"{self.name} shows {texts}; it shows:\n{self.screen()}")
 
     def stop(self):
         """Ends the client and its tmux server."""
