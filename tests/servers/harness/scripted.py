@@ -69,13 +69,12 @@ class ScriptedCapsd:
                 depth -= 1
                 if depth == 1 and element.tag.endswith("}handshake"):
                     ready.set_result(None)
-                elif depth == 1 and element.tag.endswith("}iq"):
-                    self.on_iq(element)
-                elif depth == 1 and element.tag.endswith("}presence"):
-                    self.on_presence(element)
+                elif depth == 1:
+                    self.on_stanza(element)
 
-    def on_presence(self, presence):
-        """What users send is not for capsd."""
+    def on_stanza(self, stanza):
+        if stanza.tag.endswith("}iq"):
+            self.on_iq(stanza)
 
     def on_iq(self, iq):
         if iq.get("type") not in ("get", "set") or not len(iq):
@@ -140,14 +139,15 @@ class ScriptedCapsd:
         """Who is there, as the feeds told since the connection: address to askable."""
         there = {}
         for request in self.named("feed"):
+            feeder = request.get("feeder")
             if request.get("anew") == "true":
-                there.clear()
+                there = {jid: told for jid, told in there.items() if told[0] != feeder}
             for event in request:
                 if event.tag.endswith("}gone"):
                     there.pop(event.get("jid"), None)
                 elif len(event):
-                    there[event.get("jid")] = event.get("askable") == "true"
-        return there
+                    there[event.get("jid")] = (feeder, event.get("askable") == "true")
+        return {jid: askable for jid, (_, askable) in there.items()}
 
     async def until_fed(self, times=1):
         """Waits until that many feeds have arrived."""

@@ -79,8 +79,10 @@ class Gateway(ScriptedCapsd):
         self.presences = []
         self.replies = {}
 
-    def on_presence(self, presence):
-        self.presences.append(presence)
+    def on_stanza(self, stanza):
+        if stanza.tag.endswith("}presence"):
+            self.presences.append(stanza)
+        super().on_stanza(stanza)
 
     def on_iq(self, iq):
         if iq.get("type") in ("result", "error"):
