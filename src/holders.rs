@@ -10,6 +10,7 @@
 pub mod accounts;
 mod addresses;
 mod failures;
+pub mod feeders;
 mod forgetting;
 mod kinds;
 mod node_urls;
@@ -26,6 +27,7 @@ use crate::stanza::jid;
 use accounts::{Accounts, Common};
 use addresses::{Addresses, Place};
 use failures::Failure;
+use feeders::{FeederId, Feeders};
 use kinds::{KindCode, Kinds};
 use node_urls::NodeUrls;
 use silence::Silence;
@@ -95,6 +97,8 @@ struct Holder {
     seen: u32,
     link: LinkId,
     askable: bool,
+    /// Who told of it last.
+    feeder: FeederId,
 }
 
 #[derive(Debug)]
@@ -166,6 +170,7 @@ pub struct Holders {
     failed: usize,
     accounts: Accounts,
     kinds: Kinds,
+    feeders: Feeders,
 }
 
 impl Holders {
@@ -192,6 +197,7 @@ impl Holders {
             failed: 0,
             accounts: Accounts::new((settings.max / HOLDERS_PER_SKETCH).max(MIN_SKETCHES)),
             kinds: Kinds::new(),
+            feeders: Feeders::default(),
         }
     }
 
@@ -253,7 +259,7 @@ impl Holders {
 
     /// A holder that is still there.
     pub fn view(&self, id: HolderId) -> Option<HolderView<'_>> {
-        let holder = self.holder(id)?;
+        let holder = self.holder(id).filter(|holder| !self.is_untold(holder))?;
         let shared = self.announcement_of(holder)?;
         Some(HolderView {
             link: holder.link,
@@ -269,6 +275,9 @@ impl Holders {
         let slots = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
         slots.iter().filter_map(|slot| {
             let holder = self.slots.get(*slot as usize)?.as_ref()?;
+            if self.is_untold(holder) {
+                return None;
+            }
             Some(HolderId {
                 slot: *slot,
                 generation: holder.generation,
@@ -310,7 +319,7 @@ impl Holders {
             found.common = self.accounts.announced(address, announcement, &mut common);
         }
         let holder = self.slots.get_mut(slot as usize)?.as_mut()?;
-        holder.seen = seen;
+        holder.seen = seen.max(self.feeders.since(holder.feeder));
         holder.askable = askable;
         let generation = holder.generation;
         let before = std::mem::replace(&mut holder.announcement, shared);
@@ -357,6 +366,7 @@ impl Holders {
             seen,
             link,
             askable: false,
+            feeder: FeederId::default(),
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -511,21 +521,13 @@ impl Holders {
         self.free.push(slot);
     }
 
-    /// Forgets a holder that said it is gone.
-    pub fn depart(&mut self, link: LinkId, address: &str) -> Option<HolderId> {
-        let slot = self.find(link, address)?;
-        let generation = self.slots[slot as usize].as_ref()?.generation;
-        self.remove(slot);
-        Some(HolderId { slot, generation })
-    }
-
     /// Takes note that a holder was heard without an announcement (XEP-0115 section 8.4: its caps are unchanged).
     pub fn heard(&mut self, now: Instant, link: LinkId, address: &str) {
         let seen = self.seconds(now);
         if let Some(slot) = self.find(link, address)
             && let Some(holder) = &mut self.slots[slot as usize]
         {
-            holder.seen = seen;
+            holder.seen = seen.max(self.feeders.since(holder.feeder));
             self.silence.heard(slot);
         }
     }
@@ -540,26 +542,6 @@ impl Holders {
                 shared.kind = Kind::New.into();
             }
         }
-    }
-
-    /// Forgets up to `most` holders that were silent for too long; true if there may be more.
-    pub fn expire(&mut self, now: Instant, most: usize) -> bool {
-        let now = self.seconds(now);
-        let limit = u32::try_from(self.settings.expire_after.as_secs()).unwrap_or(u32::MAX);
-        for _ in 0..most {
-            let longest = self.silence.longest();
-            let seen = longest
-                .and_then(|slot| self.slots[slot as usize].as_ref())
-                .map(|holder| holder.seen);
-            match (longest, seen) {
-                (Some(slot), Some(seen)) if now.saturating_sub(seen) >= limit => {
-                    self.remove(slot);
-                    self.counts.expired += 1;
-                }
-                _ => return false,
-            }
-        }
-        true
     }
 }
 

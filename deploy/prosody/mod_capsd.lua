@@ -101,8 +101,9 @@ end
 
 local function start()
 	local own_settings = settings;
-	-- Of sessions of this host: the announcement that was routed last; the one that capsd was told; and what was announced to addresses that
-	-- are told by directed presence: { count, [bare JID] = { announcement, room } }.
+	-- Of sessions of this host: the announcement that was routed last; the one that capsd was told; and what was announced to whom, other
+	-- than to sessions of this server, which know it themselves: { count, to = { bare JID → announcement }, rooms = { bare JID → true },
+	-- only = { bare JID → full JID } }, the last where one client of the account was told and not all.
 	local announced, reported, directed = {}, {}, {};
 	for _, of_session in ipairs { announced, reported, directed } do setmetatable(of_session, { __mode = "k" }); end
 	-- What session.caps_cache was set to here.
@@ -194,40 +195,44 @@ local function start()
 		end
 	end
 
-	-- Presence to somebody: to subscribers it is part of a broadcast, to all others it is directed.
-	local function on_directed_presence(event)
+	local function forget_directed(told, bare)
+		if not told.to[bare] then return; end
+		told.count = told.count - 1;
+		told.to[bare], told.rooms[bare], told.only[bare] = nil, nil, nil;
+	end
+
+	-- Presence to somebody, by itself or as a part of a broadcast. Nothing stops it any more.
+	local function on_presence_to(event)
 		local session, stanza = event.origin, event.stanza;
 		local to, kind = stanza.attr.to, stanza.attr.type;
 		if not to or kind ~= nil and kind ~= "unavailable" or not is_own(session) then return; end
-		local bare = jid_bare(to);
-		local contact = session.roster and session.roster[bare];
-		if contact and (contact.subscription == "both" or contact.subscription == "from") then return; end
-		local told = directed[session];
 		local announcement = kind == nil and read(stanza) or nil;
+		-- What the server repeats to those who come later is not what was said last.
+		if announcement and stanza ~= session.presence then set_announcement(session, announcement); end
+		local host = hosts[jid_host(to)];
+		if host and host.type == "local" then return; end
+		local bare, told = jid_bare(to), directed[session];
+		if not announcement then
+			if told then forget_directed(told, bare); end
+			return;
+		end
 		if not told then
-			if not announcement then return; end
-			told = { count = 0, to = {} };
+			told = { count = 0, to = {}, rooms = {}, only = {} };
 			directed[session] = told;
 		end
 		local before = told.to[bare];
-		if announcement and not before then
+		if not before then
 			if told.count >= own_settings.most_heard then return count("limits", "heard"); end
 			told.count = told.count + 1;
-		elseif before and not announcement then
-			told.count = told.count - 1;
 		end
-		if not announcement then
-			told.to[bare] = nil;
-			return;
+		-- Only the presence that enters a room says that it is one; it is for all who are there.
+		if stanza:get_child("x", xmlns_muc) then told.rooms[bare] = true; end
+		if to == bare or told.rooms[bare] then
+			told.only[bare] = nil;
+		elseif before ~= announcement or told.only[bare] then
+			told.only[bare] = to;
 		end
-		if not before then
-			before = {};
-			told.to[bare] = before;
-		end
-		-- Only the presence that enters a room says that it is one.
-		before.room = before.room or stanza:get_child("x", xmlns_muc) ~= nil;
-		before.announcement = announcement;
-		set_announcement(session, announcement);
+		told.to[bare] = announcement;
 	end
 
 	local function on_end(event)
@@ -308,12 +313,13 @@ local function start()
 		end
 	end
 
-	-- mod_pep's own question, which no event precedes.
+	-- mod_pep's own question, which no event precedes. It comes from the bare address of an account of this server, from which no client can
+	-- send a query: what users send has their full addresses, and was decided before.
 	local function take_pep_question(session, stanza)
-		local query, announcement = stanza.tags[1], announced[session];
+		local query, announcement, from = stanza.tags[1], announced[session], stanza.attr.from;
 		if not announcement or stanza.attr.type ~= "get" or not query or query.attr.xmlns ~= xmlns_disco_info then return false; end
-		local asker = hosts[jid_host(stanza.attr.from)];
-		if stanza.attr.to ~= session.full_jid or not asker or asker.type ~= "local" then return false; end
+		local asker = hosts[jid_host(from)];
+		if stanza.attr.to ~= session.full_jid or from ~= jid_bare(from) or not asker or asker.type ~= "local" then return false; end
 		return answers.take(stanza, query, announcement, session, for_pep);
 	end
 
@@ -363,9 +369,10 @@ local function start()
 		if origin.full_jid == asker then
 			return (subscribed or own_settings.answer == "announced") and heard_from(origin, target.full_jid);
 		end
-		if subscribed then return target.presence and announced[target]; end
-		local told = directed[target] and directed[target].to[bare];
-		if told and (told.room or own_settings.answer == "announced") then return told.announcement; end
+		-- A subscription alone does not tell that the presence reached him: a rule may have stopped it, or it was sent to others alone.
+		local told = directed[target];
+		if not told or told.only[bare] and told.only[bare] ~= asker then return; end
+		if subscribed or told.rooms[bare] or own_settings.answer == "announced" then return told.to[bare]; end
 	end
 
 	local function on_iq_to_own(event)
@@ -431,6 +438,7 @@ local function start()
 
 	-- Who changes what is blocked does not receive everything: what was heard may be out of date then.
 	local function on_block(event)
+		if event.stanza.attr.to or event.stanza.attr.type ~= "set" then return; end
 		local user = hosts[module.host].sessions[event.origin.username or ""];
 		for _, session in pairs(user and user.sessions or {}) do announcements.forget_all(session); end
 	end
@@ -469,16 +477,17 @@ local function start()
 		{ "smacks-hibernation-end", on_hibernation };
 		{ "smacks-hibernation-end", on_resumption };
 		{ "presence/bare", on_own_presence, before_pep };
-		{ "pre-presence/full", on_directed_presence, after_own_checks };
-		{ "pre-presence/bare", on_directed_presence, after_own_checks };
-		{ "pre-presence/host", on_directed_presence, after_own_checks };
+		{ "pre-presence/full", on_presence_to, after_own_checks };
+		{ "pre-presence/bare", on_presence_to, after_own_checks };
+		{ "pre-presence/host", on_presence_to, after_own_checks };
 		{ "iq/full", on_iq_to_own, after_checks };
 		{ "pre-iq/full", on_iq_from_own, after_own_checks };
 		{ "pre-iq/bare", on_answer_from_own, after_own_checks };
 		{ "iq/host", on_iq_to_host, 5 };
 		{ "iq-set/self/urn:xmpp:blocking:block", on_block };
 		{ "iq-set/self/urn:xmpp:blocking:unblock", on_block };
-		{ "iq-set/self/jabber:iq:privacy:query", on_block };
+		-- mod_privacy_lists acts at 0, and no other event follows.
+		{ "iq/bare/jabber:iq:privacy:query", on_block, 1 };
 	};
 	for _, hook in ipairs(hooks) do module:hook(hook[1], hook[2], hook[3]); end
 	module:hook_global("c2s-session-updated", on_resumption);

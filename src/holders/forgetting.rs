@@ -1,10 +1,40 @@
-//! What an operator wants forgotten of holders.
+//! How holders are forgotten: by their own word, by time, and because an operator wants it.
 
-use super::{Holder, Holders, LinkId};
+use std::time::Instant;
+
+use super::{Holder, HolderId, Holders, LinkId};
 use crate::caps::CapsKey;
 use crate::stanza::jid;
 
 impl Holders {
+    /// Forgets a holder that said it is gone.
+    pub fn depart(&mut self, link: LinkId, address: &str) -> Option<HolderId> {
+        let slot = self.find(link, address)?;
+        let generation = self.slots[slot as usize].as_ref()?.generation;
+        self.remove(slot);
+        Some(HolderId { slot, generation })
+    }
+
+    /// Forgets up to `most` holders that were silent for too long; true if there may be more.
+    pub fn expire(&mut self, now: Instant, most: usize) -> bool {
+        let now = self.seconds(now);
+        let limit = u32::try_from(self.settings.expire_after.as_secs()).unwrap_or(u32::MAX);
+        for _ in 0..most {
+            let longest = self.silence.longest();
+            let seen = longest
+                .and_then(|slot| self.slots[slot as usize].as_ref())
+                .map(|holder| holder.seen);
+            match (longest, seen) {
+                (Some(slot), Some(seen)) if now.saturating_sub(seen) >= limit => {
+                    self.remove(slot);
+                    self.counts.expired += 1;
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Forgets all holders of a domain on a link. It takes some milliseconds where there are many holders.
     pub fn forget_domain(&mut self, link: LinkId, domain: &str) {
         let addresses = &self.addresses;

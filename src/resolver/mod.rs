@@ -37,6 +37,7 @@ use tokio::sync::Notify;
 
 use crate::cache::{Entry, HotTier};
 use crate::caps::{Answer, CapsKey, Family, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::holders::feeders::Untold;
 use crate::holders::{Announcement, LinkId};
 use crate::metrics::{Metrics, UpstreamResult, VerificationResult};
 use crate::stanza::jid;
@@ -430,7 +431,15 @@ impl Resolver {
 
     /// Does what is due: overdue holders, deadlines, silent holders; returns when it is to be called next, if anything is pending.
     pub fn expire(&self, now: Instant) -> Option<Instant> {
-        self.step(now, |flights| flights.expire(now));
+        let mut untold = Vec::new();
+        self.step(now, |flights| {
+            let mut effects = flights.remove_untold(now, &mut untold);
+            effects.extend(flights.expire(now));
+            effects
+        });
+        for Untold { link, address, .. } in untold {
+            self.forget_said(now, link, &address, None);
+        }
         self.expire_alone(now);
         self.hot.measure(&self.metrics);
         self.probation.sweep();

@@ -20,6 +20,7 @@ use moka::sync::Cache;
 use super::flights::QuestionId;
 use crate::caps::{Answer, Reason, xep0115};
 use crate::holders::LinkId;
+use crate::holders::feeders::FeederId;
 use crate::metrics::{Eviction, Metrics};
 
 /// What an address costs beside its texts, in bytes: the counters and links of the cache.
@@ -77,6 +78,8 @@ type Failure = (Reason, Instant);
 #[derive(Clone, Debug)]
 struct Announced {
     askable: bool,
+    /// Who told of it last.
+    feeder: FeederId,
     nodes: Arc<[Box<str>]>,
     /// By place among the nodes.
     said: Vec<(usize, Result<Arc<Unproven>, Failure>)>,
@@ -239,6 +242,7 @@ impl Unverified {
                 let said = Vec::new();
                 let announced = Announced {
                     askable,
+                    feeder: FeederId::default(),
                     nodes,
                     said,
                 };
@@ -267,18 +271,46 @@ impl Unverified {
         listeners(questions.take_where(|asked| asked.who == who))
     }
 
+    /// Takes note of who told of that announcement last.
+    pub fn told_by(&self, feeder: FeederId, link: LinkId, address: &str) {
+        if self.is_empty() {
+            return;
+        }
+        let who = Who {
+            link,
+            address: address.into(),
+        };
+        let _questions = self.lock();
+        let known = self.announced().get(&who);
+        if let Some(known) = known.filter(|known| known.feeder != feeder) {
+            self.insert(who, Announced { feeder, ..known });
+        }
+    }
+
     /// A link was lost: what its addresses announce meanwhile is not heard. Returns who waits for answers over it.
     pub fn forget_link(&self, link: LinkId) -> Vec<Listener> {
+        self.forget_where(|who, _| who.link == link)
+    }
+
+    /// What that feeder told holds no more. Returns who waits for answers.
+    pub fn forget_feeder(&self, feeder: FeederId) -> Vec<Listener> {
+        if feeder == FeederId::default() {
+            return Vec::new();
+        }
+        self.forget_where(|_, announced| announced.feeder == feeder)
+    }
+
+    fn forget_where(&self, which: impl Fn(&Who, &Announced) -> bool) -> Vec<Listener> {
         if self.is_empty() {
             return Vec::new();
         }
         let mut questions = self.lock();
-        for (who, _) in self.announced() {
-            if who.link == link {
+        for (who, announced) in self.announced() {
+            if which(&who, &announced) {
                 self.announced().invalidate(&*who);
             }
         }
-        listeners(questions.take_where(|asked| asked.who.link == link))
+        listeners(questions.take_where(|asked| !self.announced().contains_key(&asked.who)))
     }
 
     /// Remembers what an address answered to one of these nodes, which it announces, and which proves nothing about anybody else.
@@ -302,6 +334,7 @@ impl Unverified {
             .filter(|known| known.nodes == nodes);
         let announced = known.unwrap_or(Announced {
             askable: true,
+            feeder: FeederId::default(),
             nodes,
             said: Vec::new(),
         });

@@ -140,6 +140,11 @@ impl Service {
         let link = request.link;
         self.instance
             .believed(link, request.from, feed.instance.as_deref());
+        let name = feed.feeder.unwrap_or_default();
+        let feeder = self.resolver.feeder(link.id, request.from, &name);
+        if feed.anew {
+            self.resolver.begin_anew(now, feeder);
+        }
         for report in feed.reports {
             match report {
                 Report::Gone(jid) => self.resolver.depart(now, link.id, &jid),
@@ -147,6 +152,7 @@ impl Service {
                     let from = presence.from.as_deref().unwrap_or_default();
                     let askable = askable && link.is_feed(jid::domain(from));
                     self.announced(now, link, from, &presence, askable);
+                    self.resolver.told_by(feeder, link.id, from);
                 }
             }
         }

@@ -81,6 +81,8 @@ impl Daemon {
         );
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_capsd"));
+        // As deploy/systemd/capsd.service has it.
+        command.env("MALLOC_TRIM_THRESHOLD_", "131072");
         command.args(["run", "--config"]).arg(&config);
         Prepared {
             command,

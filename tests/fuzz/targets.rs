@@ -133,10 +133,9 @@ fn look_at(request: Extension) {
         }
         Operation::Feed(feed) => {
             assert!(feed.reports.len() <= MAX_REPORTS);
-            assert!(
-                feed.instance
-                    .is_none_or(|name| (1..=MAX_INSTANCE).contains(&name.len()))
-            );
+            for name in [feed.instance, feed.feeder].into_iter().flatten() {
+                assert!((1..=MAX_INSTANCE).contains(&name.len()));
+            }
             for report in &feed.reports {
                 if let Report::Holder { presence, .. } = report {
                     assert!(presence.from.is_some() && kept(&presence.from));

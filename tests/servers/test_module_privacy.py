@@ -13,7 +13,6 @@ from harness.processes import until
 from harness.servers import ROOMS
 
 MUC = "http://jabber.org/protocol/muc"
-BLOCKING = "urn:xmpp:blocking"
 # Nothing may go its way only because this machine is slow. Prosody's module counts in seconds, ejabberd's in milliseconds.
 PATIENT = {"prosody": {"hold": 5}, "ejabberd": {"hold": 5000}}
 
@@ -91,20 +90,16 @@ class Stage:
         client.announce(to=to.jid if directed else None)
         await until(lambda: announced(client.info, to, client.bare), f"{to.bare} hears of {client.bare}")
 
-    async def ask(self, asker, target, node=None, to=None):
+    async def ask(self, asker, target, node=None, to=None, id_=None):
         """Asks a client for its disco info; keeps what came back, and whether the client itself was asked by the asker."""
         before = len(target.questions)
-        reply = await asker.ask(node, to=to or target.jid)
+        reply = await asker.ask(node, to=to or target.jid, id_=id_)
         self.got.append((reply.kind, reply.condition, reply.node, reply.info.covered() if reply.kind == "result" else None))
         self.heard.append(any(q.sender in (asker.jid, asker_in_room(asker)) for q in target.questions[before:]))
 
     async def learn(self, asker, target, to=None):
         """What is announced to some alone need not be reported to capsd: the first answer that passes by tells it."""
         assert (await asker.ask(target.info.node_0115(), to=to or target.jid)).kind == "result"
-
-    async def block(self, client, jid):
-        reply = await client.iq(None, f"<block xmlns='{BLOCKING}'><item jid='{jid}'/></block>", "set")
-        assert reply.kind == "result", reply.xml
 
     async def join(self, client, room="room", others=()):
         """Enters a room and waits until everybody there has seen it; the first makes the room."""
@@ -168,7 +163,7 @@ async def test_blocked_by_the_one_who_is_asked(compare, with_module):
     async def blocked_by_target(stage):
         target, asker = await stage.befriend(("target", sample("blocks")), ("asker", None))
         await stage.ask(asker, target)
-        await stage.block(target, asker.bare)
+        await target.block(asker.bare)
         await stage.ask(asker, target)
         await stage.ask(asker, target, target.info.node_0115())
 
@@ -186,7 +181,7 @@ async def test_blocked_though_it_was_told(compare, with_module):
         await stage.tell(target, asker, directed=True)
         await stage.learn(asker, target)
         await stage.ask(asker, target)
-        await stage.block(target, asker.bare)
+        await target.block(asker.bare)
         await stage.ask(asker, target, target.info.node_0115())
 
     bare, dressed = await compare(blocked_after_directed, with_module)
@@ -198,12 +193,69 @@ async def test_blocked_by_the_asker(compare, with_module):
     async def blocked_by_asker(stage):
         target, asker = await stage.befriend(("target", sample("is-blocked")), ("asker", None))
         await stage.ask(asker, target)
-        await stage.block(asker, target.bare)
+        await asker.block(target.bare)
         await stage.ask(asker, target)
 
     bare, dressed = await compare(blocked_by_asker, with_module)
     assert [kind for kind, *_ in bare.got] == ["result", "error"]
     assert dressed.heard[0] is False
+
+
+async def test_a_privacy_list_of_the_one_who_is_asked_stops_queries(compare, with_module):
+    async def list_of_target(stage):
+        target, asker = await stage.befriend(("target", sample("lists")), ("asker", None))
+        await stage.ask(asker, target)
+        await target.refuse(asker.bare, "iq")
+        await stage.ask(asker, target)
+        await stage.ask(asker, target, target.info.node_0115())
+        await target.refuse_nothing()
+        await stage.ask(asker, target)
+
+    bare, dressed = await compare(list_of_target, with_module)
+    assert [kind for kind, *_ in bare.got] == ["result", "error", "error", "result"], "the list stops the question"
+    assert not any(dressed.heard), "and else the module answers"
+
+
+async def test_invisible_by_a_privacy_list(compare, with_module):
+    async def list_hides(stage):
+        target, asker = await stage.befriend(("target", None), ("asker", None))
+        friend = await stage.enter("friend")
+        friend.announce_nothing()
+        await target.refuse(asker.bare, "presence-out")
+        target.info = sample("hides")
+        target.announce()
+        await stage.tell(target, friend, directed=True)
+        await stage.ask(friend, target)
+        await stage.ask(asker, target)
+        await stage.ask(asker, target, target.info.node_0115())
+        assert not announced(target.info, asker, target.bare), "it is invisible"
+
+    bare, dressed = await compare(list_hides, with_module)
+    assert dressed.heard == [False, *bare.heard[1:]], "who was not told asks the client"
+
+
+async def test_a_privacy_list_hides_a_change(compare, with_module):
+    async def list_hides_change(stage):
+        target, asker = await stage.befriend(("target", sample("shown")), ("asker", None))
+        friend = await stage.enter("friend")
+        friend.announce_nothing()
+        await stage.ask(asker, target)
+        await target.refuse(asker.bare, "presence-out")
+        target.info = sample("hidden")
+        target.announce()
+        await stage.tell(target, friend, directed=True)
+        await stage.ask(asker, target)
+        await stage.ask(asker, target, target.info.node_0115())
+        # What is not let in was not heard either.
+        await target.refuse_nothing()
+        await asker.refuse(target.bare, "presence-in")
+        target.info = sample("unheard")
+        target.announce()
+        await stage.tell(target, friend, directed=True)
+        await stage.ask(asker, target)
+
+    bare, dressed = await compare(list_hides_change, with_module)
+    assert dressed.heard == [False, *bare.heard[1:]]
 
 
 async def test_a_stranger_who_knows_the_full_address(compare, with_module):
@@ -217,6 +269,10 @@ async def test_a_stranger_who_knows_the_full_address(compare, with_module):
         asker.info = target.info
         asker.announce()
         await stage.ask(asker, target, target.info.node_0115())
+        # Nor that its question looks like one of Prosody's mod_pep, or of capsd.
+        for id_ in ("disco", "0123456789abcdef0123456789abcdef"):
+            await stage.ask(asker, target, id_=id_)
+            await stage.ask(asker, target, target.info.node_0115(), id_=id_)
 
     bare, dressed = await compare(stranger, with_module)
     assert dressed.heard == bare.heard, "all of it goes its way"
@@ -296,7 +352,7 @@ async def test_an_occupant_who_blocks_another(compare, with_module):
         target.info, asker.info = sample("blocking-occupant"), sample("blocked-occupant")
         await stage.join(target)
         await stage.join(asker, others=[target])
-        await stage.block(target, nick("room", asker))
+        await target.block(nick("room", asker))
         await stage.ask(asker, target, to=nick("room", target))
 
     bare, _ = await compare(room_block, with_module)

@@ -2,99 +2,22 @@
 and failing over. A scripted component stands in for capsd where each of its words counts."""
 
 import asyncio
+import os
 import re
 import time
 
 import pytest
 
 from harness.caps import CAPS_0115, DISCO_INFO, info_of, sample
-from harness.client import Client, log_in_all, log_out_all
+from harness.client import Client, log_out_all
+from harness.one_prosody import DEFAULTS, LONG_HOLD, asked, by_user, configure, connect, people, server, show  # noqa: F401 (fixtures)
 from harness.processes import until
-from harness.scripted import ScriptedCapsd, connections
+from harness.scripted import ScriptedCapsd
 from harness.servers import COMPONENT, DOMAIN, ROOMS, Prosody
-from harness.watched import GATEWAY, HIBERNATION, MUC, SECOND, Gateway, Resumable, WatchedProsody
+from harness.watched import HIBERNATION, MUC, SECOND, Resumable
 
 WATCH = "urn:example:caps-watch"
-# A hold, in seconds, that no test waits for.
-LONG_HOLD = 10
-DEFAULTS = {"0115": True, "enabled": True, "hold": 0.8, "cache_size": 500, "stanza_size": 65536}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = WatchedProsody(
-        tmp_path_factory.mktemp("prosody"), module={"component": [COMPONENT, SECOND], "retry": 1}, own_caps=True, services=True
-    )
-    yield server.start()
-    server.kill()
-
-
-@pytest.fixture
-async def connect(server):
-    """Connects scripted components; they are disconnected after the test."""
-    async with connections(server, lambda: server.statistics()["usable", None]) as make:
-        yield make
-
-
-@pytest.fixture
-def configure(server):
-    """Gives an option of the module another value until the test ends."""
-    changed = {}
-
-    def change(**option):
-        for name, value in option.items():
-            server.configure(name, value)
-            changed[name] = value
-
-    yield change
-    for name, value in changed.items():
-        if value != DEFAULTS[name]:
-            server.configure(name, DEFAULTS[name])
-
-
-@pytest.fixture
-async def people(server):
-    """Logs clients in under names that no other test has; each announces the info that its name is given, to all and to `to`."""
-    clients = []
-
-    async def make(to=None, **infos):
-        server.add_users(infos)
-        made = [Client(server, name, info) for name, info in infos.items()]
-        clients.extend(made)
-        await log_in_all(made)
-        for client in made:
-            if client.info:
-                client.announce()
-            else:
-                client.announce_nothing()
-        return made
-
-    yield make
-    await log_out_all(clients)
-
-
-async def show(client, to, info):
-    """The client announces the info to all, and by directed presence to another one, who has received it."""
-    client.info = info
-    before = len(to.presences)
-    client.announce()
-    client.announce(to=to.jid)
-    ver = info.ver()
-    await until(lambda: any(c.get("ver") == ver for xml in to.presences[before:] for c in xml.iter(f"{{{CAPS_0115}}}c")), "it arrives")
-
-
-async def asked(asker, target, node=None):
-    """Asks, and returns how many questions of users reached the target for that; the answer is what it announces."""
-    before = len(by_user(target))
-    reply = await asker.ask(node, to=target.jid)
-    assert reply.info.covered() == target.info.covered()
-    assert (reply.sender, reply.node) == (target.jid, node)
-    return len(by_user(target)) - before
-
-
-def by_user(client):
-    """The questions that came from users; Prosody's own have the id 'disco'."""
-    return [question for question in client.questions if question.id != "disco"]
+LONG = os.environ.get("CAPSD_LONG") == "1"
 
 
 async def watch(client):
@@ -194,43 +117,6 @@ async def test_of_several_queries_one_goes_its_way_and_is_contributed(server, co
     assert await asked(asker, target, info.node_0115()) == 0
 
 
-async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
-    info = sample("beyond")
-    configure(hold=LONG_HOLD)
-    capsd = await connect()
-    asker, = await people(beyond_asker=None)
-    gateway = await Gateway(server, info).start()
-    try:
-        gateway.announce(asker)
-        await until(lambda: asker.presences_from(f"friend@{GATEWAY}"), "the presence arrives")
-        replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=gateway.contact) for _ in range(5)))
-        assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
-        assert len(gateway.requests) == 1
-        assert (await asker.ask(to=gateway.contact)).info.covered() == info.covered()
-        assert len(gateway.requests) == 1
-        assert capsd.present()[gateway.contact] is False, "it is seen in passing: capsd may not ask it"
-        # What no client sends, a component may: an iq without an id. It is delivered as it is.
-        asker.info, asker.mode = sample("beyond-asker"), "silent"
-        asker.announce()
-        asker.announce(to=gateway.contact)
-        for kind in ("get", "result", "error"):
-            head = f"<iq type='{kind}' from='{gateway.contact}' to='{asker.jid}'>"
-            gateway.writer.write(f"{head}<query xmlns='{DISCO_INFO}' node='{info.node_0115()}'/></iq>".encode())
-        await until(lambda: any(question.id is None for question in asker.questions), "the query arrives")
-        assert "Traceback" not in server.log.read_text()
-        # Who is out of a room is not answered for its occupants any more.
-        gateway.show_out(asker)
-        await until(lambda: asker.presences_from(f"friend@{GATEWAY}", "unavailable"), "the asker is out")
-        await asker.ask(to=gateway.contact)
-        assert len(gateway.requests) == 2
-        # A full address of which nothing was heard.
-        gateway.contact = f"friend@{GATEWAY}/near"
-        assert (await asker.ask(info.node_0115(), to=gateway.contact)).kind == "result"
-        assert len(gateway.requests) == 3
-    finally:
-        await gateway.stop()
-
-
 async def test_by_which_announcement_who_is_answered(server, connect, people, configure):
     info, other_client = sample("families"), "https://other.example/client"
     target, asker = await people(families_target=None, families_asker=None)
@@ -256,6 +142,37 @@ async def test_by_which_announcement_who_is_answered(server, connect, people, co
     await until(lambda: server.statistics()["usable", None] == 1, "capsd is found again")
     assert await heard(info.c_0115()) == [1, 1, 1, 1]
     assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
+
+
+def by_an_algorithm_of_that_name(info):
+    """The digest of XEP-0115 as if it were one of XEP-0390, by an algorithm that is named like the other family."""
+    c = f"<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='0115'>{info.ver()}</hash></c>"
+    return c, f"urn:xmpp:caps#0115.{info.ver()}", "unsupported-algorithm"
+
+
+def by_a_long_url(info):
+    """The same hash with a URL that makes the node longer than capsd takes."""
+    url = "https://client.example/" + "x" * 990
+    return info.c_0115(url=url), info.node_0115(url=url), "too-large"
+
+
+@pytest.mark.parametrize("announcement", [by_an_algorithm_of_that_name, by_a_long_url])
+async def test_what_one_announces_is_no_bar_for_others(server, connect, people, configure, announcement):
+    info = sample(announcement.__name__)
+    target, asker, mallory = await people(**{f"{who}_{announcement.__name__}": None for who in ("target", "asker", "mallory")})
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    c, node, reason = announcement(info)
+    capsd.reasons[node] = reason
+    mallory.info = info
+    mallory.announce(c, to=asker.jid)
+    await until(lambda: asker.presences_from(mallory.bare), "the presence arrives")
+    assert (await asker.ask(to=mallory.jid)).info.covered() == info.covered()
+    target.delay = 0.3
+    await show(target, asker, info)
+    replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=target.jid) for _ in range(5)))
+    assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
+    assert len(target.questions) == 1, "one question for all, as for any other hash"
 
 
 async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):
@@ -363,6 +280,46 @@ async def test_all_is_told_anew_at_the_pace_of_the_answers(server, connect, peop
     crowd[0].announce(sample("paced-changed").c_0115())
     await until(lambda: len(again.present()) == len(crowd), "all is told anew")
     assert "is there a second capsd?" in server.log.read_text()
+
+
+async def by_a_new_connection(server, capsd):
+    """The component is gone for a while, though its process is the same."""
+    await capsd.stop()
+    await until(lambda: server.statistics()["usable", None] == 0, "the module notices")
+
+
+async def by_silence(server, capsd):
+    """It is there all the time and does not answer: the module notices when a feed was not answered for ten seconds."""
+    capsd.silent = True
+    await until(lambda: server.statistics()["usable", None] == 0, "the module notices", timeout=20)
+
+
+@pytest.mark.parametrize("away", [by_a_new_connection, *[by_silence] * LONG])
+async def test_who_went_while_nobody_listened(server, connect, people, away):
+    capsd = await connect()
+    one, other = await people(**{f"{who}_{away.__name__}": sample("unheard") for who in ("stays", "goes")})
+    await until(lambda: capsd.present() == {one.jid: True, other.jid: True}, "they are reported")
+    noticed = asyncio.create_task(away(server, capsd))
+    if away is by_silence:
+        await until(lambda: capsd.silent, "it is silent")
+        one.announce(sample("unheard-change").c_0115())
+    await noticed
+    await other.log_out()
+    if away is by_silence:
+        again, told = capsd, len(capsd.named("feed"))
+        capsd.silent = False
+        for request in capsd.requests[-3:]:
+            capsd.answer(request)
+        await until(lambda: any(feed.get("anew") for feed in capsd.named("feed")[told:]), "all is told anew")
+    else:
+        again = await connect()
+    await until(lambda: again.present() == {one.jid: True}, lambda: f"one is there, not {again.present()}")
+    assert [feed.get("anew") for feed in again.named("feed")][-1:] + [again.reports[-1][0]] == ["true", "holder"], "nothing is said of the other"
+    # Also if nobody is left.
+    await by_a_new_connection(server, again)
+    await one.log_out()
+    last = await connect()
+    await until(lambda: [(feed.get("anew"), len(feed)) for feed in last.named("feed")] == [(None, 0), ("true", 0)], "it is said that nobody is there")
 
 
 async def by_log_out(client):

@@ -61,6 +61,8 @@ def test_every_example_is_valid(schema, number):
         "<contribute/>",
         "<contribute>" + "<info/>" * 65 + "</contribute>",
         f"<feed instance='{'x' * 65}'/>",
+        "<feed feeder=''/>",
+        "<feed anew='perhaps'/>",
         "<feed><holder/></feed>",
         "<feed><gone/></feed>",
         "<feed><key node='a'/></feed>",

@@ -16,6 +16,8 @@ from harness.scripted import ScriptedCapsd
 from harness.servers import DOMAIN
 
 LONG = os.environ.get("CAPSD_LONG") == "1"
+# Seconds after which capsd forgets whom a feeder that told everything anew did not tell of again.
+REMOVED_AFTER = 3
 LIMITS = 'new-keys-per-account = "1000/h"'
 
 
@@ -122,6 +124,9 @@ async def test_each_node_of_a_cluster_feeds_its_own_sessions(nodes, make_capsd):
         client.questions.clear()
     await ask_each_other()
     assert [client.questions for client in (here, there)] == [[], []]
+    # Each told everything anew, which says nothing about what the other one told; it would be gone after some seconds.
+    await asyncio.sleep(REMOVED_AFTER + 1)
+    assert second.metrics().total("capsd_holders") == 2
 
     # A session ends on one node; its own node says so.
     await there.log_out()

@@ -12,6 +12,8 @@ local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 
 -- Whatever is longer than this or more than this is no announcement to this module; its questions go their way.
 local longest_text = 1023;
+-- capsd refuses longer nodes, whatever their hash is.
+local longest_node = 1024;
 local most_hashes = 16;
 
 -- Equal announcements are one table, so that a room of a thousand costs a thousand references.
@@ -66,10 +68,11 @@ end
 local function make(c_0115, c_0390, room)
 	local announcement = { nodes = {}, elements = {}, size = 0, room = room, new = c_0390 and true or false };
 	if c_0390 then
-		for _, key in ipairs(hashes_of(c_0390)) do
-			local node = xmlns_0390 .. "#" .. key;
+		for _, text in ipairs(hashes_of(c_0390)) do
+			-- The family first: an algorithm may have any name, also one by which it would pass for the other family.
+			local node, key = xmlns_0390 .. "#" .. text, "0390." .. text;
 			announcement.nodes[node] = key;
-			if not announcement.node or key:find("^sha%-256%.") then
+			if not announcement.node or text:find("^sha%-256%.") then
 				announcement.node, announcement.key = node, key;
 			end
 		end
@@ -79,7 +82,7 @@ local function make(c_0115, c_0390, room)
 	if c_0115 then
 		local node = c_0115.attr.node .. "#" .. c_0115.attr.ver;
 		announcement.id = node;
-		if c_0115.attr.hash then
+		if c_0115.attr.hash and #node <= longest_node then
 			-- The hash does not cover the URL in `node`: clients that differ in that alone have one key.
 			announcement.nodes[node] = "0115." .. c_0115.attr.ver;
 			if not announcement.node then

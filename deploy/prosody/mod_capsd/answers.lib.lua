@@ -6,6 +6,8 @@ local st = require "util.stanza";
 local new_cache = require "util.cache".new;
 local now = require "util.time".now;
 
+local hosts = prosody.hosts;
+
 local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
 
 -- Reasons of capsd by which no answer of the client would be verified either.
@@ -75,13 +77,21 @@ local function new(settings, link, listener)
 		known:set(key, { tags = query.tags, expires = now() + (max_age or default_max_age), forms = {}, form_count = 0 });
 	end
 
+	-- Where a held query comes from. What came by the stream of another server or of a component is still wanted when that stream has ended,
+	-- and the answer finds its own way; of a client that has gone nothing is.
+	local function origin_of(item)
+		if not item.origin.destroyed then return item.origin; end
+		return not item.is_client and hosts[module.host] or nil;
+	end
+
 	-- Sends a held query on its way again, where it is answered if its key is known by now.
 	local function resend(item)
 		item.timer:stop();
 		item.timer = nil;
 		held_count = held_count - 1;
 		listener.waited(now() - item.since);
-		if not item.origin.destroyed then item.way.send(item.origin, item.stanza); end
+		local origin = origin_of(item);
+		if origin then item.way.send(origin, item.stanza); end
 	end
 
 	local function close(flight)
@@ -132,7 +142,7 @@ local function new(settings, link, listener)
 		end
 		flight.asking = false;
 		for _, item in ipairs(flight.items) do
-			if item.timer and not item.origin.destroyed then
+			if item.timer and origin_of(item) then
 				module:add_timer(most_patience, function () give_up(flight); end);
 				return let_go(flight, item);
 			end
@@ -192,7 +202,7 @@ local function new(settings, link, listener)
 			return false;
 		end
 		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
-		local item = { stanza = st.clone(stanza), origin = origin, way = way, since = now() };
+		local item = { stanza = st.clone(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now() };
 		local is_new = not flight;
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
 		table.insert(flight.items, item);

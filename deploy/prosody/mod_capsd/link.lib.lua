@@ -41,6 +41,8 @@ local function new(settings, source, listener)
 	local pending, token, serial = {}, new_token(), 0;
 	-- Addresses of which something is to be told: jid → the queue that it is in. What is new comes before what is told anew.
 	local dirty, dirty_count, live, anew = {}, 0, new_queue(), new_queue();
+	-- Whether the next part of the feed is the first of all that is told anew: what was told before holds no more then.
+	local begins = false;
 	-- Look-ups for addresses that are to be reported first.
 	local deferred = {};
 
@@ -79,7 +81,7 @@ local function new(settings, source, listener)
 	end
 
 	local function forget_reports()
-		dirty, dirty_count, live, anew = {}, 0, new_queue(), new_queue();
+		dirty, dirty_count, live, anew, begins = {}, 0, new_queue(), new_queue(), false;
 	end
 
 	-- Whoever waits for that component, or for anything to be told to it, is told that it is absent.
@@ -99,8 +101,10 @@ local function new(settings, source, listener)
 		return waiting;
 	end
 
+	-- Whoever went while nobody listened is not among them, and need not be: only what is told from now on counts.
 	local function tell_everything()
 		forget_reports();
+		begins = true;
 		for jid in source.holders() do
 			if not dirty[jid] then
 				dirty[jid] = anew;
@@ -221,8 +225,13 @@ local function new(settings, source, listener)
 	-- Sends the next part of the feed if the one before was answered, and then the look-ups that waited for it.
 	function pump()
 		local peer = current;
-		if not peer or peer.asked or (live.is_empty() and anew.is_empty() and not deferred[1]) then return; end
+		if not peer or peer.asked or (live.is_empty() and anew.is_empty() and not begins and not deferred[1]) then return; end
 		local element, count, bytes = new_feed(peer), 0, 0;
+		local is_first = begins;
+		if is_first then
+			element.attr.anew = "true";
+			begins = false;
+		end
 		for _, queue in ipairs { live, anew } do
 			while count < most_elements and bytes < settings.stanza_size do
 				local jid = queue.pop();
@@ -234,7 +243,7 @@ local function new(settings, source, listener)
 				end
 			end
 		end
-		if count > 0 then feed(peer, element); end
+		if count > 0 or is_first then feed(peer, element); end
 		local waiting = deferred;
 		deferred = {};
 		for _, request in ipairs(waiting) do

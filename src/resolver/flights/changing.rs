@@ -1,8 +1,11 @@
-//! What a reload changes, and what an operator wants forgotten.
+//! What a reload changes, what an operator wants forgotten, and what a feeder that begins anew does.
 
-use super::{Flights, Settings};
+use std::time::Instant;
+
+use super::{EXPIRE_STEP, Effect, Flights, Settings};
 use crate::caps::CapsKey;
 use crate::holders::LinkId;
+use crate::holders::feeders::{FeederId, Untold};
 
 impl<W> Flights<W> {
     /// Takes other settings. The deadline of a flight is that with which it began; the bounds of the table of holders stay what they
@@ -43,5 +46,32 @@ impl<W> Flights<W> {
     /// The same for all keys.
     pub fn forget_all_keys(&mut self) {
         self.holders.forget_all_keys();
+    }
+
+    /// See [`Holders::feeder`](crate::holders::Holders::feeder).
+    pub fn feeder(&mut self, link: LinkId, domain: &str, name: &str) -> FeederId {
+        self.holders.feeder(link, domain, name)
+    }
+
+    /// See [`Holders::begin_anew`](crate::holders::Holders::begin_anew).
+    pub fn begin_anew(&mut self, now: Instant, feeder: FeederId) {
+        self.holders.begin_anew(now, feeder);
+    }
+
+    /// See [`Holders::told_by`](crate::holders::Holders::told_by).
+    pub fn told_by(&mut self, feeder: FeederId, link: LinkId, address: &str) {
+        self.holders.told_by(feeder, link, address);
+    }
+
+    /// Removes some of those whom their feeder did not tell of again: whatever they were asked goes to the next holder. Adds them to
+    /// `untold`.
+    pub fn remove_untold(&mut self, now: Instant, untold: &mut Vec<Untold>) -> Vec<Effect<W>> {
+        let mut effects = Vec::new();
+        let removed = self.holders.remove_untold(now, EXPIRE_STEP);
+        for Untold { holder, .. } in &removed {
+            self.lose_holder(now, *holder, &mut effects);
+        }
+        untold.extend(removed);
+        effects
     }
 }

@@ -324,10 +324,19 @@ impl<W> Flights<W> {
     pub fn depart(&mut self, now: Instant, link: LinkId, address: &str) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         if let Some(holder) = self.holders.depart(link, address) {
-            let ids = self.asked.get(&holder).cloned().unwrap_or_default();
-            self.lose(now, ids, &mut effects);
+            self.lose_holder(now, holder, &mut effects);
         }
         effects
+    }
+
+    pub(super) fn lose_holder(
+        &mut self,
+        now: Instant,
+        holder: HolderId,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let ids = self.asked.get(&holder).cloned().unwrap_or_default();
+        self.lose(now, ids, effects);
     }
 
     /// A question could not be sent: the next holder is asked, and nobody is blamed.

@@ -23,7 +23,7 @@ pub const MAX_REPORTS: usize = 256;
 /// The most bytes of all answers in a `<contribute/>`, counted as [`Answer::size`] is: 64 of those that are accepted by default.
 pub const MAX_CONTRIBUTED: usize = 1 << 20;
 
-/// The longest text by which a process of capsd is known, in bytes.
+/// The longest text by which a process of capsd, or one of several feeders, is known, in bytes.
 pub const MAX_INSTANCE: usize = 64;
 
 /// A request of `urn:capsd:0`.
@@ -80,6 +80,10 @@ pub struct Contribution {
 pub struct Feed {
     /// The process that the feeder believes to answer, at most [`MAX_INSTANCE`] bytes.
     pub instance: Option<String>,
+    /// Which of those who share the sender's address sends it, at most [`MAX_INSTANCE`] bytes.
+    pub feeder: Option<String>,
+    /// Whether what the feeder told before holds no more, unless it is told again.
+    pub anew: bool,
     /// The reports in the order sent, at most [`MAX_REPORTS`].
     pub reports: Vec<Report>,
 }
@@ -141,7 +145,9 @@ impl ExtensionBuilder {
             }),
             "contribute" => Operation::Contribute(Vec::new()),
             "feed" => Operation::Feed(Feed {
-                instance: instance(attributes, &mut fault),
+                instance: name(attributes, "instance", &mut fault),
+                feeder: name(attributes, "feeder", &mut fault),
+                anew: boolean(attributes, "anew", false, &mut fault),
                 reports: Vec::new(),
             }),
             _ => return None,
@@ -329,12 +335,13 @@ fn boolean(attributes: &AttrMap, name: &str, default: bool, fault: &mut Option<R
     }
 }
 
-fn instance(attributes: &AttrMap, fault: &mut Option<Reason>) -> Option<String> {
-    let instance = owned(attributes, "instance");
-    let length = attributes.get(rxml::Namespace::none(), "instance");
-    if length.is_some_and(|text| !(1..=MAX_INSTANCE).contains(&text.len())) {
+/// The opaque name in an attribute.
+fn name(attributes: &AttrMap, attribute: &str, fault: &mut Option<Reason>) -> Option<String> {
+    let name = owned(attributes, attribute);
+    let text = attributes.get(rxml::Namespace::none(), attribute);
+    if text.is_some_and(|text| !(1..=MAX_INSTANCE).contains(&text.len())) {
         *fault = Some(Reason::IllFormed);
         return None;
     }
-    instance
+    name
 }

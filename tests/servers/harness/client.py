@@ -19,6 +19,8 @@ from .servers import COMPONENT, DOMAIN, PASSWORD
 
 STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 CAPSD = "urn:capsd:0"
+BLOCKING = "urn:xmpp:blocking"
+PRIVACY = "jabber:iq:privacy"
 
 logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
 
@@ -179,9 +181,9 @@ class Client:
 
     # Asking
 
-    async def iq(self, to, child, type_="get", timeout=15):
+    async def iq(self, to, child, type_="get", timeout=15, id_=None):
         """Sends an iq with that child and returns the `Reply`; fails if there is none in time. Without `to`, to the own server."""
-        id_ = f"q{next(self.ids)}"
+        id_ = id_ or f"q{next(self.ids)}"
         reply = asyncio.get_running_loop().create_future()
         self.waiting[id_] = (to, reply)
         self.send(f"<iq type='{type_}' id='{id_}'{address(to)}>{child}</iq>")
@@ -192,10 +194,28 @@ class Client:
         finally:
             del self.waiting[id_]
 
-    async def ask(self, node=None, to=COMPONENT, timeout=15):
+    async def block(self, jid, word="block"):
+        """Blocks an address, or unblocks it (XEP-0191)."""
+        reply = await self.iq(None, f"<{word} xmlns='{BLOCKING}'><item jid='{jid}'/></{word}>", "set")
+        assert reply.kind == "result", reply.xml
+
+    async def refuse(self, jid, *kinds):
+        """Has the server stop such stanzas ('presence-in', 'presence-out', 'iq', 'message') for this session by a privacy list (XEP-0016)."""
+        stopped = "".join(f"<{kind}/>" for kind in kinds)
+        item = f"<item type='jid' value='{jid}' action='deny' order='1'>{stopped}</item>"
+        for asked in (f"<list name='refused'>{item}</list>", "<active name='refused'/>"):
+            reply = await self.iq(None, f"<query xmlns='{PRIVACY}'>{asked}</query>", "set")
+            assert reply.kind == "result", reply.xml
+
+    async def refuse_nothing(self):
+        """Takes the privacy list out of force."""
+        reply = await self.iq(None, f"<query xmlns='{PRIVACY}'><active/></query>", "set")
+        assert reply.kind == "result", reply.xml
+
+    async def ask(self, node=None, to=COMPONENT, timeout=15, id_=None):
         """Asks for the disco#info of a node, of capsd by default."""
         attribute = f" node={quoteattr(node)}" if node is not None else ""
-        return await self.iq(to, f"<query xmlns='{DISCO_INFO}'{attribute}/>", timeout=timeout)
+        return await self.iq(to, f"<query xmlns='{DISCO_INFO}'{attribute}/>", timeout=timeout, id_=id_)
 
     def on_iq(self, stanza):
         xml = stanza.xml

@@ -138,12 +138,16 @@ class ScriptedCapsd:
     def present(self):
         """Who is there, as the feeds told since the connection: address to askable."""
         there = {}
-        for word, jid, askable, announcements in self.reports:
-            if word == "gone":
-                there.pop(jid, None)
-            elif announcements:
-                there[jid] = askable
-        return there
+        for request in self.named("feed"):
+            feeder = request.get("feeder")
+            if request.get("anew") == "true":
+                there = {jid: told for jid, told in there.items() if told[0] != feeder}
+            for event in request:
+                if event.tag.endswith("}gone"):
+                    there.pop(event.get("jid"), None)
+                elif len(event):
+                    there[event.get("jid")] = (feeder, event.get("askable") == "true")
+        return {jid: askable for jid, (_, askable) in there.items()}
 
     async def until_fed(self, times=1):
         """Waits until that many feeds have arrived."""

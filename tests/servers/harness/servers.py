@@ -46,7 +46,7 @@ class Server:
 
     `language` is the default language of streams ('en' or 'de'); `own_caps` loads the modules by which the server itself asks clients
     for their caps; `conflict` is what Prosody does with a second connection of a component. `module` loads capsd's module for that
-    server, with those options of it if it is a dictionary. `services` adds rooms (XEP-0045, at `ROOMS`) and blocking (XEP-0191).
+    server, with those options of it if it is a dictionary. `services` adds rooms (XEP-0045, at `ROOMS`), blocking (XEP-0191) and privacy lists (XEP-0016).
     """
 
     kind = ""
@@ -162,7 +162,7 @@ class Prosody(Server):
         )
         data = self.directory / "data"
         data.mkdir()
-        modules = [*self.modules, *["pep"] * self.own_caps, *["blocklist"] * self.services]
+        modules = [*self.modules, *["pep"] * self.own_caps, *["blocklist", "privacy_lists"] * self.services]
         rooms = f'Component "{ROOMS}" "muc"\n' if self.services else ""
         config = self.directory / "prosody.cfg.lua"
         config.write_text(

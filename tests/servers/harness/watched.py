@@ -6,7 +6,8 @@ import base64
 import re
 import urllib.request
 
-from .processes import free_ports, wait_until
+from .caps import DISCO_INFO, info_of
+from .processes import free_ports, until, wait_until
 from .scripted import ScriptedCapsd
 from .servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, SECRET, Prosody, stream_header
 
@@ -75,19 +76,71 @@ class Gateway(ScriptedCapsd):
         super().__init__(server, jid=GATEWAY)
         self.info = info
         self.contact = f"friend@{GATEWAY}/far"
+        self.presences = []
+        self.replies = {}
+
+    def on_stanza(self, stanza):
+        if stanza.tag.endswith("}presence"):
+            self.presences.append(stanza)
+        super().on_stanza(stanza)
+
+    def on_iq(self, iq):
+        if iq.get("type") in ("result", "error"):
+            self.replies[iq.get("id")] = iq
+        super().on_iq(iq)
+
+    def send(self, xml):
+        """Sends something as it is."""
+        self.writer.write(xml.encode())
+
+    async def befriend(self, client):
+        """The contact subscribes to a client, which permits it; what the client announces has arrived."""
+        contact = self.contact.split("/")[0]
+        self.send(f"<presence type='subscribe' from='{contact}' to='{client.bare}'/>")
+        await until(lambda: client.presences_from(contact, "subscribe"), "the client is asked")
+        client.send(f"<presence type='subscribed' to='{contact}'/>")
+        await self.hears(client)
+
+    async def hears(self, client, to=None):
+        """Waits until the last presence of the client to that address, by default the contact's account, is what it announces now."""
+        to = to or self.contact.split("/")[0]
+        told = lambda: [xml for xml in self.presences if xml.get("from") == client.jid and xml.get("to") == to][-1:]
+        await until(lambda: any(c.get("ver") == client.info.ver() for xml in told() for c in xml), lambda: f"{to} hears it, but {[xml.attrib for xml in self.presences]}")
+
+    async def ask(self, client, node=None, of=None):
+        """The contact, or another address beyond the component, asks a client what it can do; returns the content that it is answered."""
+        id_ = f"g{len(self.replies)}"
+        self.send_question(client, id_, node, of)
+        await until(lambda: id_ in self.replies, "the answer arrives")
+        return info_of(self.replies[id_][0])
+
+    def send_question(self, client, id_, node=None, of=None):
+        """The question without waiting for the answer."""
+        attribute = f" node='{node}'" if node else ""
+        query = f"<query xmlns='{DISCO_INFO}'{attribute}/>"
+        self.send(f"<iq type='get' id='{id_}' from='{of or self.contact}' to='{client.jid}'>{query}</iq>")
 
     def announce(self, to):
         """The contact's presence."""
-        self.writer.write(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>".encode())
+        self.send(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>")
+
+    async def tell(self, client, heard=True):
+        """The contact's presence; the client has received it, or would have by now."""
+        before = len(client.presences)
+        self.announce(client)
+        # From somewhere else, so that nothing stops it: it comes behind the other one.
+        self.send(f"<presence from='marker@{GATEWAY}/m' to='{client.jid}' type='unavailable'/>")
+        came = lambda: [xml.get("from", "") for xml in client.presences[before:]]
+        await until(lambda: came() == [self.contact] * heard + [f"marker@{GATEWAY}/m"], lambda: f"the presence arrives, not {came()}")
 
     def show_out(self, who):
         """Tells a client that it is no longer in the room whose occupants are friend@gateway."""
         x = f"<x xmlns='{MUC}#user'><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.writer.write(f"<presence from='friend@{GATEWAY}/me' to='{who.jid}' type='unavailable'>{x}</presence>".encode())
+        self.send(f"<presence from='friend@{GATEWAY}/me' to='{who.jid}' type='unavailable'>{x}</presence>")
 
     def answer(self, iq):
         query = self.info.query(iq[0].get("node"))
-        self.writer.write(f"<iq type='result' from='{self.contact}' to='{iq.get('from')}' id='{iq.get('id')}'>{query}</iq>".encode())
+        self.send(f"<iq type='result' from='{self.contact}' to='{iq.get('from')}' id='{iq.get('id')}'>{query}</iq>")
 
 
 class Resumable:

@@ -94,6 +94,35 @@ async fn a_legacy_answer_is_its_senders_alone() {
     assert_eq!(world.questions(), 1);
 }
 
+/// What an address said alone is not known any more of one that its server does not tell of again, and asked anew of one that it does.
+#[tokio::test]
+async fn what_was_told_before_is_forgotten_when_all_is_told_anew() {
+    const OTHER: &str = "other@example.org/r";
+    let world = World::new().await;
+    let mut server = announced(&world).await;
+    answered(&mut server).await;
+    let of_another = feed(SERVER, "feeder='two'", &[holder(OTHER, true, LEGACY)]);
+    server.send(&of_another).await;
+    assert!(server.next().await.contains("<feed "));
+    server.send(&feed(SERVER, "anew='true'", &[])).await;
+    assert!(server.next().await.contains("<feed "));
+    let got = outcome(&mut server, SERVER, "", asked_of(LEGACY_NODE, OLD)).await;
+    assert_eq!(got, "legacy");
+    report(&mut server, &[holder(OLD, true, LEGACY)]).await;
+    answered(&mut server).await;
+    // Who waits for one that is gone is told so.
+    let waiting = lookup(SERVER, "", &[asked_of(LEGACY_NODE, OTHER)]);
+    server.send(&waiting).await;
+    assert_eq!(attribute(&server.next().await, "to"), OTHER);
+    server
+        .send(&feed(SERVER, "feeder='two' anew='true'", &[]))
+        .await;
+    assert_eq!(outcomes(&server.next().await, &marks()), ["unreachable"]);
+    assert!(server.next().await.contains("<feed "));
+    let got = outcome(&mut server, SERVER, "", asked_of(LEGACY_NODE, OLD)).await;
+    assert_eq!(got, "=1alone");
+}
+
 /// Nobody else may ask for what an address says: the answer is the same whether it is online or not.
 #[tokio::test]
 async fn others_are_told_nothing() {

@@ -70,6 +70,9 @@ async fn what_cannot_be_taken_is_refused() {
         in_feed("", &format!("{report}<holder askable='true'/>")),
         in_feed("", &holder.replace("'true'", "'perhaps'")),
         in_feed("instance=''", report),
+        in_feed("feeder=''", report),
+        in_feed(&format!("feeder='{}'", "x".repeat(65)), report),
+        in_feed("anew='yes'", report),
         in_feed(&format!("instance='{}'", "x".repeat(65)), report),
         in_feed(&format!("instance='{long}'"), report),
     ];
@@ -137,7 +140,7 @@ async fn what_cannot_be_taken_is_refused() {
     for (operation, count) in [
         (Operation::LookupMalformed, 7 + 2 + 3),
         (Operation::ContributeMalformed, 6 + 2),
-        (Operation::FeedMalformed, 6 + 4),
+        (Operation::FeedMalformed, 9 + 4),
     ] {
         let malformed = world.metrics.operations.get(operation);
         assert_eq!(malformed.get(), count, "{operation:?}");

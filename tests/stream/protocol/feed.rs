@@ -75,6 +75,45 @@ async fn the_last_report_counts() {
     assert!(server.next().await.contains(&mark("1")));
 }
 
+/// A server that tells everything anew need not say who went meanwhile. What others told stays, also others of the same domain.
+#[tokio::test]
+async fn what_is_told_anew_is_all_that_counts() {
+    let world = World::with(|flights, _| flights.on_announce = false).await;
+    let mut server = world.accept().await;
+    let stays = || holder("stays@example.org/r", true, &caps("K1"));
+    let feeds = [
+        ("", stays()),
+        ("", holder("went@example.org/r", true, &caps("K2"))),
+        (
+            "feeder='two'",
+            holder("other@example.org/r", true, &caps("K3")),
+        ),
+        ("anew='true'", stays()),
+        ("anew='true' feeder='three'", String::new()),
+    ];
+    for (attributes, report) in feeds {
+        server.send(&feed(SERVER, attributes, &[report])).await;
+        assert!(server.next().await.contains("<feed "));
+    }
+    server.ask(ASKER, "q", &node("K2")).await;
+    assert!(server.next().await.contains(">unknown<"));
+    for (name, address) in [("K1", "stays@example.org/r"), ("K3", "other@example.org/r")] {
+        server.ask(ASKER, "q", &node(name)).await;
+        assert_eq!(attribute(&server.next().await, "to"), address);
+    }
+    let later = crate::world::clock() + capsd::holders::feeders::REMOVED_AFTER;
+    world.resolver.expire(later);
+    assert_eq!(world.metrics.holders.get(), 2);
+    // A question to somebody who is gone goes to the next holder, and an empty replay says that nobody is there.
+    server.send(&feed(SERVER, "anew='1'", &[])).await;
+    assert!(server.next().await.contains("<feed "));
+    let later = later + capsd::holders::feeders::REMOVED_AFTER * 2;
+    world.resolver.expire(later);
+    assert_eq!(world.metrics.holders.get(), 1);
+    let reply = server.next().await;
+    assert!(reply.contains(" type='error'"), "{reply}");
+}
+
 /// Only the domain itself is believed: no user, no resource of the domain, no other domain.
 #[tokio::test]
 async fn a_user_cannot_pretend_to_be_a_server() {

@@ -2,7 +2,8 @@
 %%% ends of sessions. Nobody waits for it: hooks and mod_capsd_flights cast.
 %%%
 %%% What is sent keeps its order: a look-up leaves after the reports that were made before it. One <feed/> is on its way at a time; its
-%%% answer is the pace. Reports of what happens now go before the replay of what has been.
+%%% answer is the pace. Reports of what happens now go before the replay of what has been. Its first part says that what this node told
+%%% before holds no more, so nothing need be known of those who went while nobody listened.
 -module(mod_capsd_link).
 
 -behaviour(gen_server).
@@ -38,8 +39,8 @@
     queued = 0 :: non_neg_integer(),
     %% where the replay is
     replay = done :: {own | passing, jid:ljid() | first} | done,
-    %% the feed on its way
-    sent = none :: none | {reference(), [mod_capsd_stanza:event()]},
+    %% the feed on its way, and whether it begins the replay
+    sent = none :: none | {reference(), begins | goes_on, [mod_capsd_stanza:event()]},
     %% the component that is being tried
     trying = none :: none | reference(),
     idle = true :: boolean(),
@@ -154,8 +155,8 @@ handle_cast(census, #state{host = Host} = State) ->
 handle_cast(_, State) ->
     {noreply, State}.
 
-handle_info({iq_reply, IQ, {feed, Ref}}, #state{sent = {Ref, Events}} = State) ->
-    {noreply, fed(mod_capsd_stanza:instance(IQ), Events, State#state{sent = none})};
+handle_info({iq_reply, IQ, {feed, Ref}}, #state{sent = {Ref, Which, Events}} = State) ->
+    {noreply, fed(mod_capsd_stanza:instance(IQ), Which, Events, State#state{sent = none})};
 handle_info({iq_reply, IQ, {try_it, Ref, Component, Others}}, #state{trying = Ref} = State) ->
     {noreply, tried(mod_capsd_stanza:instance(IQ), Component, Others, State#state{trying = none})};
 handle_info({iq_reply, IQ, {request, Component, From, Tag}}, State) ->
@@ -204,7 +205,7 @@ try_next([], State) ->
     State;
 try_next([Component | Others], State) ->
     Ref = make_ref(),
-    send(set, mod_capsd_stanza:feed([], known_instance(Component, State)), Component, {try_it, Ref, Component, Others}, ?PROBE_TIMEOUT, State),
+    send(set, feed_of([], known_instance(Component, State), goes_on), Component, {try_it, Ref, Component, Others}, ?PROBE_TIMEOUT, State),
     State#state{trying = Ref}.
 
 tried({ok, Instance}, Component, _, #state{current = {Component, Instance}} = State) ->
@@ -296,12 +297,14 @@ pump_queue(#state{queue = Queue, sent = Sent} = State) ->
             pump_queue(State#state{queue = queue:drop(Queue)});
         {value, {event, _}} when Sent =:= none ->
             {Events, Rest} = take_events(Queue, ?BATCH, ?BATCH_BYTES, []),
-            pump_queue(feed(Events, State#state{queue = Rest, queued = State#state.queued - length(Events)}));
+            pump_queue(feed(goes_on, Events, State#state{queue = Rest, queued = State#state.queued - length(Events)}));
         empty when Sent =:= none, State#state.replay =/= done ->
             {Events, Place} = mod_capsd_watch:next_reports(mod_capsd:find(State#state.host), State#state.replay, {?BATCH, ?BATCH_BYTES}),
-            case Events of
-                [] -> State#state{replay = done};
-                _ -> feed(Events, State#state{replay = Place})
+            case {State#state.replay, Events} of
+                %% Also if nobody is there: that is what it says then.
+                {{own, first}, _} -> feed(begins, Events, State#state{replay = Place});
+                {_, []} -> State#state{replay = done};
+                _ -> feed(goes_on, Events, State#state{replay = Place})
             end;
         _ ->
             State
@@ -317,20 +320,30 @@ take_events(Queue, Count, Bytes, Events) when Count > 0, Bytes > 0 ->
 take_events(Queue, _, _, Events) ->
     {lists:reverse(Events), Queue}.
 
-feed(Events, #state{current = {Component, Instance}} = State) ->
+feed(Which, Events, #state{current = {Component, Instance}} = State) ->
     Ref = make_ref(),
-    send(set, mod_capsd_stanza:feed(Events, Instance), Component, {feed, Ref}, ?FEED_TIMEOUT, State),
+    send(set, feed_of(Events, Instance, Which), Component, {feed, Ref}, ?FEED_TIMEOUT, State),
     count(feeds, State),
     Holders = length([Event || {holder, _, _, _} = Event <- Events]),
     count(reported_holders, Holders, State),
     count(reported_gone, length(Events) - Holders, State),
-    State#state{sent = {Ref, Events}, idle = false}.
+    State#state{sent = {Ref, Which, Events}, idle = false}.
 
-fed({ok, Instance}, _, #state{current = {Component, Instance}} = State) when is_binary(Component) ->
+%% Nodes of a cluster report under one domain, each its own sessions: they are told apart by a name that a node keeps.
+feed_of(Events, Instance, Which) ->
+    #xmlel{attrs = Attrs} = Feed = mod_capsd_stanza:feed(Events, Instance),
+    Node = base64:encode(erlang:md5(atom_to_binary(node(), utf8))),
+    Feed#xmlel{attrs = [{<<"feeder">>, Node} | [{<<"anew">>, <<"true">>} || Which =:= begins]] ++ Attrs}.
+
+fed({ok, Instance}, _, _, #state{current = {Component, Instance}} = State) when is_binary(Component) ->
     pump(State);
-fed({ok, Instance}, _, #state{current = {Component, Old}} = State) ->
+fed({ok, Instance}, _, _, #state{current = {Component, Old}} = State) ->
     pump(renewed(Component, Old, Instance, State));
-fed(failed, Events, #state{queue = Queue, queued = Queued} = State) ->
+fed(failed, begins, _, State) ->
+    count(feed_failures, State),
+    set_unready(State),
+    choose(State#state{replay = {own, first}});
+fed(failed, goes_on, Events, #state{queue = Queue, queued = Queued} = State) ->
     count(feed_failures, State),
     set_unready(State),
     %% Whether it was taken is not known; to say it twice does no harm.

@@ -1,0 +1,249 @@
+"""Prosody's module and contacts that are no users of the server: what they announce and change, whom they are told of, and what block lists
+(XEP-0191) and privacy lists (XEP-0016) keep from either side. A component plays the contact's server."""
+
+import asyncio
+
+import pytest
+
+from harness.caps import DISCO_INFO, info_of, sample
+from harness.client import Client
+from harness.one_prosody import LONG_HOLD, by_user, configure, connect, people, server  # noqa: F401 (fixtures)
+from harness.processes import until
+from harness.watched import GATEWAY, Gateway
+
+
+async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
+    info = sample("beyond")
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    asker, = await people(beyond_asker=None)
+    gateway = await Gateway(server, info).start()
+    try:
+        gateway.announce(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}"), "the presence arrives")
+        replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=gateway.contact) for _ in range(5)))
+        assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
+        assert len(gateway.requests) == 1
+        assert (await asker.ask(to=gateway.contact)).info.covered() == info.covered()
+        assert len(gateway.requests) == 1
+        assert capsd.present()[gateway.contact] is False, "it is seen in passing: capsd may not ask it"
+        # What no client sends, a component may: an iq without an id. It is delivered as it is.
+        asker.info, asker.mode = sample("beyond-asker"), "silent"
+        asker.announce()
+        asker.announce(to=gateway.contact)
+        for kind in ("get", "result", "error"):
+            head = f"<iq type='{kind}' from='{gateway.contact}' to='{asker.jid}'>"
+            gateway.writer.write(f"{head}<query xmlns='{DISCO_INFO}' node='{info.node_0115()}'/></iq>".encode())
+        await until(lambda: any(question.id is None for question in asker.questions), "the query arrives")
+        assert "Traceback" not in server.log.read_text()
+        # Who is out of a room is not answered for its occupants any more.
+        gateway.show_out(asker)
+        await until(lambda: asker.presences_from(f"friend@{GATEWAY}", "unavailable"), "the asker is out")
+        await asker.ask(to=gateway.contact)
+        assert len(gateway.requests) == 2
+        # A full address of which nothing was heard.
+        gateway.contact = f"friend@{GATEWAY}/near"
+        assert (await asker.ask(info.node_0115(), to=gateway.contact)).kind == "result"
+        assert len(gateway.requests) == 3
+    finally:
+        await gateway.stop()
+
+
+@pytest.fixture
+async def elsewhere(server, connect, people, configure):
+    """A contact that is no user of this server and has announced what capsd knows, a user who was told and asks, and what it may announce next."""
+    before, after = sample("changing"), sample("changed")
+    configure(hold=LONG_HOLD)
+    await connect(known={info.node_0115(): info for info in (before, after)})
+    asker, = await people(asks_elsewhere=None)
+    gateway = await Gateway(server, before).start()
+    await gateway.tell(asker)
+    assert (await asker.ask(to=gateway.contact)).info.covered() == before.covered()
+    assert gateway.requests == []
+    yield gateway, asker, after
+    await gateway.stop()
+
+
+async def test_a_contact_elsewhere_changes(elsewhere):
+    gateway, asker, after = elsewhere
+    old, gateway.info = gateway.info, after
+    await gateway.tell(asker)
+    for node in (None, after.node_0115()):
+        assert (await asker.ask(node, to=gateway.contact)).info.covered() == after.covered()
+    assert gateway.requests == []
+    assert (await asker.ask(old.node_0115(), to=gateway.contact)).kind == "result"
+    assert len(gateway.requests) == 1, "what is older goes its way"
+
+
+async def by_blocking(asker, contact):
+    await asker.block(contact)
+
+
+async def by_privacy_list(asker, contact):
+    await asker.refuse(contact, "presence-in")
+
+
+async def by_privacy_list_that_is_changed(asker, contact):
+    await asker.refuse("nobody@nowhere.example", "presence-in")
+    await asker.refuse(contact, "presence-in")
+
+
+async def unblocks(asker, contact):
+    await asker.block(contact, "unblock")
+
+
+async def nothing(asker, contact):
+    """A list that stops presences alone stops no query."""
+
+
+@pytest.mark.parametrize("stop, allow", [(by_blocking, unblocks), (by_privacy_list, nothing), (by_privacy_list_that_is_changed, nothing)])
+async def test_what_a_contact_elsewhere_announced_unheard(elsewhere, stop, allow):
+    gateway, asker, after = elsewhere
+    contact = gateway.contact.split("/")[0]
+    await stop(asker, contact)
+    try:
+        # The presence is dropped: nobody on this server can know what it announces now.
+        gateway.info = after
+        await gateway.tell(asker, heard=False)
+        await allow(asker, contact)
+        assert (await asker.ask(to=gateway.contact)).info.covered() == after.covered()
+        assert len(gateway.requests) == 1, "only the contact itself can say"
+        # What it announces is heard again, and then it need not be asked.
+        if stop is not by_blocking:
+            await asker.refuse_nothing()
+        await gateway.tell(asker)
+        assert (await asker.ask(to=gateway.contact)).info.covered() == after.covered()
+        assert len(gateway.requests) == 1
+    finally:
+        await asker.block(contact, "unblock")
+
+
+@pytest.fixture
+async def subscriber(server, connect, people, configure, request):
+    """A contact that is no user of this server and is subscribed to one who announced what capsd knows, that one, and what it may announce next."""
+    before, after = sample("shown"), sample("shown-next")
+    configure(hold=LONG_HOLD)
+    await connect(known={info.node_0115(): info for info in (before, after)})
+    target, = await people(**{f"of_{request.node.originalname}": before})
+    gateway = await Gateway(server, before).start()
+    await gateway.befriend(target)
+    assert await gateway.ask(target) == before
+    assert await gateway.ask(target, before.node_0115()) == before
+    assert by_user(target) == []
+    yield gateway, target, after
+    await target.refuse_nothing()
+    await gateway.stop()
+
+
+async def test_a_subscriber_elsewhere_who_is_not_told(subscriber):
+    gateway, target, after = subscriber
+    await target.refuse(gateway.contact.split("/")[0], "presence-out")
+    target.info = after
+    target.announce()
+    # Somebody else is told, so it is known to the server.
+    target.announce(to=f"other@{GATEWAY}/x")
+    await gateway.hears(target, f"other@{GATEWAY}/x")
+    assert await gateway.ask(target) == after
+    assert await gateway.ask(target, after.node_0115()) == after
+    assert len(by_user(target)) == 2, "it was told nothing, so the client is asked"
+    await target.refuse_nothing()
+    target.announce()
+    await gateway.hears(target)
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2
+
+
+async def test_a_subscriber_elsewhere_who_is_blocked(subscriber):
+    gateway, target, after = subscriber
+    contact = gateway.contact.split("/")[0]
+    await target.block(contact)
+    await until(lambda: gateway.presences[-1].get("type") == "unavailable", "it is told that nobody is there")
+    for number, node in enumerate((None, target.info.node_0115())):
+        gateway.send_question(target, f"blocked{number}", node)
+        await until(lambda: f"blocked{number}" in gateway.replies, "a reply arrives")
+        assert gateway.replies[f"blocked{number}"].get("type") == "error"
+    target.info = after
+    target.announce()
+    await target.block(contact, "unblock")
+    await gateway.hears(target)
+    assert await gateway.ask(target) == after
+    assert by_user(target) == []
+
+
+async def test_directed_presence_is_for_whom_it_was_sent_to(subscriber):
+    gateway, target, after = subscriber
+    other = f"other@{GATEWAY}/x"
+    target.info = after
+    target.announce(to=other)
+    await gateway.hears(target, other)
+    assert await gateway.ask(target, of=other) == after
+    assert by_user(target) == []
+    assert await gateway.ask(target, of=f"other@{GATEWAY}/y") == after
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2, "neither another client of that account nor the subscriber was told"
+    # The server repeats to other clients of the account what was broadcast last, and that changes nothing.
+    again = Client(target.server, target.bare.split("@")[0], None, resource="again")
+    await again.log_in()
+    again.announce_nothing()
+    await until(lambda: again.presences_from(target.bare), "the other one sees it")
+    assert await gateway.ask(target, of=other) == after
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 3
+    await again.log_out()
+    target.announce()
+    await gateway.hears(target)
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 3
+
+
+async def test_directed_presence_to_a_subscriber(subscriber):
+    gateway, target, after = subscriber
+    target.info = after
+    target.announce(to=gateway.contact)
+    await gateway.hears(target, gateway.contact)
+    assert await gateway.ask(target) == after
+    assert by_user(target) == []
+    assert await gateway.ask(target, of=f"friend@{GATEWAY}/near") == after
+    assert len(by_user(target)) == 1, "another client of that account was told something else last"
+    target.become_unavailable(to=gateway.contact)
+    await until(lambda: gateway.presences[-1].get("type") == "unavailable", "it is told so")
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2
+    # A probe, as another server sends it for a user who logs in, brings what was broadcast last.
+    target.announce(to=gateway.contact)
+    target.announce()
+    await gateway.hears(target)
+    assert await gateway.ask(target, of=f"friend@{GATEWAY}/near") == after
+    assert len(by_user(target)) == 2, "the whole account is told"
+    target.become_unavailable(to=gateway.contact)
+    await until(lambda: gateway.presences[-1].get("type") == "unavailable", "it is told so")
+    gateway.send(f"<presence type='probe' from='{gateway.contact}' to='{target.bare}'/>")
+    await gateway.hears(target, gateway.contact)
+    assert await gateway.ask(target) == after
+    assert len(by_user(target)) == 2
+
+
+async def test_a_held_query_outlives_the_connection_that_it_came_by(server, connect, people, configure):
+    known, unknown = sample("outlives"), sample("outlives-unknown")
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+    target, = await people(is_asked_before_the_end=None)
+    for number, info in enumerate((known, unknown)):
+        gateway = await Gateway(server, info).start()
+        target.info = info
+        capsd.silent = True
+        target.announce(to=gateway.contact)
+        await gateway.hears(target, gateway.contact)
+        gateway.send_question(target, f"outlives{number}")
+        await until(lambda: server.statistics()["held", None] > 0, "the query is held")
+        await gateway.stop()
+        again = await Gateway(server, info).start()
+        # Then capsd knows the one, and not the other.
+        capsd.known[known.node_0115()] = known
+        capsd.silent = False
+        for request in capsd.requests[:]:
+            capsd.answer(request)
+        await until(lambda: f"outlives{number}" in again.replies, "the answer arrives by the new connection")
+        assert info_of(again.replies[f"outlives{number}"][0]) == info
+        assert len(by_user(target)) == number
+        await again.stop()
