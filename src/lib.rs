@@ -54,7 +54,6 @@
 //! - **No JID is stored, counted or, below the level `trace`, logged.**
 //! - **No input ends the process.** Stanzas are read by a state machine that keeps a bounded part of them; what makes no sense is
 //!   counted and dropped; a stream that cannot be read is opened again.
-
 //!
 //! # In other programs
 //!
@@ -62,8 +61,8 @@
 //! and [`resolver`] need threads and a directory; a program gives the resolver an [`Upstream`](resolver::Upstream), its own way to
 //! put questions, and tells it what it hears: announcements, departures, replies, the time. Two examples are run by the tests:
 //! `tests/examples/own_caps.rs`, what a client announces and when it must announce anew, and `tests/examples/one_question.rs`, a
-//! bot that asks as few of its contacts as it can. These modules keep to semantic versioning; the other rooms are the daemon's own and may
-//! change with any release.
+//! bot that asks as few of its contacts as it can. These modules, and [`metrics`], [`trusted`] and [`stanza`], from which they take what they are
+//! given, keep to semantic versioning; the other rooms are the daemon's own and may change with any release.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
