@@ -141,9 +141,9 @@ pub struct HolderView<'a> {
     pub known: bool,
 }
 
-/// For how many holders room is set aside at the start. What is not used costs nothing, and tables that do not grow leave no holes behind
-/// where they were.
-const RESERVED: usize = 1 << 18;
+/// For how many holders room is set aside at the start: as many as a hash table of 131,072 places has. What is not used costs nothing, and
+/// tables that do not grow leave no holes behind where they were.
+const RESERVED: usize = 7 << 14;
 
 /// The table of holders.
 #[derive(Debug)]
