@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::contents::{query, ver};
-use crate::machine::{Machine, PATIENCE};
+use crate::machine::{Machine, PATIENCE, Talk};
 
 #[test]
 fn it_is_for_the_user_and_the_group_and_goes_with_its_daemon() {
@@ -224,11 +224,24 @@ fn a_line_without_an_end_is_cut_off() {
     machine.run("status", &[]).expect(0);
 }
 
+/// A connection that the daemon has let in. It may still count one that has just been closed, and turn this one away for that.
+fn let_in(machine: &Machine) -> Talk {
+    loop {
+        let mut talk = machine.talk();
+        if talk
+            .say(b"{\"do\":\"status\"}\n")
+            .contains("\"is\":\"status\"")
+        {
+            return talk;
+        }
+    }
+}
+
 #[test]
 fn the_many_are_turned_away() {
     let machine = Machine::with("connections = 4\ntimeout = '1m'\n");
     let _daemon = machine.daemon();
-    let silent: Vec<_> = (0..4).map(|_| machine.talk()).collect();
+    let silent: Vec<_> = (0..4).map(|_| let_in(&machine)).collect();
     let mut excess = machine.talk();
     let answer = excess.say(b"{\"do\":\"status\"}\n");
     assert!(
@@ -251,7 +264,7 @@ fn the_many_are_turned_away() {
 fn the_silent_make_room() {
     let machine = Machine::with("connections = 4\ntimeout = '2s'\n");
     let daemon = machine.daemon();
-    let mut silent: Vec<_> = (0..4).map(|_| machine.talk()).collect();
+    let mut silent: Vec<_> = (0..4).map(|_| let_in(&machine)).collect();
     // Whoever says nothing, or not all of it, is cut off.
     silent[0].0.get_mut().set_nonblocking(false).unwrap();
     std::io::Write::write_all(silent[0].0.get_mut(), b"{\"do\":").unwrap();
