@@ -70,6 +70,7 @@ async def test_the_server_forgets_whom_it_told_of(make_crowd_server, make_client
         await client.log_in()
         client.announce()
     await capsd.until_metric("capsd_holders", 3)
+    await capsd.until_metric("capsd_verifications_total", 1, result="ok")
     fed = Beside(server, capsd).fed()
     server.kill()
     server.start()

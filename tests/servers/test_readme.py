@@ -66,6 +66,7 @@ IN_SENTENCES = {
     "cargo doc --open": ("tests/run.sh", "cargo doc --locked --no-deps"),
     "journalctl -u capsd": ("tests/package/test_machine.py", "journalctl --no-pager -o cat -u capsd"),
     "promtool test rules dashboards/alerts.test.yml": ("tests/watch/test_alerts.py", "alerts.test.yml"),
+    "runuser -u capsd -- capsd export /var/tmp/database": ("tests/package/test_machine.py", "runuser -u capsd -- capsd export"),
     "sed '/^---$/q' NAME.capsd > head; sed -n '/^---$/,$p' NAME.capsd | sed -n 2,5p > head.minisig; minisign -Vm head -P KEY": ("tests/bundle/signatures.rs", "NAME.capsd"),
     # A way to another machine, which the tests do not have: what would be reached by it is tried on this one.
     "ssh -L 9116:127.0.0.1:9116 HOST": ("tests/page/test_page.py", "def test_"),
