@@ -43,6 +43,6 @@ cp "$target/release/capsd" "$dist/"
 cp -r target/package/man target/package/completions "$dist/"
 if [ "${1-}" = --deb ]; then
     PATH=$target/tools/bin:$root/target/tools/bin:$PATH
-    cargo deb --locked --no-build --output "$dist/" >/dev/null
+    cargo deb --locked --no-build --strip --output "$dist/" >/dev/null
 fi
 (cd "$dist" && find . -maxdepth 1 -type f -exec sha256sum {} +)

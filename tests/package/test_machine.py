@@ -130,6 +130,8 @@ def test_install_upgrade_remove_purge(machine, tmp_path):
     vm.do("systemctl stop capsd")
     (line,) = re.findall("`(runuser -u capsd -- capsd export [^`]+)`", (REPOSITORY / "README.md").read_text())
     assert "1 contents in" in vm.do(line)
+    # It is whoever exports who keeps it.
+    vm.do("rm -r /var/tmp/database")
     vm.do("capsd export /root/database", expect=2)
     user = vm.do("id -u capsd").strip()
     assert f"all in it belong to user {user}" in vm.do("capsd doctor", expect=1)
