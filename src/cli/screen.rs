@@ -89,14 +89,25 @@ impl Screen {
         self.draw()
     }
 
+    /// From elsewhere than this terminal nothing is read: that might wait for ever.
+    fn reads_keys(&self) -> bool {
+        lock().as_ref().is_some_and(|before| before.keys.is_some())
+    }
+
+    /// What is to be pressed to leave.
+    pub(super) fn way_out(&self) -> &'static str {
+        match self.reads_keys() {
+            true => "q",
+            false => "Ctrl+C",
+        }
+    }
+
     /// Whether `q` was pressed.
     pub(super) fn quits(&self) -> bool {
-        let reads = lock().as_ref().is_some_and(|before| before.keys.is_some());
         let mut keys = [0; 64];
-        match rustix::io::read(io::stdin(), &mut keys) {
-            Ok(length) if reads => keys[..length].iter().any(|key| matches!(key, b'q' | b'Q')),
-            _ => false,
-        }
+        self.reads_keys()
+            && rustix::io::read(io::stdin(), &mut keys)
+                .is_ok_and(|length| keys[..length].iter().any(|key| matches!(key, b'q' | b'Q')))
     }
 
     fn draw(&self) -> io::Result<()> {

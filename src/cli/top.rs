@@ -121,7 +121,10 @@ pub(super) fn top(arguments: &TopArguments) -> Result<Exit, Failure> {
     let mut before: Option<Sight> = None;
     loop {
         let written = match &mut screen {
-            Some(screen) => screen.show(arguments.report(&sight, before.as_ref())),
+            Some(screen) => {
+                let report = arguments.report(screen.way_out(), &sight, before.as_ref());
+                screen.show(report)
+            }
             None => write(&match arguments.json {
                 true => json_of(&sight, before.as_ref()),
                 false => text_of(&sight, before.as_ref()),
@@ -157,11 +160,11 @@ impl TopArguments {
         Ok(true)
     }
 
-    fn report(&self, sight: &Sight, before: Option<&Sight>) -> Report {
+    fn report(&self, way_out: &str, sight: &Sight, before: Option<&Sight>) -> Report {
         Report {
             whole: overview(sight, before),
             list: format!("\n{}", words::flights(&sight.flights)),
-            footer: format!("q quits; every {} s", self.interval),
+            footer: format!("{way_out} quits; every {} s", self.interval),
         }
     }
 }

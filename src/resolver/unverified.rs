@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use ahash::{HashMap, RandomState};
+use ahash::{HashMap, HashSet, RandomState};
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -297,20 +297,24 @@ impl Unverified {
         if feeder == FeederId::default() {
             return Vec::new();
         }
-        self.forget_where(|_, announced| announced.feeder == feeder)
+        self.forget_where(|_, announced| announced.is_some_and(|known| known.feeder == feeder))
     }
 
-    fn forget_where(&self, which: impl Fn(&Who, &Announced) -> bool) -> Vec<Listener> {
+    /// An address may be asked whose announcement there was no room to keep: then nothing is known of that.
+    fn forget_where(&self, which: impl Fn(&Who, Option<&Announced>) -> bool) -> Vec<Listener> {
         if self.is_empty() {
             return Vec::new();
         }
         let mut questions = self.lock();
+        let mut forgotten = HashSet::default();
         for (who, announced) in self.announced() {
-            if which(&who, &announced) {
+            if which(&who, Some(&announced)) {
                 self.announced().invalidate(&*who);
+                forgotten.insert(who);
             }
         }
-        listeners(questions.take_where(|asked| !self.announced().contains_key(&asked.who)))
+        let concerned = |asked: &Asked| forgotten.contains(&asked.who) || which(&asked.who, None);
+        listeners(questions.take_where(concerned))
     }
 
     /// Remembers what an address answered to one of these nodes, which it announces, and which proves nothing about anybody else.

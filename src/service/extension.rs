@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Request, Service};
 use crate::caps::{CapsKey, Family, Reason};
 use crate::metrics::{ContributionResult, Operation, RateScope};
+use crate::resolver::limits;
 use crate::stanza::read::{self, Contribution, Extension, Feed, Report};
 use crate::stanza::write::{self, ErrorReply, InfoAnswer};
 use crate::stanza::{IqKind, jid};
@@ -82,7 +83,7 @@ impl Service {
         let items = u32::try_from(items).ok().and_then(NonZeroU32::new);
         let taken = items.is_none_or(|items| self.batch_keys.take_all(asker, items, now));
         if !taken {
-            crate::resolver::limits::beyond(&self.metrics, RateScope::BatchKeys, asker);
+            limits::beyond(&self.metrics, RateScope::BatchKeys, asker);
             self.ended(limited);
             request.refuse(ErrorReply::for_reason(Reason::RateLimited));
         }

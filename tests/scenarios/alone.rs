@@ -8,7 +8,7 @@ use capsd::caps::Reason;
 use capsd::holders::LinkId;
 use capsd::metrics::Metrics;
 use capsd::resolver::flights::QuestionId;
-use capsd::resolver::unverified::{Listener, Said, Unproven, Unverified, Wanted};
+use capsd::resolver::unverified::{Listener, Said, Settings, Unproven, Unverified, Wanted};
 
 use crate::contents::answer;
 use crate::setup::settings;
@@ -108,4 +108,23 @@ fn links_are_kept_apart() {
     assert_eq!(table.said(now, other, "old@a/r", NODE), None);
     table.forget_link(LINK);
     assert_eq!(table.said(now, LINK, "old@a/r", NODE), None);
+}
+
+/// Room for an announcement may end before the answer comes; the loss of another link is no reason to end the question.
+#[test]
+fn a_question_outlives_the_loss_of_another_link() {
+    let little = Settings {
+        max_bytes: 4096,
+        ..settings().unverified
+    };
+    let table = Unverified::new(little, &Arc::new(Metrics::new().unwrap()));
+    table.announce(LINK, "old@a/r", vec![NODE.to_owned()], true);
+    let (asked, _told) = want(&table, Instant::now(), 1);
+    assert_eq!(asked, Some(QuestionId(1)));
+    for number in 0..1000 {
+        let address = format!("{number}@a/r");
+        table.announce(LINK, &address, vec![NODE.to_owned()], true);
+    }
+    assert_eq!(table.forget_link(LinkId(1)).len(), 0);
+    assert_eq!(table.forget_link(LINK).len(), 1);
 }

@@ -10,38 +10,19 @@ from harness.client import Client
 from harness.one_ejabberd import befriend, connect, elsewhere, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until
 
-PRIVACY = "jabber:iq:privacy"
-BLOCKING = "urn:xmpp:blocking"
-
-
-async def set_privacy(client, content):
-    reply = await client.iq(None, f"<query xmlns='{PRIVACY}'>{content}</query>", "set")
-    assert reply.kind == "result", reply.xml
-
-
-async def list_that_denies(client, jid, what="", name="list"):
-    """A list that denies one kind of stanzas, or all, from that address and to it."""
-    kind = what and f"<{what}/>"
-    await set_privacy(client, f"<list name='{name}'><item type='jid' value='{jid}' action='deny' order='1'>{kind}</item></list>")
-
-
-async def blocking(client, word, jid):
-    reply = await client.iq(None, f"<{word} xmlns='{BLOCKING}'><item jid='{jid}'/></{word}>", "set")
-    assert reply.kind == "result", reply.xml
-
 
 async def stop_by_block(client, other, bare):
-    await blocking(client, "block", bare)
-    return lambda: blocking(client, "unblock", bare)
+    await client.block(bare)
+    return lambda: client.block(bare, "unblock")
 
 
 async def stop_by_active(client, other, bare):
-    await set_privacy(client, "<active name='list'/>")
+    await client.set_privacy("<active name='list'/>")
     return nothing
 
 
 async def stop_by_default(client, other, bare):
-    await set_privacy(client, "<default name='list'/>")
+    await client.set_privacy("<default name='list'/>")
     return nothing
 
 
@@ -51,8 +32,8 @@ async def stop_by_default_of_another(client, other, bare):
 
 async def stop_by_change(client, other, bare):
     # Another session changes the list that is in force.
-    await set_privacy(other, "<default name='harmless'/>")
-    await list_that_denies(other, bare, "presence-in", "harmless")
+    await other.set_privacy("<default name='harmless'/>")
+    await other.make_privacy_list("harmless", bare, "presence-in")
     return nothing
 
 
@@ -75,8 +56,8 @@ async def test_what_a_contact_elsewhere_announces_unheard_makes_nobody_answer_by
     try:
         contact = elsewhere.contact(stop.__name__)
         if stop is not stop_by_block:
-            await list_that_denies(client, contact.split("/")[0], "presence-in")
-            await list_that_denies(client, elsewhere.contact("harmless").split("/")[0], "presence-in", "harmless")
+            await client.make_privacy_list("list", contact.split("/")[0], "presence-in")
+            await client.make_privacy_list("harmless", elsewhere.contact("harmless").split("/")[0], "presence-in")
         await elsewhere.announce(contact, client, old.c_0390())
         assert (await client.ask(to=contact)).info.covered() == old.covered() and not elsewhere.questions(contact)
 
@@ -90,7 +71,7 @@ async def test_what_a_contact_elsewhere_announces_unheard_makes_nobody_answer_by
         assert (await answer).info.covered() == new.covered(), "the contact itself says what it is now"
         assert len(client.presences) == seen, "it was not heard"
     finally:
-        await set_privacy(client, "<active/>")
+        await client.refuse_nothing()
         await other.log_out()
 
 
@@ -166,8 +147,7 @@ async def test_who_is_invisible_to_a_contact_elsewhere_is_not_answered_for_to_it
     shown, hidden = elsewhere.contact("shown"), elsewhere.contact("hidden")
     for contact in (shown, hidden):
         await befriend_elsewhere(elsewhere, client, contact)
-    await list_that_denies(client, hidden.split("/")[0], "presence-out")
-    await set_privacy(client, "<active name='list'/>")
+    await client.refuse(hidden.split("/")[0], "presence-out")
     client.announce(info.c_0390())
     await ordered(client)
     assert [await heard(elsewhere, contact, client) for contact in (shown, hidden)] == [False, True]
@@ -189,17 +169,15 @@ async def test_what_lists_say_holds_for_queries_as_without_the_module(server, co
         server.set_option("enabled", enabled)
         try:
             for who, bare in (("asker", asker.bare), ("contact", contact.split("/")[0])):
-                await list_that_denies(client, bare, "iq", name=who)
-                await set_privacy(client, f"<active name='{who}'/>")
+                await client.refuse(bare, "iq", name=who)
                 here, there = await asker.ask(to=client.jid), await elsewhere.answer_to(contact, client)
                 replies[who, enabled] = here.kind, here.condition, there.get("type")
-                await set_privacy(client, "<active/>")
+                await client.refuse_nothing()
             # The one who asks may not either.
-            await list_that_denies(asker, client.bare)
-            await set_privacy(asker, "<active name='list'/>")
+            await asker.refuse(client.bare)
             here = await asker.ask(to=client.jid)
             replies["itself", enabled] = here.kind, here.condition
-            await set_privacy(asker, "<active/>")
+            await asker.refuse_nothing()
         finally:
             server.set_option("enabled", True)
     assert replies["asker", True] == replies["asker", False] == ("error", "service-unavailable", "result")

@@ -84,6 +84,12 @@ def test_it_takes_the_terminal_and_gives_it_back(capsd, shell):
     shell.wait_for("status 0")
     assert shell.is_given_back()
 
+    # Keys from elsewhere are not waited for.
+    shell.order(f"clear; echo a mark  from before | tr -s ' '; sleep 60 | {top}")
+    shell.wait_for("Ctrl+C quits", "lately: ")
+    shell.press("C-c")
+    assert shell.is_given_back()
+
     # One that knows lines alone has one report after the other.
     shell.order(f"clear; TERM=dumb {top}")
     shell.wait_for("0 in progress", "lately: ")

@@ -199,18 +199,24 @@ class Client:
         reply = await self.iq(None, f"<{word} xmlns='{BLOCKING}'><item jid='{jid}'/></{word}>", "set")
         assert reply.kind == "result", reply.xml
 
-    async def refuse(self, jid, *kinds):
-        """Has the server stop such stanzas ('presence-in', 'presence-out', 'iq', 'message') for this session by a privacy list (XEP-0016)."""
+    async def set_privacy(self, content):
+        """Sends something about privacy lists (XEP-0016)."""
+        reply = await self.iq(None, f"<query xmlns='{PRIVACY}'>{content}</query>", "set")
+        assert reply.kind == "result", reply.xml
+
+    async def make_privacy_list(self, name, jid, *kinds):
+        """Makes a privacy list that denies such stanzas ('presence-in', 'presence-out', 'iq', 'message'), or all; it is not in force by that."""
         stopped = "".join(f"<{kind}/>" for kind in kinds)
-        item = f"<item type='jid' value='{jid}' action='deny' order='1'>{stopped}</item>"
-        for asked in (f"<list name='refused'>{item}</list>", "<active name='refused'/>"):
-            reply = await self.iq(None, f"<query xmlns='{PRIVACY}'>{asked}</query>", "set")
-            assert reply.kind == "result", reply.xml
+        await self.set_privacy(f"<list name='{name}'><item type='jid' value='{jid}' action='deny' order='1'>{stopped}</item></list>")
+
+    async def refuse(self, jid, *kinds, name="refused"):
+        """Has the server stop such stanzas for this session by a privacy list."""
+        await self.make_privacy_list(name, jid, *kinds)
+        await self.set_privacy(f"<active name='{name}'/>")
 
     async def refuse_nothing(self):
         """Takes the privacy list out of force."""
-        reply = await self.iq(None, f"<query xmlns='{PRIVACY}'><active/></query>", "set")
-        assert reply.kind == "result", reply.xml
+        await self.set_privacy("<active/>")
 
     async def ask(self, node=None, to=COMPONENT, timeout=15, id_=None):
         """Asks for the disco#info of a node, of capsd by default."""
