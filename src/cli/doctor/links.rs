@@ -21,7 +21,7 @@ pub(super) fn check(link: &LinkStatus, tried: &Tried, clock: u64) -> Vec<Finding
     findings.extend(presence(link));
     findings.push(round_trip(link, tried));
     findings.push(listed(link, tried));
-    findings.extend(tried.server_clock.map(|server| clocks(link, server, clock)));
+    findings.push(clocks(link, tried.server_clock, clock));
     findings
 }
 
@@ -150,8 +150,16 @@ fn listed(link: &LinkStatus, tried: &Tried) -> Finding {
     }
 }
 
-fn clocks(link: &LinkStatus, server: u64, clock: u64) -> Finding {
+fn clocks(link: &LinkStatus, server: Option<u64>, clock: u64) -> Finding {
     const CHECK: &str = "clock";
+    let Some(server) = server else {
+        return Finding::note(
+            CHECK,
+            "the clocks of this machine and of the server were not compared",
+            &format!("the server {} does not tell its time", link.server),
+            "to have them compared, load `time` (Prosody) or `mod_time` (ejabberd) there",
+        );
+    };
     let apart = server.abs_diff(clock);
     match apart <= SAME_TIME {
         true => Finding::fine(

@@ -155,7 +155,7 @@ pub(super) fn http(address: &str) -> Finding {
             HTTP,
             &format!("http://{address}/ does not answer: {error}"),
             "a packet filter is in between, or as many connections as http.connections allows are open",
-            "see `ss -ltnp` for who listens, and the packet filter of this machine",
+            "see `ss -tnp` for who is connected, `ss -ltnp` for who listens, and the packet filter of this machine",
         ),
     }
 }
@@ -170,6 +170,10 @@ fn fetch(address: &SocketAddr) -> io::Result<String> {
     )?;
     let mut answer = Vec::new();
     stream.take(64).read_to_end(&mut answer)?;
+    // Of a connection that is one too many nothing is said.
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let answer = String::from_utf8_lossy(&answer).into_owned();
     Ok(answer.lines().next().unwrap_or_default().to_owned())
 }

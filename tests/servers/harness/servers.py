@@ -146,7 +146,7 @@ class Prosody(Server):
     """
 
     kind = "prosody"
-    modules = ("roster", "saslauth", "disco", "ping", "register_ibr", "presence", "message", "iq")
+    modules = ("roster", "saslauth", "disco", "ping", "register_ibr", "presence", "message", "iq", "time")
     disabled = ("tls", "s2s", "s2s_auth_certs", "offline")
     # Configuration before the first host, and after the last.
     global_settings = ""
@@ -300,6 +300,7 @@ modules:
   mod_disco: {{}}
   mod_roster: {{}}
   mod_ping: {{}}
+  mod_time: {{}}
   mod_register: {{ access: all, ip_access: all, password_strength: 0 }}
 {own_caps}{services}"""
         )
