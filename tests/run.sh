@@ -52,7 +52,7 @@ step() {
     results+=("$(printf '%-8s %-14s %4d s' "$verdict" "$name" $((SECONDS - begin)))")
 }
 
-tests/install.sh rust python grafana-types page prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:libfaketime deb:lua-check deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
+tests/install.sh rust python grafana-types page prosody ejabberd prometheus profanity mcabber poezio tmux minisign deb:libfaketime deb:openssh-client deb:openssh-server deb:lua-check deb:systemd deb:man-db deb:mandoc deb:yamllint "${more[@]}"
 
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings

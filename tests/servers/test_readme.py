@@ -21,7 +21,7 @@ from harness import readme
 from harness.caps import DISCO_INFO, Info, info_of, sample
 from harness.client import CAPSD, Reply, log_in_all, until_asked
 from harness.daemon import binary
-from harness.processes import until, wait_until
+from harness.processes import Process, free_ports, until, wait_until
 from harness.servers import COMPONENT, DOMAIN, KINDS, REPOSITORY, SECRET, Ejabberd, Prosody
 from test_doctor import without_privilege
 
@@ -68,8 +68,7 @@ IN_SENTENCES = {
     "promtool test rules dashboards/alerts.test.yml": ("tests/watch/test_alerts.py", "alerts.test.yml"),
     "runuser -u capsd -- capsd export /var/tmp/database": ("tests/package/test_machine.py", "runuser -u capsd -- capsd export"),
     "sed '/^---$/q' NAME.capsd > head; sed -n '/^---$/,$p' NAME.capsd | sed -n 2,5p > head.minisig; minisign -Vm head -P KEY": ("tests/bundle/signatures.rs", "NAME.capsd"),
-    # A way to another machine, which the tests do not have: what would be reached by it is tried on this one.
-    "ssh -L 9116:127.0.0.1:9116 HOST": ("tests/page/test_page.py", "def test_"),
+    "ssh -L 9116:127.0.0.1:9116 HOST": ("tests/servers/test_readme.py", "test_the_way_from_another_machine"),
     "systemctl reload capsd": ("tests/package/test_machine.py", "systemctl reload capsd"),
     "systemd-analyze security capsd": ("tests/servers/test_supervised.py", '"systemd-analyze", "security"'),
     "tests/clients/make.sh gajim dino": ("tests/clients/again.sh", "make"),
@@ -98,6 +97,51 @@ def test_every_command_in_a_sentence_is_tried():
     assert found == set(IN_SENTENCES)
     for command, (file, named) in IN_SENTENCES.items():
         assert named in (REPOSITORY / file).read_text(), f"{file} does not try {command}"
+
+
+# What is typed elsewhere
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """The configuration of an ssh for which HOST is this machine; the sshd that it reaches has keys and a port of its own."""
+    (port,) = free_ports(1)
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
+    root = os.geteuid() == 0
+    if root:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    (tmp_path / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/user.pub\nStrictModes no\nPidFile none\n"
+        f"UsePAM {'yes' if root else 'no'}\nPermitRootLogin yes\n"
+    )
+    config = tmp_path / "ssh_config"
+    config.write_text(
+        f"Host HOST\nHostName 127.0.0.1\nPort {port}\nIdentityFile {tmp_path}/user\nIdentitiesOnly yes\nStrictHostKeyChecking no\n"
+        f"UserKnownHostsFile {tmp_path}/known\nBatchMode yes\nExitOnForwardFailure yes\n"
+    )
+    sshd = Process("sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", str(tmp_path / "sshd_config")], tmp_path / "sshd.log")
+    sshd.start()
+    wait_until(lambda: "Server listening" in sshd.text(), lambda: f"sshd listens:\n{sshd.text()}")
+    yield config
+    sshd.kill()
+
+
+def test_the_way_from_another_machine(remote, make_capsd, tmp_path):
+    command = "ssh -L 9116:127.0.0.1:9116 HOST"
+    assert f"From another machine: `{command}`" in readme.TEXT
+    capsd = make_capsd(NOBODY).start(linked=False)
+    (port,) = free_ports(1)
+    # Two machines have the same port each; one has two.
+    ssh, option, _, host = command.split()
+    way = Process("ssh", [ssh, "-N", "-F", str(remote), option, f"{port}:127.0.0.1:{capsd.http_port}", host], tmp_path / "ssh.log")
+    way.start()
+    try:
+        fetched = lambda: capsd.get("/", port=port)
+        wait_until(lambda: way.require_running() or fetched()[0] == 200, lambda: f"the page comes over ssh: {fetched()}\n{way.text()}")
+        assert "<h1" in fetched()[1]
+    finally:
+        way.kill()
 
 
 # What is sent and installed

@@ -152,10 +152,10 @@ domains = ["{DOMAIN}"]
 
     # HTTP
 
-    def get(self, path):
-        """Status and body of a GET; (None, …) where nobody answers."""
+    def get(self, path, port=None):
+        """Status and body of a GET, over another port if one is given; (None, …) where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.http_port}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
