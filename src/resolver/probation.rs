@@ -132,6 +132,18 @@ impl Probation {
         self.count.load(Ordering::Relaxed) == 0
     }
 
+    /// What is on probation under a key, if anything is. It is not used by that.
+    pub fn get(&self, key: &CapsKey) -> Option<Arc<Unwritten>> {
+        Some(self.places.get(key)?.unwritten)
+    }
+
+    /// The keys of every content for which that is so, as it is served: all contents are looked at.
+    pub fn keys_of(&self, which: impl Fn(&Entry) -> bool) -> Vec<CapsKey> {
+        let places = self.places.iter();
+        let keys = places.filter(|(_, place)| which(&place.unwritten.entry));
+        keys.map(|(key, _)| *key).collect()
+    }
+
     /// Forgets a key, whatever it is known by besides.
     pub fn remove(&self, key: &CapsKey) {
         self.places.invalidate(key);
