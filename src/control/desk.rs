@@ -352,8 +352,9 @@ fn on_probation(resolver: &Resolver, key: &CapsKey, policy: &Policy) -> Option<F
     let unwritten = resolver.unwritten(key)?;
     let info = DiscoInfo::decode(&unwritten.content).ok()?;
     let mut found = Found::new(Tier::Probation, *key, proven(key, info, policy)?);
-    let more = unwritten.keys.iter().filter(|other| *other != key);
-    found.keys.extend(more);
+    // A key that was denied meanwhile is served no more.
+    let same = |other: &&CapsKey| *other != key && resolver.unwritten(other).is_some();
+    found.keys.extend(unwritten.keys.iter().filter(same));
     let node = Some(&unwritten.node_url).filter(|node| !node.is_empty());
     found.nodes.extend(node.cloned());
     Some(found)

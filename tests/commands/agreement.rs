@@ -49,6 +49,10 @@ impl Names {
     }
 }
 
+fn question(node: &str) -> String {
+    format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>")
+}
+
 /// A daemon, its server, and an operator before both.
 struct Scene {
     machine: Machine,
@@ -83,6 +87,19 @@ impl Scene {
         }
     }
 
+    /// With content 2 on probation, for which somebody with the account of its holder asked.
+    async fn with_2_on_probation() -> Scene {
+        let mut scene = Scene::open().await;
+        scene.announce(1).await;
+        scene.answer(1).await;
+        scene.announce(2).await;
+        let node = &Names::of(2).nodes[0];
+        scene.send("get", SAME_ACCOUNT, &question(node)).await;
+        scene.answer(2).await;
+        scene.next_with("id='mine'").await;
+        scene
+    }
+
     async fn announce(&mut self, number: u32) {
         let ver = ver(number);
         let presence = format!(
@@ -112,17 +129,20 @@ impl Scene {
         }
     }
 
-    /// A request of that type; its answer.
-    async fn request(&mut self, kind: &str, from: &str, payload: &str) -> String {
+    async fn send(&mut self, kind: &str, from: &str, payload: &str) {
         let request =
             format!("<iq type='{kind}' from='{from}' to='{COMPONENT}' id='mine'>{payload}</iq>");
         self.server.send(&request).await;
+    }
+
+    /// A request of that type; its answer.
+    async fn request(&mut self, kind: &str, from: &str, payload: &str) -> String {
+        self.send(kind, from, payload).await;
         self.next_with("id='mine'").await
     }
 
     async fn ask(&mut self, from: &str, node: &str) -> String {
-        let query = format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>");
-        self.request("get", from, &query).await
+        self.request("get", from, &question(node)).await
     }
 
     /// An ad-hoc command about a hash.
@@ -241,30 +261,34 @@ async fn whoever_looks_sees_what_is_served_and_uses_nothing() {
 
 #[tokio::test]
 async fn what_is_flushed_from_probation_is_gone_wherever_one_looks() {
-    let mut scene = Scene::open().await;
-    scene.announce(1).await;
-    scene.answer(1).await;
-    scene.announce(2).await;
-    let Names { nodes, paths } = Names::of(2);
-    scene
-        .server
-        .send(&format!(
-            "<iq type='get' from='{SAME_ACCOUNT}' to='{COMPONENT}' id='mine'>\
-         <query xmlns='http://jabber.org/protocol/disco#info' node='{}'/></iq>",
-            nodes[0]
-        ))
-        .await;
-    scene.answer(2).await;
-    scene.next_with("id='mine'").await;
+    let mut scene = Scene::with_2_on_probation().await;
     scene.assert_in("probation", "on probation", 2).await;
-    let said = scene
-        .machine
-        .run("flush", &[Path::new(&nodes[0])])
-        .expect(0);
-    assert!(
-        (said.out + &said.err).contains("what was in memory is forgotten"),
-        "it was not on disk"
-    );
+    let Names { nodes, paths } = Names::of(2);
+    let flush = scene.machine.run("flush", &[Path::new(&nodes[0])]);
+    let flush = flush.expect(0);
+    let said = flush.out + &flush.err;
+    assert!(said.contains("what was in memory is forgotten"), "{said}");
     scene.assert_unknown(&nodes[1], &paths[1]).await;
     assert_eq!(scene.stored(), 1);
+}
+
+#[tokio::test]
+async fn a_denied_key_of_what_is_on_probation_is_denied_wherever_one_looks() {
+    let mut scene = Scene::with_2_on_probation().await;
+    let [node, denied] = Names::of(2).nodes;
+    let order = [denied.as_str(), "mine"].map(Path::new);
+    scene.machine.run("deny", &order).expect(0);
+    let served = scene.ask(SAME_ACCOUNT, &denied).await;
+    assert!(served.contains(">denied</reason>"), "{served}");
+    let found = scene.machine.json("lookup", &order[..1], 1);
+    assert_eq!(found["reason"], "denied");
+    let page = scene.page(&denied);
+    assert!(page.contains("</span>denied</span>"), "{page}");
+    // The rule is about that key alone.
+    let served = scene.ask(SAME_ACCOUNT, &node).await;
+    assert!(served.contains("urn:x:a:000002"), "{served}");
+    let found = scene.machine.json("lookup", &[Path::new(&node)], 0);
+    assert_eq!(found["tier"], "probation");
+    let keys = found["keys"].as_array().unwrap();
+    assert!(!keys.contains(&json!(denied)), "{keys:?}");
 }
