@@ -123,3 +123,14 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_waits_longer_than_any_deadline_and_two_slow_flushes() {
+        let slow_disk = Duration::from_secs(10);
+        assert!(PATIENCE > config::Resolver::LONGEST_DEADLINE + 2 * slow_disk);
+    }
+}
