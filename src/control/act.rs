@@ -112,30 +112,11 @@ pub struct Surroundings {
 impl Desk {
     /// Carries out a request, and logs who asked for it if it changes anything.
     pub async fn act(self: &Arc<Self>, by: &Actor, request: Request) -> Answer {
-        let act = match &request {
-            Request::Reload => "reload".to_owned(),
-            Request::FlushAll => "flush of everything".to_owned(),
-            Request::FlushKey { key } => format!("flush of {}", shown(key)),
-            Request::Deny { key, reason } => {
-                format!("denial of {}: {}", shown(key), one_line(reason))
-            }
-            Request::Undeny { key } => format!("end of the denial of {}", shown(key)),
-            Request::Pin { key, reason, .. } => {
-                format!("pin of {}: {}", shown(key), one_line(reason))
-            }
-            Request::Unpin { key } => format!("end of the pin of {}", shown(key)),
-            Request::Resolve { key } => format!("resolution of {}", shown(key)),
-            Request::LogLevel { level } => format!("log level {}", level.word()),
-            _ => return self.answer(request).await,
+        let Some(act) = act(&request) else {
+            return self.answer(request).await;
         };
         let answer = self.carry_out(request).await;
-        match &answer {
-            Answer::Refused { message, .. } => {
-                tracing::warn!(%by, "not carried out: {act}: {message}")
-            }
-            Answer::NotReloaded { .. } => tracing::warn!(%by, "not carried out: {act}"),
-            _ => tracing::info!(%by, "carried out: {act}"),
-        }
+        log(by, &act, &answer);
         answer
     }
 
@@ -277,6 +258,44 @@ impl Desk {
             http: self.around.http.clone(),
             links: futures::future::join_all(links).await,
         })
+    }
+}
+
+/// What a request does, as the log has it; none for what only looks, and for the parts of imports and exports, which are logged as a whole
+/// (see [`transfers`](super::transfers)).
+fn act(request: &Request) -> Option<String> {
+    let act = match request {
+        Request::Status
+        | Request::Flights { .. }
+        | Request::Lookup { .. }
+        | Request::Examine
+        | Request::Sync => return None,
+        Request::Import { .. } | Request::Entries { .. } => return None,
+        Request::Reload => "reload".to_owned(),
+        Request::FlushAll => "flush of everything".to_owned(),
+        Request::FlushKey { key } => format!("flush of {}", shown(key)),
+        Request::Deny { key, reason } => {
+            format!("denial of {}: {}", shown(key), one_line(reason))
+        }
+        Request::Undeny { key } => format!("end of the denial of {}", shown(key)),
+        Request::Pin { key, reason, .. } => {
+            format!("pin of {}: {}", shown(key), one_line(reason))
+        }
+        Request::Unpin { key } => format!("end of the pin of {}", shown(key)),
+        Request::Resolve { key } => format!("resolution of {}", shown(key)),
+        Request::LogLevel { level } => format!("log level {}", level.word()),
+    };
+    Some(act)
+}
+
+/// Logs who had something done, and whether it was.
+pub(super) fn log(by: &Actor, act: &str, answer: &Answer) {
+    match answer {
+        Answer::Refused { message, .. } => {
+            tracing::warn!(%by, "not carried out: {act}: {message}");
+        }
+        Answer::NotReloaded { .. } => tracing::warn!(%by, "not carried out: {act}"),
+        _ => tracing::info!(%by, "carried out: {act}"),
     }
 }
 

@@ -16,6 +16,7 @@ use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 use super::act::{Actor, Surroundings, ending};
 use super::desk::{self, Finding, key_of};
 use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
+use super::transfers::{Part, Transfers};
 use crate::caps::{CapsKey, Policy, Reason};
 use crate::config;
 use crate::metrics::Metrics;
@@ -326,6 +327,7 @@ async fn turn_away(stream: UnixStream) {
 async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
     let user = stream.peer_cred().ok().map(|peer| peer.uid());
     let by = Actor::User(user);
+    let mut transfers = Transfers::new(by.clone());
     let mut lines: Lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     while let Ok(Some(line)) = tokio::time::timeout(timeout, lines.next()).await {
         let request = match line {
@@ -338,7 +340,12 @@ async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
             Err(LinesCodecError::Io(_)) => return,
         };
         let answer = match request {
-            Ok(request) => desk.act(&by, request).await,
+            Ok(request) => {
+                let part = Part::of(&request);
+                let answer = desk.act(&by, request).await;
+                transfers.note(part, &answer);
+                answer
+            }
             Err(fault) => Answer::refused(format!(
                 "no request that this version of capsd knows: {fault}"
             )),

@@ -489,7 +489,7 @@ impl Resolver {
         self.tiers.get()?.work(work).await
     }
 
-    /// Has something done on the thread of the tiers, in its turn, and does not wait for it.
+    /// Has something done on the thread of the tiers, in its turn, and does not wait for it; the store sees at once to what is due then.
     pub fn order(&self, work: impl FnOnce(&mut Below) + Send + 'static) {
         if let Some(tiers) = self.tiers.get() {
             tiers.order(work);

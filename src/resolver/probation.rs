@@ -154,6 +154,15 @@ impl Probation {
         self.places.invalidate_all();
     }
 
+    /// Forgets the keys of which that is so, whatever they are known by besides.
+    pub fn withdraw(&self, which: impl Fn(&CapsKey) -> bool) {
+        for (key, _) in &self.places {
+            if which(&key) {
+                self.places.invalidate(&*key);
+            }
+        }
+    }
+
     /// An account announces the key or asks for it: what is on probation under it, if anything is. The account with the empty name is
     /// that of nobody, and does not use what it looks at.
     pub fn used(&self, now: Instant, key: &CapsKey, account: &str) -> Option<Used> {
