@@ -21,7 +21,11 @@ const LOOKS = {
   phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true },
 };
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS.split(" "), timeout: 30000 });
+// A stranger's site, whose name leads to this machine.
+const STRANGER = "rebound.example";
+const args = [...FLAGS.split(" "), `--host-resolver-rules=MAP ${STRANGER} 127.0.0.1`];
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args, timeout: 30000 });
 const seen = { looks: {}, console: [], requests: [] };
 // Each answer is judged in the light and in one other look.
 const ASKED = { light: ["hash", "disco-info"], dark: ["disco-info"], phone: ["hash"] };
@@ -50,6 +54,21 @@ async function judge(page) {
     passes: results.passes.length,
     overflow: await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
   };
+}
+
+// What the script of a site can read here whose name is led to this machine (DNS rebinding). What it is loaded from matters to the browser
+// by its name alone: so it may as well be an answer of capsd that forbids no scripts.
+async function rebound(paths) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const site = `http://${STRANGER}:${new URL(wanted.url).port}/`;
+  await page.goto(`${site}healthz`);
+  const read = await page.evaluate(
+    (paths) => Promise.all(paths.map(async (path) => fetch(path).then(async (answer) => ({ path, status: answer.status, text: await answer.text() })))),
+    paths,
+  );
+  await context.close();
+  return read;
 }
 
 async function lookUp(page) {
@@ -87,6 +106,8 @@ try {
   await check(page);
   seen.checked = await page.getByRole("status").innerText();
   await page.context().close();
+
+  seen.rebound = await rebound(["/", "/api/v1/status", "/api/v1/population", "/metrics", `/?node=${encodeURIComponent(wanted.node)}`]);
 
   for (const [name, options] of Object.entries(LOOKS)) {
     const page = await open(options);

@@ -67,6 +67,14 @@ async def test_the_browser_has_nothing_to_complain_about(seen):
             assert "unsafe" not in request["policy"]
 
 
+async def test_a_name_that_was_led_here_reads_nothing(seen):
+    """A real browser, a real script, and a name of a stranger that leads to this machine."""
+    assert len(seen["rebound"]) == 5
+    for answer in seen["rebound"]:
+        assert answer["status"] == 421, answer
+        assert json.loads(answer["text"])["status"] == 421
+
+
 async def test_the_keyboard_reaches_everything_in_reading_order(seen):
     """Each stop has a name and can be seen."""
     names = [re.sub(r'^- (\w+):? "?(.*?)"?(?: \[.*|:.*)?$', r"\1 \2", stop["snapshot"].split("\n")[0]) for stop in seen["stops"]]
