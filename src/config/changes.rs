@@ -66,6 +66,7 @@ pub const NEEDS_RESTART: &[&str] = &[
     "limits.batch-bytes",
     "limits.waiting-batch-bytes",
     "http.listen",
+    "http.names",
     "http.connections",
     "http.timeout",
     "control.socket",

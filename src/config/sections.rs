@@ -339,6 +339,8 @@ impl Limits {
 pub struct Http {
     /// The IP address and port to listen at; port 0 is any free one.
     pub listen: SocketAddr,
+    /// The names, in lower case, by which it may be asked on a loopback address, besides `localhost` and IP addresses.
+    pub names: Vec<String>,
     /// The most connections at once.
     pub connections: usize,
     /// How long one connection may last, from its request to the end of the answer.
@@ -351,6 +353,7 @@ impl Http {
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9116));
         Http {
             listen: table.optional("listen", socket_address).unwrap_or(default),
+            names: table.list("names", host_name).unwrap_or_default(),
             connections: table.bounded("connections", &bounds::HTTP_CONNECTIONS).0,
             timeout: table.bounded("timeout", &bounds::HTTP_TIMEOUT).0,
         }
@@ -396,6 +399,26 @@ fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
             "write an address of this machine, as in \"127.0.0.1:9116\" or \"[::1]:9116\"",
         )
     })
+}
+
+/// The most characters of a host name (RFC 1035 section 2.3.4), and of one label of it.
+const MAX_HOST_NAME_LEN: usize = 253;
+const MAX_LABEL_LEN: usize = 63;
+
+/// A host name as it stands in `Host`, without the port; in lower case.
+fn host_name(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = string(value)?;
+    let is_label = |label: &str| {
+        let in_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        (1..=MAX_LABEL_LEN).contains(&label.len()) && label.bytes().all(in_label)
+    };
+    match text.len() <= MAX_HOST_NAME_LEN && text.split('.').all(is_label) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(Wrong::new(
+            format!("holds {}, which is not a host name", shown(value)),
+            "write names alone, as in \"caps.example.org\": without `http://`, port or path, in ASCII (`xn--…` where there are others)",
+        )),
+    }
 }
 
 /// `[contact]`: the addresses that capsd gives to those who look for somebody in charge (XEP-0157).

@@ -11,6 +11,8 @@
 //! A store that is in memory only still serves: `/readyz` says 200 and "degraded". A link that is down makes it 503 although
 //! the others are served; `capsd_component_up` tells them apart.
 //!
+//! On a loopback address only requests by a name of this machine are answered, see [`hosts`]; others have a 421.
+//!
 //! Nothing that is asked over HTTP makes capsd ask a client: what is stored is told, and whoever wants more asks over XMPP, where
 //! capsd knows who asks. No answer holds a JID of a user or a secret, and no list a hash that only few announce. A connection
 //! carries one request, lasts at most `http.timeout`, and at most `http.connections` are open at once, so that a slow or hostile
@@ -18,6 +20,7 @@
 
 pub mod api;
 mod body;
+pub mod hosts;
 pub mod page;
 pub mod readiness;
 
@@ -39,6 +42,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use hosts::Hosts;
 pub use readiness::{LinkState, Readiness, Report, StoreState};
 
 use crate::config;
@@ -81,7 +85,11 @@ pub async fn serve(
     settings: config::Http,
     shutdown: impl Future<Output = ()>,
 ) {
-    let router = router(sources.clone());
+    let hosts = match listener.local_addr() {
+        Ok(address) => Hosts::at(address, &settings.names),
+        Err(_) => Hosts::at(settings.listen, &settings.names),
+    };
+    let router = router(sources.clone(), hosts);
     let mut shutdown = pin!(shutdown);
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -131,8 +139,9 @@ where
     }
 }
 
-/// What is there to be asked for.
-pub fn router(sources: Sources) -> Router {
+/// What is there to be asked for, by those names.
+pub fn router(sources: Sources, hosts: Hosts) -> Router {
+    let misdirected = (hosts, Arc::clone(&sources.metrics));
     Router::new()
         .merge(api::routes())
         .merge(page::routes())
@@ -142,6 +151,7 @@ pub fn router(sources: Sources) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(sources.clone(), count))
+        .layer(middleware::from_fn_with_state(misdirected, hosts::check))
         .with_state(sources)
 }
 

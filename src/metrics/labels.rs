@@ -429,7 +429,8 @@ impl Route {
             ],
             Route::Metrics | Route::Healthz => [&["200"], &[], &["405"]],
             Route::Readyz => [&["200", "503"], &[], &["405"]],
-            Route::Other => [&["404"], &[], &["404"]],
+            // What is asked by a name that is not capsd's is 421, whatever is asked for.
+            Route::Other => [&["404", "421"], &[], &["404", "421"]],
         }
     }
 }
@@ -465,7 +466,7 @@ impl HttpAnswer {
 }
 
 impl Labels for HttpAnswer {
-    const COUNT: usize = 24;
+    const COUNT: usize = 26;
 
     fn all() -> Vec<HttpAnswer> {
         let mut all = Vec::with_capacity(HttpAnswer::COUNT);

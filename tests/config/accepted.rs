@@ -78,6 +78,7 @@ fn one_component_is_enough_and_all_else_has_its_default() {
     assert_eq!(config.population.clients, 15);
     assert_eq!(config.population.kinds, 1024);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9116");
+    assert!(config.http.names.is_empty());
     assert_eq!(
         config.control.socket.to_str(),
         Some("/run/capsd/control.sock")
@@ -113,11 +114,12 @@ fn what_is_in_force_can_be_read_again() {
         "{LEAST}domains = ['a.example', 'b.example']\nfeeds = []\nadmins = ['Admin@Example.org']\n\
          [resolver]\nresolve = 'on-demand'\ndeadline = '1500ms'\nholder-timeout = '1s'\n\
          [limits]\nqueries-per-asker = '3/m'\nmax-disco-bytes = '5000B'\nallow-md5 = true\n\
-         [http]\nlisten = '[::1]:0'\n[contact]\nabuse = ['mailto:abuse@example.org']\n[log]\nlevel = 'debug'\n"
+         [http]\nlisten = '[::1]:0'\nnames = ['Caps.Example.org']\n[contact]\nabuse = ['mailto:abuse@example.org']\n[log]\nlevel = 'debug'\n"
     );
     let config = machine.read(&written).unwrap();
     assert_eq!(config.components[0].admins[0].as_str(), "admin@example.org");
     assert!(config.components[0].feeds.is_empty());
+    assert_eq!(config.http.names, ["caps.example.org"]);
     assert_eq!(config.resolver.deadline, Duration::from_millis(1500));
     assert_eq!(config.limits.max_disco_bytes, 5000);
     assert!(config.limits.allow_md5);

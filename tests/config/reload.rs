@@ -59,6 +59,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("limits.batch-bytes", "'128KiB'"),
     ("limits.waiting-batch-bytes", "'8MiB'"),
     ("http.listen", "'127.0.0.1:9117'"),
+    ("http.names", "['caps.example.org']"),
     ("http.connections", "32"),
     ("http.timeout", "'5s'"),
     ("control.socket", "'/run/capsd/other.sock'"),

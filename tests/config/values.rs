@@ -206,6 +206,37 @@ fn where_http_listens() {
 }
 
 #[test]
+fn the_names_that_http_is_asked_by() {
+    let label = "x".repeat(64);
+    let long = "x.".repeat(126) + "xx";
+    for wrong in [
+        "http://caps.example.org",
+        "caps.example.org:9116",
+        "caps.example.org/",
+        "caps..example.org",
+        "",
+        "[::1]",
+        "höhle.example",
+        "*",
+        &label,
+        &long,
+    ] {
+        setting(
+            "http",
+            &format!("names = ['{wrong}']"),
+            "which is not a host name",
+            "write names alone",
+        );
+    }
+    setting(
+        "http",
+        "names = 'caps.example.org'",
+        "which is not a list",
+        "write a list",
+    );
+}
+
+#[test]
 fn a_contact_address() {
     setting(
         "contact",

@@ -13,7 +13,7 @@ use capsd::caps::{Algorithm, Answer, CapsKey, DiscoInfo, Family, Policy, Verdict
 use capsd::component::outbox::Outbox;
 use capsd::component::session::{Credentials, Handler, serve};
 use capsd::config::Config;
-use capsd::http::{answer, router};
+use capsd::http::{Hosts, answer, router};
 use capsd::metrics::Metrics;
 use capsd::service::announced::announced;
 use capsd::stanza::Inbound;
@@ -291,7 +291,9 @@ static ROUTES: LazyLock<axum::Router> = LazyLock::new(|| {
     let metrics = Arc::new(Metrics::new().unwrap());
     let trusted = Some(served::nothing_trusted());
     let below = tiers_in(directory.path(), trusted, &metrics, Instant::now());
-    router(served::sources(settings(), below, metrics))
+    // The name that the seeds have.
+    let hosts = Hosts::Local(Arc::new(["x".to_owned()]));
+    router(served::sources(settings(), below, metrics), hosts)
 });
 
 /// One connection: whatever is asked, the answer is HTTP or nothing.

@@ -386,6 +386,12 @@ async fn a_disco_info_is_judged_and_not_kept() {
         (&expected["verdict"], &expected["reason"]),
         (&json!("rejected"), &json!("mismatch"))
     );
+    let twice = format!("/api/v1/verify{node}");
+    let twice = server
+        .post(&twice, "application/json", &body.to_string())
+        .await;
+    assert_eq!(twice.status, 400, "{twice:?}");
+    assert!(twice.body.contains("leave one of them out"), "{twice:?}");
     let ambiguous = xml("", &query("a1")).await.json();
     assert_eq!(ambiguous["expected"], Value::Null);
     assert_eq!(ambiguous["hashes"][1]["reason"], "ambiguous");

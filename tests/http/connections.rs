@@ -143,7 +143,7 @@ async fn a_request_without_an_end_is_cut_off() {
     let server = Server::start(settings).await;
     let mut silent = server.connect().await;
     let mut slow = server.connect().await;
-    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n")
         .await
         .unwrap();
     read_to_end(&mut silent).await;
@@ -188,7 +188,7 @@ async fn more_connections_than_allowed_are_closed_and_counted() {
         loop {
             let mut socket = server.connect().await;
             let _ = socket
-                .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 .await;
             let mut answer = Vec::new();
             if socket.read_to_end(&mut answer).await.is_ok() && !answer.is_empty() {

@@ -7,6 +7,7 @@ mod connections;
 #[path = "../scenarios/contents.rs"]
 mod contents;
 mod description;
+mod hosts;
 mod orders;
 mod page;
 #[path = "../fixture/served.rs"]

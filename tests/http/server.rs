@@ -107,7 +107,7 @@ impl Server {
     /// Sends one request without a body; the status and the whole answer.
     pub(crate) async fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let mut socket = self.connect().await;
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let answer = read_to_end(&mut socket).await;
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
@@ -121,7 +121,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let mut request = format!("{request_line} HTTP/1.1\r\nHost: x\r\n");
+        let mut request = format!("{request_line} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }

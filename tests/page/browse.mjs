@@ -2,60 +2,27 @@
 //
 //     node browse.mjs MODULES PICTURES < WANTED
 //
-// MODULES is the directory that the packages of package.json are in; PICTURES is where screenshots go. WANTED is JSON: the `url` of
-// the page, a `node` to look up, and a `query` with the `hash` that it should have to be checked.
-import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+// MODULES and PICTURES are told in browser.mjs. WANTED is JSON: the `url` of the page, a `node` to look up, and a `query` with the `hash`
+// that it should have to be checked.
+import { LOOKS, STRANGER, browser, judge, lookUp, noted, open, screenshot, wanted } from "./browser.mjs";
 
-const [modules, pictures] = process.argv.slice(2);
-const require = createRequire(join(modules, "package.json"));
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const wanted = JSON.parse(readFileSync(0, "utf8"));
+const seen = { ...noted, looks: {} };
+// Each answer is judged in the light and in the dark, and on a phone.
+const ASKED = { light: ["hash", "disco-info"], dark: ["hash", "disco-info"], phone: ["hash"], "phone-dark": ["disco-info"] };
 
-const FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
-const LOOKS = {
-  light: { colorScheme: "light", viewport: { width: 1200, height: 900 } },
-  dark: { colorScheme: "dark", viewport: { width: 1200, height: 900 } },
-  phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true },
-};
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS.split(" "), timeout: 30000 });
-const seen = { looks: {}, console: [], requests: [] };
-// Each answer is judged in the light and in one other look.
-const ASKED = { light: ["hash", "disco-info"], dark: ["disco-info"], phone: ["hash"] };
-
-// A page in a context of its own; whatever the console says and whatever is loaded is noted.
-async function open(options, url = wanted.url) {
-  const context = await browser.newContext(options);
+// What the script of a site can read here whose name is led to this machine (DNS rebinding). What it is loaded from matters to the browser
+// by its name alone: so it may as well be an answer of capsd that forbids no scripts.
+async function rebound(paths) {
+  const context = await browser.newContext();
   const page = await context.newPage();
-  page.setDefaultTimeout(15000);
-  page.on("console", (message) => seen.console.push(`${message.type()}: ${message.text()}`));
-  page.on("pageerror", (error) => seen.console.push(`error: ${error}`));
-  page.on("requestfailed", (request) => seen.console.push(`failed: ${request.url()}`));
-  page.on("response", (response) => seen.requests.push({ url: response.url(), status: response.status(), policy: response.headers()["content-security-policy"] ?? null }));
-  await page.goto(url);
-  return page;
-}
-
-// What axe finds against the accessibility guidelines and good practice, and how far the page is wider than the screen.
-async function judge(page) {
-  await page.evaluate(axe);
-  const results = await page.evaluate(() => axe.run(document, { resultTypes: ["violations", "incomplete"] }));
-  const brief = (list) => list.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" | ")}`);
-  return {
-    violations: brief(results.violations),
-    incomplete: brief(results.incomplete),
-    passes: results.passes.length,
-    overflow: await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
-  };
-}
-
-async function lookUp(page) {
-  await page.getByRole("textbox", { name: "Node or hash" }).fill(wanted.node);
-  await page.getByRole("button", { name: "Look up" }).click();
-  await page.waitForURL(/node=/);
+  const site = `http://${STRANGER}:${new URL(wanted.url).port}/`;
+  await page.goto(`${site}healthz`);
+  const read = await page.evaluate(
+    (paths) => Promise.all(paths.map(async (path) => fetch(path).then(async (answer) => ({ path, status: answer.status, text: await answer.text() })))),
+    paths,
+  );
+  await context.close();
+  return read;
 }
 
 async function check(page) {
@@ -67,7 +34,7 @@ async function check(page) {
 
 try {
   // With the keyboard alone, and without scripts.
-  const page = await open({ javaScriptEnabled: false, viewport: { width: 1200, height: 900 } });
+  const page = await open({ ...LOOKS.light, javaScriptEnabled: false }, wanted.url);
   seen.tree = await page.locator("body").ariaSnapshot();
   seen.stops = [];
   for (let stop = 0; stop < 40; stop += 1) {
@@ -88,17 +55,19 @@ try {
   seen.checked = await page.getByRole("status").innerText();
   await page.context().close();
 
+  seen.rebound = await rebound(["/", "/api/v1/status", "/api/v1/population", "/metrics", `/?node=${encodeURIComponent(wanted.node)}`]);
+
   for (const [name, options] of Object.entries(LOOKS)) {
-    const page = await open(options);
+    const page = await open(options, wanted.url);
     await page.getByText("The same as a table").click();
     const states = { plain: await judge(page) };
     await page.getByText("The same as a table").click();
-    await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
-    for (const [state, ask] of Object.entries({ hash: lookUp, "disco-info": check })) {
+    await screenshot(page, name);
+    for (const [state, ask] of Object.entries({ hash: (page) => lookUp(page, wanted.node), "disco-info": check })) {
       if (!ASKED[name].includes(state)) continue;
       await ask(page);
       states[state] = await judge(page);
-      await page.screenshot({ path: join(pictures, `${name}-${state}.png`), fullPage: true });
+      await screenshot(page, `${name}-${state}`);
     }
     seen.looks[name] = states;
     await page.context().close();

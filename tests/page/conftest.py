@@ -22,9 +22,15 @@ def software(name, kind="pc", more=0):
     """What a client of that name can do."""
     return Info([("client", kind, "", name)], sorted(FEATURES[more:]))
 
+#: The first example of XEP-0115 (section 5.2), which the examples of the API's description ask for.
+EXODUS = Info(
+    [("client", "pc", "", "Exodus 0.9.1")],
+    [f"http://jabber.org/protocol/{feature}" for feature in ("caps", "disco#info", "disco#items", "muc")],
+)
+
 
 class Village:
-    """Prosody, capsd, and clients: five with one content, one with a content of its own, one that answers falsely, one never."""
+    """Prosody, capsd, and clients: five with one content, two with one of their own each, one that answers falsely, one never."""
 
     def __init__(self, make):
         self.server = KINDS["prosody"](make("prosody"))
@@ -48,15 +54,17 @@ class Village:
         self.capsd.start()
         honest = [self.client(user, self.common) for user in ("ann", "ben", "cem", "dea", "eve")]
         lone = self.client("hal", self.rare)
+        exodus = self.client("exo", EXODUS)
         liar = self.client("liar", self.false, mode="lying", liar_info=sample("page-other"))
         mute = self.client("mute", self.silent, mode="silent")
         asker = self.client("asker")
         await log_in_all(self.clients)
-        for client in [*honest, lone, liar, mute]:
+        for client in [*honest, lone, exodus, liar, mute]:
             client.announce()
         for _ in range(40):
             await asker.ask(self.common.node_0115())
         await asker.ask(self.rare.node_0115())
+        await asker.ask(EXODUS.node_0115())
         await asker.ask(self.false.node_0115())
         await asker.ask("no node at all")
         # Waits, as those do who look at the page meanwhile.

@@ -4,21 +4,11 @@ import pytest
 
 from harness.daemon import Capsd, binary
 from harness.processes import wait_until
-from harness.terminals import Terminal
+from harness.terminals import Shell
 
 
-class Shell(Terminal):
-    """A shell."""
-
-    name = "shell"
-
-    def command(self):
-        return ["bash", "--norc", "--noprofile"]
-
-    def order(self, line):
-        """Types a line, and ends it."""
-        self.type(line)
-        self.press("Enter")
+class Window(Shell):
+    """A shell in a window whose size changes."""
 
     def resize(self, columns, rows):
         """Makes the window that large."""
@@ -49,7 +39,7 @@ def capsd(make_capsd, tmp_path):
 
 @pytest.fixture
 def shell():
-    shell = Shell(None, "nobody")
+    shell = Window(None, "nobody")
     shell.start()
     yield shell
     shell.stop()

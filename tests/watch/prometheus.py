@@ -22,13 +22,13 @@ scrape_configs:
 
 
 class Prometheus:
-    """One Prometheus with the alert rules."""
+    """One Prometheus with the alert rules, or with others."""
 
-    def __init__(self, directory, capsd):
+    def __init__(self, directory, capsd, rules=DASHBOARDS / "alerts.yml"):
         self.directory = Path(directory)
         self.port, = free_ports(1)
         configuration = self.directory / "prometheus.yml"
-        configuration.write_text(CONFIGURATION.format(rules=DASHBOARDS / "alerts.yml", capsd=capsd.http_port))
+        configuration.write_text(CONFIGURATION.format(rules=rules, capsd=capsd.http_port))
         command = [
             "prometheus",
             f"--config.file={configuration}",

@@ -4,14 +4,16 @@ import asyncio
 import json
 import math
 import random
+import re
 import subprocess
 import urllib.request
 
 import pytest
-from conftest import NAMES, dashboard, panels
+import yaml
+from conftest import DASHBOARDS, NAMES, dashboard, panels
 from harness.caps import Info, sample
 from harness.client import Client, log_in_all, log_out_all
-from harness.daemon import Capsd
+from harness.daemon import Capsd, parse_metrics
 from harness.processes import until
 from harness.servers import DOMAIN, KINDS
 from prometheus import Prometheus
@@ -170,6 +172,58 @@ async def test_the_alert_rules_are_evaluated_and_silent(town):
         assert rule["health"] == "ok", rule
     firing = [rule["name"] for rule in rules if rule["state"] == "firing"]
     assert firing == []
+
+
+SERIES = re.compile(r"\b((?:capsd|process)_\w+)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(!?=~?)"([^"]*)"')
+
+
+def exported(town):
+    """By the name of each metric what its labels are, and by each label the values that it has; Prometheus adds two of its own."""
+    _, text = town.capsd.get("/metrics")
+    found = {}
+    for name, labels in parse_metrics(text):
+        values = found.setdefault(name, {"job": {"capsd"}, "instance": None})
+        for label, value in labels:
+            values.setdefault(label, set()).add(value)
+    return found
+
+
+async def test_the_series_that_alerts_are_tried_with_are_those_of_a_real_scrape(town):
+    """Made-up series prove nothing about labels that capsd does not have. A component and an instance may have any name."""
+    real = exported(town)
+    tests = yaml.safe_load((DASHBOARDS / "alerts.test.yml").read_text())["tests"]
+    series = {series["series"] for test in tests for series in test["input_series"]}
+    compared = 0
+    for made_up in sorted(series):
+        name, labels = SERIES.fullmatch(made_up).groups() if not made_up.startswith("up{") else (None, "")
+        if not name:
+            continue
+        labels = {label: value for label, _, value in MATCHER.findall(labels)}
+        assert name in real, made_up
+        assert labels.keys() == real[name].keys(), f"{made_up}, but capsd exports {sorted(real[name])}"
+        for label, value in labels.items():
+            if label not in ("instance", "component") and labels["job"] == "capsd":
+                assert value in real[name][label], f"{made_up}: {label} is one of {sorted(real[name][label])}"
+                compared += 1
+    assert compared > 60
+
+
+async def test_what_alerts_select_is_in_a_real_scrape(town):
+    """Each value of a label that a rule looks for, and each label that it keeps, joins by, or names in its text."""
+    real = exported(town)
+    rules = [rule for group in yaml.safe_load((DASHBOARDS / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+    for rule in rules:
+        kept = {label.strip() for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", rule["expr"]) for label in labels.split(",")}
+        named = set(re.findall(r"\$labels\.(\w+)", "".join(rule["annotations"].values())))
+        selected = SERIES.findall(rule["expr"])
+        known = {label for name, _ in selected for label in real[name]} | {"job", "instance"}
+        assert kept | named <= known, rule["alert"]
+        assert named <= (kept or known), f"{rule['alert']} names a label that its expression drops"
+        for name, matchers in selected:
+            for label, operator, values in MATCHER.findall(matchers):
+                for value in values.split("|") if "~" in operator else [values]:
+                    assert value in real[name][label], f"{rule['alert']}: {name} has no {label} {value}"
 
 
 async def test_promtool_finds_nothing_to_say_about_the_metrics(town):

@@ -130,6 +130,10 @@ pub(super) async fn verify(
         }
     } else {
         let given: Given = serde_json::from_slice(&bytes).map_err(|f| bad(f.to_string()))?;
+        if given.node.is_some() && in_url.is_some() {
+            let detail = "`node` stands in the body and in the address: leave one of them out";
+            return Err(bad(detail.to_owned()));
+        }
         Given {
             node: given.node.or(in_url),
             ..given

@@ -41,7 +41,10 @@ pub(super) fn state(view: &StatusView) -> State {
         (true, Some(cause)) => State {
             word: "Degraded",
             mood: "warning",
-            matter: format!("What is learned is in memory only, and a restart loses it: {cause}"),
+            matter: format!(
+                "What is learned is in memory only, and a restart loses it: {cause}. Next step: see to the disk of {}; capsd keeps trying.",
+                view.status.store
+            ),
         },
         (true, None) => State {
             word: "Ready",
@@ -167,10 +170,12 @@ fn flight_keys(flight: &Flight) -> Markup {
 
 /// What is where.
 pub(super) fn tiers(view: &StatusView) -> Markup {
+    let is_on_disk = view.status.memory_only.is_none();
     let about = |tier: &str| match tier {
         "hot" => "prepared answers, in memory",
         "probation" => "in memory until a second account uses it",
-        "learned" => "proven by capsd, on disk",
+        "learned" if is_on_disk => "proven by capsd, on disk",
+        "learned" => "proven by capsd, in memory only for now",
         "trusted" => "installed by the operator",
         _ => "",
     };

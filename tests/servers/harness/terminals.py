@@ -83,6 +83,20 @@ class Terminal:
         return subprocess.run(["tmux", "-S", str(self.socket), "list-sessions"], capture_output=True).returncode == 0
 
 
+class Shell(Terminal):
+    """A shell."""
+
+    name = "shell"
+
+    def command(self):
+        return ["bash", "--norc", "--noprofile"]
+
+    def order(self, line):
+        """Types a line, and ends it."""
+        self.type(line)
+        self.press("Enter")
+
+
 class Profanity(Terminal):
     """profanity 0.13: it announces one hash before its plugins and settings are complete, and another at once."""
 
