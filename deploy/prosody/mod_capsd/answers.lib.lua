@@ -56,7 +56,7 @@ local function new(settings, link, listener)
 	local function answer_for(content, node)
 		local form = content.forms[node or false];
 		if form then return form; end
-		form = st.stanza("query", { xmlns = xmlns_disco_info, node = node });
+		form = st.stanza("query", { xmlns = xmlns_disco_info, ["xml:lang"] = content.lang, node = node });
 		for _, tag in ipairs(content.tags) do form:add_direct_child(tag); end
 		if content.form_count < most_forms then
 			content.forms[node or false] = form;
@@ -74,7 +74,9 @@ local function new(settings, link, listener)
 	end
 
 	local function store(key, query, max_age)
-		known:set(key, { tags = query.tags, expires = now() + (max_age or default_max_age), forms = {}, form_count = 0 });
+		-- Else an identity without a language would have that of the stream by which it arrives, and a hash of XEP-0390 would not match.
+		local lang = query.attr["xml:lang"] or "";
+		known:set(key, { tags = query.tags, lang = lang, expires = now() + (max_age or default_max_age), forms = {}, form_count = 0 });
 	end
 
 	-- Where a held query comes from. What came by the stream of another server or of a component is still wanted when that stream has ended,
@@ -230,7 +232,7 @@ local function new(settings, link, listener)
 		table.insert(flight.wishes, { session = session, announcement = announcement });
 	end
 
-	local function contribute(key, node, jid, query, flight)
+	local function contribute(key, node, jid, query, lang, flight)
 		contributions[key] = true;
 		contribution_count = contribution_count + 1;
 		local function finish(content, max_age)
@@ -247,7 +249,7 @@ local function new(settings, link, listener)
 			end
 			if flight then give_up(flight); end
 		end
-		link.contribute(node, jid, query, function (is_known)
+		link.contribute(node, jid, query, lang, function (is_known)
 			if not is_known then return finish(nil); end
 			-- What passed by may hold more than its hash covers.
 			link.lookup(node, jid, false, function (content, _, max_age) finish(content, max_age); end);
@@ -283,7 +285,7 @@ local function new(settings, link, listener)
 			listener.count("limits", "contributions");
 			return;
 		end
-		contribute(key, node, from, query, flight);
+		contribute(key, node, from, query, stanza.attr["xml:lang"], flight);
 	end
 
 	-- Is anything awaited that an error could end?
