@@ -162,6 +162,7 @@ local function start()
 		local before = announced[session];
 		if announcement == before then return; end
 		announced[session] = announcement;
+		if before and before.key then answers.forget(session, before); end
 		if filled[session] then
 			if session.caps_cache == filled[session] then session.caps_cache = nil; end
 			filled[session] = nil;
@@ -178,6 +179,8 @@ local function start()
 
 	local function end_session(session)
 		announcements.forget_all(session);
+		local announcement = announced[session];
+		if announcement and announcement.key then answers.forget(session, announcement); end
 		announced[session], directed[session], filled[session] = nil, nil, nil;
 		if reported[session] then
 			reported[session] = nil;
