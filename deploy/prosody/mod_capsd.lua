@@ -3,14 +3,13 @@
 -- Summary, options, statistics and compatibility: README.md beside this file. The rules: deploy/protocol.md of capsd,
 -- sections 6 and 7.
 --
--- This file decides who is told what. In mod_capsd/, announcements.lib.lua reads presences, link.lib.lua speaks with
--- capsd, and answers.lib.lua answers and holds queries.
+-- This file decides who is told what. In mod_capsd/, announcements.lib.lua reads presences, seen.lib.lua looks at those
+-- that pass by, link.lib.lua speaks with capsd, and answers.lib.lua answers and holds queries.
 --
 -- luacheck: globals module, read globals prosody, max line length 140
 
 local filters = require "util.filters";
 local st = require "util.stanza";
-local new_cache = require "util.cache".new;
 local jid = require "util.jid";
 local jid_bare, jid_host = jid.bare, jid.host;
 local xml_escape = st.xml_escape;
@@ -18,6 +17,7 @@ local xml_escape = st.xml_escape;
 local announcements = module:require "announcements";
 local new_link = module:require "link".new;
 local new_answers = module:require "answers".new;
+local new_seen = module:require "seen".new;
 local read, heard_from = announcements.read, announcements.heard_from;
 
 local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
@@ -25,7 +25,6 @@ local core_post_stanza = prosody.core_post_stanza;
 
 local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
 local xmlns_muc = "http://jabber.org/protocol/muc";
-local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 
 -- Below every module that blocks, limits or rewrites, so that a query that one of them stops never comes here; above mod_iq, which
 -- delivers at 0, and where mod_firewall decides, at 0.1.
@@ -110,13 +109,6 @@ local function start()
 	local filled = setmetatable({}, { __mode = "k" });
 	local link, answers;
 
-	-- Contacts on other servers and occupants of rooms, as they pass by: full JID → announcement.
-	local seen = new_cache(settings.most_seen, function (address)
-		count("limits", "seen");
-		-- The cache removes it after this function.
-		module:add_timer(0, function () link.report(address); end);
-	end);
-
 	local function is_own(session)
 		return session.type == "c2s" and session.host == module.host and full_sessions[session.full_jid] == session;
 	end
@@ -127,11 +119,7 @@ local function start()
 		return host and host.type == "local" and host.modules.capsd and true;
 	end
 
-	local function see(address, announcement)
-		if seen:get(address) == announcement or is_of_module(address) then return; end
-		seen:set(address, announcement);
-		link.report(address);
-	end
+	local seen = new_seen(announcements, own_settings, is_of_module, function (address) link.report(address); end, count);
 
 	-- For the link: what is to be told of an address, and whether capsd may ask it.
 	local source = {};
@@ -141,12 +129,12 @@ local function start()
 			-- A session that waits to be resumed (XEP-0198) would answer much later.
 			return reported[session], not session.hibernating;
 		end
-		return seen:get(address), false;
+		return seen.get(address), false;
 	end
 	function source.holders()
 		return coroutine.wrap(function ()
 			for session in pairs(reported) do coroutine.yield(session.full_jid); end
-			for address in seen:items() do coroutine.yield(address); end
+			for address in seen.items() do coroutine.yield(address); end
 		end);
 	end
 
@@ -178,7 +166,7 @@ local function start()
 	end
 
 	local function end_session(session)
-		announcements.forget_all(session);
+		seen.forget_all(session);
 		local announcement = announced[session];
 		if announcement and announcement.key then answers.forget(session, announcement); end
 		announced[session], directed[session], filled[session] = nil, nil, nil;
@@ -289,33 +277,6 @@ local function start()
 
 	-- What clients receive
 
-	local function has_status(x, code)
-		for _, tag in ipairs(x.tags) do
-			if tag.name == "status" and tag.attr.code == code then return true; end
-		end
-	end
-
-	local function on_presence_out(session, stanza)
-		local from, kind = stanza.attr.from, stanza.attr.type;
-		if not from then return; end
-		if kind == nil then
-			local announcement = read(stanza);
-			if not announcements.hear(session, from, announcement, own_settings.most_heard) then count("limits", "heard"); end
-			if announcement then see(from, announcement); end
-		elseif kind == "unavailable" then
-			local room = stanza:get_child("x", xmlns_muc_user);
-			if jid_bare(from) == from then
-				announcements.forget_bare(session, from);
-			elseif room and has_status(room, "110") and not has_status(room, "303") then
-				-- It is no longer in that room itself, and would be refused by it; 303 is a change of its nick alone.
-				announcements.forget_bare(session, jid_bare(from));
-			elseif announcements.knows(session) then
-				announcements.hear(session, from, nil, 0);
-			end
-			if seen:get(from) then see(from, nil); end
-		end
-	end
-
 	-- mod_pep's own question, which no event precedes. It comes from the bare address of an account of this server, from which no client can
 	-- send a query: what users send has their full addresses, and was decided before.
 	local function take_pep_question(session, stanza)
@@ -328,7 +289,7 @@ local function start()
 
 	function on_stanza_out(stanza, session)
 		if stanza.name == "presence" then
-			on_presence_out(session, stanza);
+			seen.on_presence(session, stanza);
 		elseif stanza.attr.id == "disco" and stanza.name == "iq" and take_pep_question(session, stanza) then
 			return nil;
 		end
@@ -443,7 +404,7 @@ local function start()
 	local function on_block(event)
 		if event.stanza.attr.to or event.stanza.attr.type ~= "set" then return; end
 		local user = hosts[module.host].sessions[event.origin.username or ""];
-		for _, session in pairs(user and user.sessions or {}) do announcements.forget_all(session); end
+		for _, session in pairs(user and user.sessions or {}) do seen.forget_all(session); end
 	end
 
 	local function each_session(callback)
@@ -512,12 +473,12 @@ local function start()
 		for _, hook in ipairs(hooks) do module:unhook(hook[1], hook[2]); end
 		module:unhook_object_event(prosody.events, "c2s-session-updated", on_resumption);
 		module:unhook_object_event(prosody.events, "stats-update", on_statistics);
+		link.close();
 		each_session(function (session)
 			filters.remove_filter(session, "stanzas/out", on_stanza_out);
-			announcements.forget_all(session);
+			seen.forget_all(session);
 			if filled[session] and session.caps_cache == filled[session] then session.caps_cache = nil; end
 		end);
-		link.close();
 		usable:set(0);
 		answers.release();
 		stop = nil;

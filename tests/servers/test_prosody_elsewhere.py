@@ -9,7 +9,7 @@ from harness.caps import DISCO_INFO, info_of, sample
 from harness.client import Client
 from harness.one_prosody import LONG_HOLD, by_user, configure, connect, people, server  # noqa: F401 (fixtures)
 from harness.processes import until
-from harness.watched import GATEWAY, Gateway
+from harness.watched import GATEWAY, MUC, Gateway
 
 
 async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
@@ -116,6 +116,45 @@ async def test_what_a_contact_elsewhere_announced_unheard(elsewhere, stop, allow
         assert len(gateway.requests) == 1
     finally:
         await asker.block(contact, "unblock")
+
+
+async def test_who_is_seen_is_reported_while_somebody_hears_it(server, connect, people):
+    info = sample("seen")
+    capsd = await connect()
+    one, other = await people(sees_one=None, sees_other=None)
+    contact, room = f"friend@{GATEWAY}/far", f"room@{GATEWAY}"
+    gateway = await Gateway(server, info).start()
+    present = lambda: {jid for jid in capsd.present() if GATEWAY in jid}
+    now = lambda *expected: until(lambda: present() == set(expected), lambda: f"{expected} are there, not {present()}")
+    said = lambda jid: [word for word, of, _, _ in capsd.reports if of == jid]
+    gone = "<presence type='unavailable' from='{}' to='{}'/>"
+    out = f"<presence type='unavailable' from='{room}/me' to='{{}}'><x xmlns='{MUC}#user'><status code='110'/></x></presence>"
+    try:
+        for client in (one, other, one):
+            await gateway.tell(client)
+        await now(contact)
+        # One is told that it is gone, as by a block list; the other hears it as before.
+        gateway.send(gone.format(contact, one.jid))
+        await until(lambda: one.presences_from(f"friend@{GATEWAY}", "unavailable"), "it is told so")
+        await gateway.tell(other)
+        assert present() == {contact} and said(contact) == ["holder"], "said once"
+        gateway.send(gone.format(contact, other.jid))
+        await now()
+        # A room elsewhere: both are in it, then one leaves, then the connection of the other breaks.
+        occupants = [f"{room}/{number}" for number in range(5)]
+        for client in (one, other):
+            for occupant in occupants:
+                gateway.send(f"<presence from='{occupant}' to='{client.jid}'>{info.c_0115()}<x xmlns='{MUC}#user'/></presence>")
+        await now(*occupants)
+        gateway.send(out.format(one.jid))
+        await until(lambda: one.presences_from(room, "unavailable"), "one is out")
+        gateway.send(gone.format(occupants[0], other.jid))
+        await now(*occupants[1:])
+        other.abort()
+        await now()
+        assert [said(occupant) for occupant in occupants] == [["holder", "gone"]] * 5
+    finally:
+        await gateway.stop()
 
 
 @pytest.fixture

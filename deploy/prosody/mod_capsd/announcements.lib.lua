@@ -131,26 +131,27 @@ end
 -- for users of another, so all instances of the module share it. An entry goes with its session at the latest.
 local heard = setmetatable(module:shared("/*/capsd/heard"), { __mode = "k" });
 
--- `most` bounds the addresses that are remembered for one session; what is beyond is not remembered. Returns whether there was room.
+-- `most` bounds the addresses that are remembered for one session; what is beyond is not remembered. Returns what that changed: "first" if
+-- nothing was remembered of that address before, "last" if nothing is any more, "full" if there was no room.
 local function hear(session, jid, announcement, most)
 	local told = heard[session];
 	if not told then
-		if not announcement then return true; end
+		if not announcement then return; end
 		told = { count = 0, bares = {} };
 		heard[session] = told;
 	end
 	local bare = jid_bare(jid);
 	local resources = told.bares[bare];
 	local before = resources and resources[jid];
-	if before == announcement then return true; end
+	if before == announcement then return; end
 	if not announcement then
 		resources[jid] = nil;
 		told.count = told.count - 1;
 		if not next(resources) then told.bares[bare] = nil; end
-		return true;
+		return "last";
 	end
 	if not before then
-		if told.count >= most then return false; end
+		if told.count >= most then return "full"; end
 		told.count = told.count + 1;
 		if not resources then
 			resources = {};
@@ -158,20 +159,29 @@ local function hear(session, jid, announcement, most)
 		end
 	end
 	resources[jid] = announcement;
-	return true;
+	return not before and "first" or nil;
 end
 
--- Forgets all resources of a contact, or all occupants of a room.
-local function forget_bare(session, bare)
+-- Forgets all resources of a contact, or all occupants of a room; `lost` is called with each address.
+local function forget_bare(session, bare, lost)
 	local told = heard[session];
 	local resources = told and told.bares[bare];
 	if not resources then return; end
-	for _ in pairs(resources) do told.count = told.count - 1; end
 	told.bares[bare] = nil;
+	for jid in pairs(resources) do
+		told.count = told.count - 1;
+		lost(jid);
+	end
 end
 
-local function forget_all(session)
+-- Forgets everything that session was told; `lost` is called with each address.
+local function forget_all(session, lost)
+	local told = heard[session];
+	if not told then return; end
 	heard[session] = nil;
+	for _, resources in pairs(told.bares) do
+		for jid in pairs(resources) do lost(jid); end
+	end
 end
 
 -- What that session was last told by that address.
@@ -188,5 +198,4 @@ return {
 	forget_bare = forget_bare;
 	forget_all = forget_all;
 	heard_from = heard_from;
-	knows = function (session) return heard[session] ~= nil; end;
 };
