@@ -257,13 +257,13 @@ local function start()
 			.. "' to='" .. xml_escape(attr.from) .. "'>" .. text);
 	end
 
-	local to_own = { respond = respond, send = core_post_stanza };
-	local from_own = { respond = respond };
+	local to_own = { respond = respond, copy = announcements.copy, send = core_post_stanza };
+	local from_own = { respond = respond, copy = st.clone };
 	function from_own.send(origin, copy)
 		core_post_stanza(origin, copy, true);
 	end
 
-	local for_pep = { patient = true };
+	local for_pep = { patient = true, copy = st.clone };
 	function for_pep.respond(session, stanza, answer)
 		-- As the client's own answer would come: after the presence that gave rise to the question.
 		local reply = st.reply(stanza):add_child(answer);
@@ -322,8 +322,24 @@ local function start()
 		return #id == 32 and not id:find("[^0-9a-f]") and from == jid_bare(stanza.attr.to);
 	end
 
+	local function find_room(room_jid)
+		local host = hosts[jid_host(room_jid)];
+		local muc = host and host.modules.muc;
+		return muc and muc.get_room_from_jid(room_jid);
+	end
+
+	-- Whether those in the room are told of him, as far as this server knows: a room may show some roles to nobody.
+	local function is_shown(room_jid, target)
+		local room = find_room(room_jid);
+		local occupant = room and room:get_occupant_by_real_jid(target.full_jid);
+		return not room or occupant and room:get_presence_broadcast()[occupant.role];
+	end
+
 	-- What the asker was told last by that session of this host, if the asker may be answered.
-	local function told_by(target, asker, origin)
+	local function told_by(target, stanza, origin)
+		local is_in_room, heard = announcements.heard_by_asker(stanza);
+		if is_in_room then return heard; end
+		local asker = stanza.attr.from;
 		local bare = jid_bare(asker);
 		if asker == module.host or bare == target.username .. "@" .. target.host then
 			return announced[target];
@@ -336,6 +352,7 @@ local function start()
 		-- A subscription alone does not tell that the presence reached him: a rule may have stopped it, or it was sent to others alone.
 		local told = directed[target];
 		if not told or told.only[bare] and told.only[bare] ~= asker then return; end
+		if told.rooms[bare] and not is_shown(bare, target) then return; end
 		if subscribed or told.rooms[bare] or own_settings.answer == "announced" then return told.to[bare]; end
 	end
 
@@ -348,7 +365,7 @@ local function start()
 			local announcement = target and announced[target];
 			-- Other servers and components may send queries without an id, to which there is no answer.
 			if not announcement or not stanza.attr.id or is_from_capsd(stanza) then return; end
-			local told = told_by(target, stanza.attr.from, origin);
+			local told = told_by(target, stanza, origin);
 			if not told or told.id ~= announcement.id then return; end
 			return answers.take(stanza, query, told, origin, to_own) or nil;
 		elseif kind == "result" and query and query.attr.xmlns == xmlns_disco_info or kind == "error" and answers.has_probes() then
@@ -359,12 +376,10 @@ local function start()
 
 	-- Whether that occupant of a room of this server is a user of a host where this module decides, behind the checks of the room and
 	-- those of the user.
-	local function is_own_occupant(host, occupant_jid)
-		local muc = host.modules.muc;
-		if not muc then return false; end
-		local room = muc.get_room_from_jid(jid_bare(occupant_jid));
+	local function is_own_occupant(occupant_jid)
+		local room = find_room(jid_bare(occupant_jid));
 		local occupant = room and room:get_occupant_by_nick(occupant_jid);
-		return not occupant or is_of_module(occupant.jid);
+		return room and (not occupant or is_of_module(occupant.jid));
 	end
 
 	local function on_answer_from_own(event)
@@ -380,11 +395,12 @@ local function start()
 			local query = stanza.tags[1];
 			if not query or query.attr.xmlns ~= xmlns_disco_info or query.name ~= "query" then return; end
 			local to = stanza.attr.to;
-			local announcement = heard_from(origin, to);
-			if not announcement then return; end
 			-- A user of this server: decided where the query would be delivered.
 			local host = hosts[jid_host(to)];
-			if host and (host.type == "local" or is_own_occupant(host, to)) then return; end
+			if host and host.type == "local" then return; end
+			if host and is_own_occupant(to) then return announcements.ask(stanza, origin); end
+			local announcement = heard_from(origin, to);
+			if not announcement then return; end
 			if own_settings.answer == "subscribed" and not announcement.room then
 				local contact = origin.roster and origin.roster[jid_bare(to)];
 				if not contact or contact.subscription ~= "both" and contact.subscription ~= "to" then return; end

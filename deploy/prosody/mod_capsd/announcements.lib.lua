@@ -192,7 +192,32 @@ local function heard_from(session, jid)
 	return resources and resources[jid];
 end
 
+-- Queries to occupants of rooms of this server: stanza → { session, address }, as they were before the room puts other addresses in.
+local asked = setmetatable(module:shared("/*/capsd/asked"), { __mode = "k" });
+
+-- A session asks an occupant, by a stanza that the room will pass on.
+local function ask(stanza, session)
+	asked[stanza] = { session = session, address = stanza.attr.to };
+end
+
+-- A copy of a query that keeps who asks whom.
+local function copy(stanza)
+	local clone = st.clone(stanza);
+	asked[clone] = asked[stanza];
+	return clone;
+end
+
+-- For a query that has come through a room of this server from one of its users: true, and what the asker was last told by whom he asks.
+local function heard_by_asker(stanza)
+	local question = asked[stanza];
+	if not question then return false; end
+	return true, heard_from(question.session, question.address);
+end
+
 return {
+	ask = ask;
+	copy = copy;
+	heard_by_asker = heard_by_asker;
 	read = read;
 	hear = hear;
 	forget_bare = forget_bare;

@@ -216,9 +216,9 @@ local function new(settings, link, listener)
 		item.timer = module:add_timer(settings.hold * 0.05, expire, flight, item);
 	end
 
-	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer,
-	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came. Queries of a `patient` way wait on while another one is
-	-- with the client: its answer will do for all of them, and the client would not answer them sooner.
+	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer;
+	-- `way.copy(stanza)` makes a copy of the query, and `way.send(origin, copy)` sends it on by the way that it came. Queries of a `patient`
+	-- way wait on while another one is with the client: its answer will do for all of them, and the client would not answer them sooner.
 	function answers.take(stanza, query, announcement, origin, way)
 		local node = query.attr.node;
 		if node == "" then node = nil; end
@@ -241,7 +241,7 @@ local function new(settings, link, listener)
 			return false;
 		end
 		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
-		local item = { stanza = st.clone(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now() };
+		local item = { stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now() };
 		local is_new = not flight;
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
 		table.insert(flight.items, item);

@@ -13,8 +13,8 @@ local function has_status(x, code)
 	end
 end
 
--- `announcements`: that library, whose equal announcements are one table. `settings`: most_seen, most_heard. `is_of_module(address)`: whether
--- that is reported otherwise. `report(address)` is called when what is known of an address has changed; `count(name, label)` counts.
+-- `announcements`: that library, whose equal announcements are one table. `settings`: most_seen, most_heard. `is_of_module(address)` tells
+-- whether it is reported otherwise. `report(address)` is called when what is known of it has changed; `count(name, label)` counts.
 local function new(announcements, settings, is_of_module, report, count)
 	local read, hear = announcements.read, announcements.hear;
 	local seen = {};
