@@ -4,20 +4,22 @@
 -- sections 6 and 7.
 --
 -- This file decides who is told what. In mod_capsd/, announcements.lib.lua reads presences, seen.lib.lua looks at those
--- that pass by, link.lib.lua speaks with capsd, and answers.lib.lua answers and holds queries.
+-- that pass by, answers.lib.lua answers and holds queries, pep.lib.lua knows those of mod_pep, and link.lib.lua speaks
+-- with capsd.
 --
 -- luacheck: globals module, read globals prosody, max line length 140
 
 local filters = require "util.filters";
 local st = require "util.stanza";
 local jid = require "util.jid";
-local jid_bare, jid_host = jid.bare, jid.host;
+local jid_bare, jid_host, jid_node = jid.bare, jid.host, jid.node;
 local xml_escape = st.xml_escape;
 
 local announcements = module:require "announcements";
 local new_link = module:require "link".new;
 local new_answers = module:require "answers".new;
 local new_seen = module:require "seen".new;
+local new_pep = module:require "pep".new;
 local read, heard_from = announcements.read, announcements.heard_from;
 
 local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
@@ -34,6 +36,8 @@ local after_own_checks = -10;
 local before_pep = 20;
 -- After whatever else may drop a stanza, but before mod_smacks (-999) counts it as sent.
 local last_filter = -900;
+
+local cancellations = { ["unsubscribe"] = true, ["unsubscribed"] = true };
 
 local stop, settings; -- while the module is at work
 
@@ -107,7 +111,7 @@ local function start()
 	for _, of_session in ipairs { announced, reported, directed } do setmetatable(of_session, { __mode = "k" }); end
 	-- What session.caps_cache was set to here.
 	local filled = setmetatable({}, { __mode = "k" });
-	local link, answers;
+	local link, answers, pep;
 
 	local function is_own(session)
 		return session.type == "c2s" and session.host == module.host and full_sessions[session.full_jid] == session;
@@ -176,20 +180,43 @@ local function start()
 		end
 	end
 
-	local function on_own_presence(event)
-		local session, stanza = event.origin, event.stanza;
-		if stanza.attr.to then return; end
-		if stanza.attr.type == nil and is_own(session) then
-			set_announcement(session, read(stanza));
-		elseif stanza.attr.type == "unavailable" and session.host == module.host then
-			end_session(session);
-		end
-	end
-
 	local function forget_directed(told, bare)
 		if not told.to[bare] then return; end
 		told.count = told.count - 1;
 		told.to[bare], told.rooms[bare], told.only[bare] = nil, nil, nil;
+	end
+
+	-- A subscription has ended, in either direction: the two are strangers to each other, and what they said counts no more. Servers do not
+	-- tell all of them that the other one is unavailable.
+	local function on_cancellation(username, bare)
+		local user = hosts[module.host].sessions[username];
+		for _, session in pairs(user and user.sessions or {}) do
+			if directed[session] then forget_directed(directed[session], bare); end
+			seen.forget_bare(session, bare);
+		end
+	end
+
+	local function on_own_cancellation(event)
+		local session, stanza = event.origin, event.stanza;
+		local to, kind = stanza.attr.to, stanza.attr.type;
+		if kind and cancellations[kind] and to and is_own(session) then on_cancellation(session.username, jid_bare(to)); end
+	end
+
+	local function on_removal(event)
+		on_cancellation(event.username, event.jid);
+	end
+
+	local function on_presence_to_account(event)
+		local session, stanza = event.origin, event.stanza;
+		local to, kind = stanza.attr.to, stanza.attr.type;
+		if to then
+			pep.on_presence(stanza);
+			if kind and cancellations[kind] then on_cancellation(jid_node(to), jid_bare(stanza.attr.from)); end
+		elseif kind == nil and is_own(session) then
+			set_announcement(session, read(stanza));
+		elseif kind == "unavailable" and session.host == module.host then
+			end_session(session);
+		end
 	end
 
 	-- Presence to somebody, by itself or as a part of a broadcast. Nothing stops it any more.
@@ -263,34 +290,12 @@ local function start()
 		core_post_stanza(origin, copy, true);
 	end
 
-	local for_pep = { patient = true, copy = st.clone };
-	function for_pep.respond(session, stanza, answer)
-		-- As the client's own answer would come: after the presence that gave rise to the question.
-		local reply = st.reply(stanza):add_child(answer);
-		module:add_timer(0, function ()
-			if not session.destroyed then core_post_stanza(session, reply); end
-		end);
-	end
-	function for_pep.send(session, copy)
-		session.send(copy);
-	end
-
 	-- What clients receive
-
-	-- mod_pep's own question, which no event precedes. It comes from the bare address of an account of this server, from which no client can
-	-- send a query: what users send has their full addresses, and was decided before.
-	local function take_pep_question(session, stanza)
-		local query, announcement, from = stanza.tags[1], announced[session], stanza.attr.from;
-		if not announcement or stanza.attr.type ~= "get" or not query or query.attr.xmlns ~= xmlns_disco_info then return false; end
-		local asker = hosts[jid_host(from)];
-		if stanza.attr.to ~= session.full_jid or from ~= jid_bare(from) or not asker or asker.type ~= "local" then return false; end
-		return answers.take(stanza, query, announcement, session, for_pep);
-	end
 
 	function on_stanza_out(stanza, session)
 		if stanza.name == "presence" then
 			seen.on_presence(session, stanza);
-		elseif stanza.attr.id == "disco" and stanza.name == "iq" and take_pep_question(session, stanza) then
+		elseif stanza.attr.id == "disco" and stanza.name == "iq" and pep.take(session, stanza) then
 			return nil;
 		end
 		return stanza;
@@ -449,6 +454,7 @@ local function start()
 
 	link = new_link(settings, source, listener);
 	answers = new_answers(settings, link, listener);
+	pep = new_pep(read, announced, seen, answers);
 
 	local hooks = {
 		{ "resource-bind", on_bind };
@@ -456,7 +462,11 @@ local function start()
 		{ "smacks-hibernation-start", on_hibernation };
 		{ "smacks-hibernation-end", on_hibernation };
 		{ "smacks-hibernation-end", on_resumption };
-		{ "presence/bare", on_own_presence, before_pep };
+		{ "presence/bare", on_presence_to_account, before_pep };
+		{ "roster-item-removed", on_removal };
+		-- mod_presence acts on these at 0, and nothing follows.
+		{ "pre-presence/full", on_own_cancellation, 1 };
+		{ "pre-presence/bare", on_own_cancellation, 1 };
 		{ "pre-presence/full", on_presence_to, after_own_checks };
 		{ "pre-presence/bare", on_presence_to, after_own_checks };
 		{ "pre-presence/host", on_presence_to, after_own_checks };
@@ -464,6 +474,9 @@ local function start()
 		{ "pre-iq/full", on_iq_from_own, after_own_checks };
 		{ "pre-iq/bare", on_answer_from_own, after_own_checks };
 		{ "iq/host", on_iq_to_host, 5 };
+		{ "route/remote", pep.on_route, 10 };
+		{ "iq-result/bare/disco", pep.on_answer, 1 };
+		{ "iq-error/bare/disco", pep.on_answer, 1 };
 		{ "iq-set/self/urn:xmpp:blocking:block", on_block };
 		{ "iq-set/self/urn:xmpp:blocking:unblock", on_block };
 		-- mod_privacy_lists acts at 0, and no other event follows.

@@ -513,18 +513,19 @@ async def test_one_capsd_takes_over_from_another(server, make_capsd, people):
     await serves(first, "over-first-again")
 
 
-async def test_nothing_is_needed_but_a_module_and_a_component(tmp_path, make_capsd):
+@pytest.mark.parametrize("component, option", [(COMPONENT, ""), (SECOND, f'\tcapsd_component = "{SECOND}"\n')])
+async def test_nothing_is_needed_but_a_module_and_a_component(tmp_path, make_capsd, component, option):
     snippet = f'''
 VirtualHost "{DOMAIN}"
 	modules_enabled = {{ "capsd" }}
-
-Component "{COMPONENT}"
+{option}
+Component "{component}"
 	component_secret = "CHANGE-ME"
 '''
     server = Prosody(tmp_path, module=True, own_caps=True, snippet=snippet).start()
     clients = []
     try:
-        capsd = make_capsd(server).start(linked=False)
+        capsd = make_capsd(server, jid=component).start(linked=False)
         await until(lambda: "is used" in server.log.read_text(), "the module has found capsd")
         server.add_users(["alone", "other"])
         info = sample("alone")
@@ -535,7 +536,7 @@ Component "{COMPONENT}"
         await capsd.until_metric("capsd_verifications_total", 1, result="ok")
         assert await asked(clients[0], clients[0], info.node_0115()) == 0
         questions = [question for client in clients for question in client.questions]
-        assert [question.sender for question in questions] == [COMPONENT]
+        assert [question.sender for question in questions] == [component]
     finally:
         await log_out_all(clients)
         server.kill()

@@ -2,6 +2,7 @@
 (XEP-0191) and privacy lists (XEP-0016) keep from either side. A component plays the contact's server."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -163,7 +164,7 @@ async def subscriber(server, connect, people, configure, request):
     before, after = sample("shown"), sample("shown-next")
     configure(hold=LONG_HOLD)
     await connect(known={info.node_0115(): info for info in (before, after)})
-    target, = await people(**{f"of_{request.node.originalname}": before})
+    target, = await people(**{f"of_{re.sub(r'[^a-z_]+', '_', request.node.name)}": before})
     gateway = await Gateway(server, before).start()
     await gateway.befriend(target)
     assert await gateway.ask(target) == before
@@ -190,6 +191,33 @@ async def test_a_subscriber_elsewhere_who_is_not_told(subscriber):
     await gateway.hears(target)
     assert await gateway.ask(target) == after
     assert len(by_user(target)) == 2
+
+
+async def unsubscribed(gateway, target):
+    target.send(f"<presence type='unsubscribed' to='{gateway.contact.split('/')[0]}'/>")
+    await until(lambda: "unsubscribed" in [xml.get("type") for xml in gateway.presences], "it is told so")
+
+
+async def unsubscribes(gateway, target):
+    contact = gateway.contact.split("/")[0]
+    gateway.send(f"<presence type='unsubscribe' from='{contact}' to='{target.bare}'/>")
+    # What comes behind it shows that it was taken.
+    gateway.send(f"<presence type='unavailable' from='{contact}/m' to='{target.jid}'/>")
+    await until(lambda: target.presences_from(contact, "unavailable"), "it has arrived")
+
+
+async def removed(gateway, target):
+    contact = gateway.contact.split("/")[0]
+    await target.iq(None, f"<query xmlns='jabber:iq:roster'><item jid='{contact}' subscription='remove'/></query>", "set")
+
+
+@pytest.mark.parametrize("cancel", [unsubscribed, unsubscribes, removed])
+async def test_a_subscriber_elsewhere_who_is_none_any_more(subscriber, cancel):
+    gateway, target, _ = subscriber
+    await cancel(gateway, target)
+    assert await gateway.ask(target) == target.info
+    assert await gateway.ask(target, target.info.node_0115()) == target.info
+    assert len(by_user(target)) == 2, "a stranger asks the client"
 
 
 async def test_a_subscriber_elsewhere_who_is_blocked(subscriber):

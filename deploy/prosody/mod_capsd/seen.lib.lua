@@ -79,6 +79,11 @@ local function new(announcements, settings, is_of_module, report, count)
 		end
 	end
 
+	-- What that contact announced to that session counts no more.
+	function seen.forget_bare(session, bare)
+		announcements.forget_bare(session, bare, lost);
+	end
+
 	-- What was delivered to that session counts no more.
 	function seen.forget_all(session)
 		announcements.forget_all(session, lost);
