@@ -64,6 +64,8 @@ class Round:
     # Answers that were compared with what the asked client would have said, and those that do not equal it.
     compared: int = 0
     wrong: list = field(default_factory=list)
+    # Those for hashes of XEP-0390 that do not verify with the languages that they inherit, as what a client says itself may not.
+    inheriting: list = field(default_factory=list)
     arrivals: list = field(default_factory=list)
 
     @property
@@ -97,6 +99,9 @@ def missed(rounds, careful):
             found.append(f"{one.name}: {one.most} questions for one hash: {one.by_hash}, {one.arrivals}")
         if one.wrong:
             found.append(f"{one.name}: wrong answers: {one.wrong}")
+        # By then no answer is a client's own, and the modules say that none inherits a language.
+        if one is not rounds[0] and one.inheriting:
+            found.append(f"{one.name}: answers that do not verify with the languages that they inherit: {one.inheriting}")
         if one.compared < careful:
             found.append(f"{one.name}: {one.compared} answers were compared")
     return found
@@ -199,6 +204,9 @@ class Crowd:
                 result.compared += own is not None
                 if own is not None and own.covered() != info.covered():
                     result.wrong.append((record.name, node, info))
+            for node, info in record.received:
+                if node in self.truth.of and node.startswith(f"{CAPS_0390}#") and not has_content(node, info):
+                    result.inheriting.append((record.name, node, info))
         return result
 
 
