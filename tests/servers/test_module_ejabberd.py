@@ -9,7 +9,7 @@ from shutil import copytree
 
 import pytest
 
-from harness.caps import sample
+from harness.caps import LANG, sample
 from harness.client import Client
 from harness.one_ejabberd import SECOND, connect, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until, wait_until
@@ -318,6 +318,19 @@ async def test_of_many_queries_one_goes_its_way_and_the_others_are_answered_from
     assert len(holder.questions) == 1 and capsd.lookups == [info.node_0115()] * 2
     contributed, = capsd.named("contribute")
     assert contributed[0].get("jid") == holder.jid
+
+
+async def test_the_language_of_a_stanza_that_passes_by_is_handed_over(server, connect, people):
+    """By XEP-0390 a hash counts the language that identities inherit, here from the stream."""
+    info = sample("inherits")
+    capsd = await connect()
+    holder, asker = await people(inherits_holder=None, inherits_asker=None)
+    holder.info = info
+    await show(holder, asker)
+    assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+    await until(lambda: capsd.named("contribute"), "it is handed over")
+    contributed, = capsd.named("contribute")
+    assert contributed[0][0].get(LANG) == server.language
 
 
 async def test_an_answer_that_does_not_verify_is_passed_on_to_its_asker_alone(server, connect, people):
