@@ -440,6 +440,60 @@ async def test_nobody_waits_twice_for_a_capsd_that_hangs(server, connect, people
     await until(lambda: stats(server)["ready"], "it is noticed that capsd answers again", timeout=20)
 
 
+async def test_a_client_that_is_slow_makes_nobody_doubt_capsd(server, connect, people):
+    """A look-up waits for the client that is asked: meanwhile everything goes on."""
+    warm, slow, learned = sample("warm"), sample("slow"), sample("learned")
+    capsd = await connect(known={warm.node_0115(): warm}, verify=lambda node, content: node == learned.node_0115())
+    holder, asker = await people(slow_holder=None, slow_asker=None)
+
+    async def ask(info):
+        holder.info = info
+        await show(holder, asker)
+        holder.questions.clear()
+        assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+        return len(holder.questions)
+
+    assert await ask(warm) == 0
+    capsd.slow = {"lookup"}
+    assert await ask(slow) == 1, "it was held in vain"
+    assert stats(server)["ready"] == 1 and stats(server)["hold_timeouts"] >= 1
+    assert await ask(warm) == 0, "what is known is answered"
+    capsd.slow = set()
+    held = stats(server)["held"]
+    assert await ask(learned) == 1
+    assert stats(server)["held"] == held + 1, "what is not known is held"
+    await until(lambda: len(capsd.named("contribute")) == 2, lambda: f"what passes by is handed over: {capsd.requests}")
+    await until(lambda: learned.node_0115() in capsd.known, "it is verified")
+    assert await ask(learned) == 0
+
+
+async def test_what_is_known_is_answered_while_capsd_seems_to_hang(server, connect, people):
+    warm, cold = sample("hang-warm"), sample("hang-cold")
+    capsd = await connect(known={warm.node_0115(): warm})
+    server.set_option("hold", 300)
+    try:
+        holder, asker, other = await people(seems_holder=None, seems_asker=None, seems_other=None)
+        other.info = holder.info = warm
+        await show(holder, asker)
+        assert (await asker.ask(warm.node_0115(), to=holder.jid)).info.covered() == warm.covered()
+        capsd.silent = True
+        other.info = cold
+        await show(other, asker)
+        assert (await asker.ask(cold.node_0115(), to=other.jid)).info.covered() == cold.covered()
+        assert stats(server)["ready"] == 0, "it has answered nothing"
+        assert (await asker.ask(warm.node_0115(), to=holder.jid)).info.covered() == warm.covered()
+        assert not holder.questions
+        held = stats(server)["held"]
+        other.info = sample("hang-colder")
+        await show(other, asker)
+        assert (await asker.ask(other.info.node_0115(), to=other.jid)).info.covered() == other.info.covered()
+        assert stats(server)["held"] == held, "nobody is held any more"
+        capsd.silent = False
+        await until(lambda: stats(server)["ready"], "it answers again")
+    finally:
+        server.set_option("hold", 800)
+
+
 async def test_without_capsd_everything_goes_its_way(server, connect, people):
     info = sample("absent")
     capsd = await connect(known={info.node_0390(): info})

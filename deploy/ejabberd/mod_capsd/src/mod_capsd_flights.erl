@@ -43,12 +43,12 @@
 
 %%% For hooks
 
-%% Takes a query into custody, unless capsd is away or too many are held already.
+%% Takes a query into custody, unless capsd is away or seems to hang, or too many are held already.
 -spec hold(#capsd{}, binary(), iq()) -> boolean().
 hold(#capsd{hold = 0}, _, _) ->
     false;
 hold(#capsd{host = Host, state = State, max_held = Max} = Capsd, Node, IQ) ->
-    case atomics:get(State, ?READY) of
+    case atomics:get(State, ?HOLDING) of
         0 ->
             false;
         1 ->
@@ -114,6 +114,8 @@ handle_info({timeout, Timer, {held, Node}}, State) ->
     {noreply, expire(Node, Timer, renew(State))};
 handle_info({timeout, Timer, {scout, Node}}, State) ->
     {noreply, give_up(Node, Timer, renew(State))};
+handle_info({timeout, _, {doubt, Node}}, State) ->
+    {noreply, doubt(Node, renew(State))};
 handle_info({forgive, Which}, #state{refuted = Refuted} = State) ->
     {noreply, State#state{refuted = maps:remove(Which, Refuted)}};
 handle_info(_, State) ->
@@ -137,6 +139,7 @@ hold_query(Node, IQ, #state{capsd = Capsd, flights = Flights} = State) ->
             State#state{flights = Flights#{Node := add(Node, IQ, Flight, Capsd)}};
         {unknown, _} ->
             look_up(Node, true, Capsd),
+            _ = erlang:start_timer(mod_capsd_link:prompt(Capsd), self(), {doubt, Node}),
             State#state{flights = Flights#{Node => add(Node, IQ, #flight{}, Capsd)}};
         {Found, _} ->
             release(IQ, mark(Found), State),
@@ -149,6 +152,14 @@ add(Node, IQ, #flight{held = Held} = Flight, Capsd) ->
 
 mark({answer, _}) -> again;
 mark(failed) -> pass.
+
+%% A look-up that takes long may wait for a client, or capsd hangs: which of the two shows something that it answers at once.
+doubt(Node, #state{capsd = Capsd, flights = Flights} = State) ->
+    case Flights of
+        #{Node := #flight{phase = lookup}} -> mod_capsd_link:doubt(Capsd);
+        _ -> ok
+    end,
+    State.
 
 look_up(Node, Wait, Capsd) ->
     mod_capsd_stats:count(Capsd, lookups),
@@ -249,7 +260,6 @@ expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
                     Left = Flight#flight{held = Others},
                     case {Flight#flight.phase, Others} of
                         {lookup, _} ->
-                            mod_capsd_link:suspect(Capsd),
                             State#state{flights = Flights#{Node := Left#flight{phase = overdue}}};
                         {scout, []} ->
                             in_vain(Node, unanswered, State#state{flights = Flights#{Node := Left}});

@@ -8,7 +8,7 @@
 
 -behaviour(gen_server).
 
--export([report/2, watch/3, request/4, suspect/1, component/3, options/2, census/1]).
+-export([report/2, watch/3, request/4, doubt/1, prompt/1, component/3, options/2, census/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -43,6 +43,8 @@
     sent = none :: none | {reference(), begins | goes_on, [mod_capsd_stanza:event()]},
     %% the component that is being tried
     trying = none :: none | reference(),
+    %% whether the component in use hangs is being found out
+    probing = none :: none | reference(),
     idle = true :: boolean(),
     sessions = #{} :: #{pid() => jid:ljid()}
 }).
@@ -63,11 +65,16 @@ watch(#capsd{host = Host}, Session, LJID) ->
 request(#capsd{host = Host}, Type, Payload, Tag) ->
     cast(Host, {request, {Type, Payload, self(), Tag}}).
 
-%% Something took too long: nothing more is held until a feed is answered.
--spec suspect(#capsd{}) -> ok.
-suspect(#capsd{host = Host, state = State}) ->
-    atomics:put(State, ?READY, 0),
-    cast(Host, suspect).
+%% Something takes long: capsd is sent what it answers at once. If that takes long, too, nothing more is held until an answer comes.
+-spec doubt(#capsd{}) -> ok.
+doubt(#capsd{host = Host}) ->
+    cast(Host, doubt).
+
+%% Within how many milliseconds capsd answers what it answers at once. Twice that has passed, and whether it hangs is known, before the first
+%% of those that were held for it has waited for too long.
+-spec prompt(#capsd{}) -> non_neg_integer().
+prompt(#capsd{hold = Hold}) ->
+    Hold div 3.
 
 -spec component(binary(), connected | disconnected, binary()) -> ok.
 component(Host, What, Component) ->
@@ -130,8 +137,8 @@ handle_cast({request, Request}, #state{queue = Queue} = State) ->
             fail(Request),
             {noreply, State}
     end;
-handle_cast(suspect, State) ->
-    {noreply, choose(State)};
+handle_cast(doubt, State) ->
+    {noreply, probe(State)};
 handle_cast({connected, Component}, #state{components = Components} = State) ->
     case {lists:member(Component, Components), State#state.current} of
         %% It may be the same capsd or another one: either way it heard nothing of what was said before.
@@ -159,6 +166,10 @@ handle_info({iq_reply, IQ, {feed, Ref}}, #state{sent = {Ref, Which, Events}} = S
     {noreply, fed(mod_capsd_stanza:instance(IQ), Which, Events, State#state{sent = none})};
 handle_info({iq_reply, IQ, {try_it, Ref, Component, Others}}, #state{trying = Ref} = State) ->
     {noreply, tried(mod_capsd_stanza:instance(IQ), Component, Others, State#state{trying = none})};
+handle_info({iq_reply, IQ, {probe, Ref, Component}}, #state{probing = Ref} = State) ->
+    {noreply, probed(mod_capsd_stanza:instance(IQ), Component, State#state{probing = none})};
+handle_info({timeout, _, {late, Ref}}, #state{probing = Ref} = State) ->
+    {noreply, set_holding(0, State)};
 handle_info({iq_reply, IQ, {request, Component, From, Tag}}, State) ->
     From ! {capsd, Tag, IQ},
     {noreply, requested(mod_capsd_stanza:instance(IQ), Component, State)};
@@ -220,6 +231,21 @@ tried(failed, Component, Others, State) ->
     end,
     try_next(Others, State).
 
+probe(#state{probing = none, current = {Component, Instance}, host = Host} = State) ->
+    Ref = make_ref(),
+    send(set, feed_of([], Instance, goes_on), Component, {probe, Ref, Component}, ?PROBE_TIMEOUT, State),
+    _ = erlang:start_timer(prompt(mod_capsd:find(Host)), self(), {late, Ref}),
+    State#state{probing = Ref};
+probe(State) ->
+    State.
+
+probed({ok, _} = Answered, Component, State) ->
+    tried(Answered, Component, [], State);
+probed(failed, Component, #state{trying = Trying, components = Components} = State) ->
+    count(feed_failures, State),
+    Others = [Other || Other <- Components, Other =/= Component, Trying =:= none, is_connected(Other)],
+    try_next(Others, set_unready(State)).
+
 %% Turns to a component that knows nothing yet: all is told anew.
 adopt(Component, Instance, #state{current = Before, host = Host} = State) ->
     case Before of
@@ -263,7 +289,7 @@ say_conflict(Component, #state{host = Host, conflict_said = Said} = State) ->
 forget(#state{queue = Queue} = State) ->
     set_unready(State),
     [fail(Request) || {request, Request} <- queue:to_list(Queue)],
-    State#state{current = none, queue = queue:new(), queued = 0, replay = done, sent = none}.
+    State#state{current = none, queue = queue:new(), queued = 0, replay = done, sent = none, probing = none}.
 
 known_instance(Component, #state{current = {Component, Instance}}) -> Instance;
 known_instance(_, _) -> <<>>.
@@ -376,12 +402,17 @@ set_ready(#state{host = Host, components = Components, current = {Component, _}}
     #capsd{state = Shared} = mod_capsd:find(Host),
     atomics:put(Shared, ?COMPONENT, 1 + length(lists:takewhile(fun(Other) -> Other =/= Component end, Components))),
     atomics:put(Shared, ?READY, 1),
-    State.
+    set_holding(1, State).
 
 set_unready(#state{host = Host} = State) ->
     #capsd{state = Shared} = mod_capsd:find(Host),
     atomics:put(Shared, ?READY, 0),
     atomics:put(Shared, ?COMPONENT, 0),
+    set_holding(0, State).
+
+set_holding(Whether, #state{host = Host} = State) ->
+    #capsd{state = Shared} = mod_capsd:find(Host),
+    atomics:put(Shared, ?HOLDING, Whether),
     State.
 
 count(Name, State) ->
