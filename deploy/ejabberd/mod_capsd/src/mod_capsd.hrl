@@ -12,7 +12,7 @@
 %%   {again, Heard, Asker}   the same, and the query was held before: it must not be held a second time
 %%   pass                    goes its way unchanged
 %% `Asker` is the address and the process of that session and the LJID that announced to it (of an occupant, if a room passes the query
-%% on), or none if the query does not come from a session of this server.
+%% on), or none if the query does not come from a session of this server, or elsewhere if an occupant of elsewhere asks through a room here.
 -define(MARK, capsd).
 
 %% An announcement as far as queries are concerned: the caps nodes by which it can be asked for.
@@ -23,7 +23,7 @@
 -type heard() :: {nodes_of(), way()}.
 
 %% Who asks, as in a mark.
--type asker() :: {jid:jid(), pid(), jid:ljid()} | none.
+-type asker() :: {jid:jid(), pid(), jid:ljid()} | none | elsewhere.
 
 %% What hooks need of one virtual host, without asking a process.
 -record(capsd, {

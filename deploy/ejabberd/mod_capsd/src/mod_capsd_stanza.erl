@@ -1,7 +1,7 @@
 %%% XML of disco#info, entity capabilities and urn:capsd:0, read and written as plain data.
 -module(mod_capsd_stanza).
 
--export([announcement/1, way/1, is_own_unavailable/1]).
+-export([announcement/1, way/1, is_entering/1, is_own_unavailable/1]).
 -export([question/1, info/1, answer/3]).
 -export([lookup/2, contribute/3, feed/2, bytes/1, instance/1, lookup_result/2, contribute_result/1]).
 
@@ -90,6 +90,18 @@ way(Presence) ->
         false -> direct;
         _ -> room
     end.
+
+%% Whether that content of a presence enters a room (XEP-0045 section 7.2).
+-spec is_entering([xmpp_element() | fxml:xmlel()]) -> boolean().
+is_entering(Els) ->
+    lists:any(
+        fun
+            (#muc{}) -> true;
+            (#xmlel{name = <<"x">>} = X) -> fxml:get_tag_attr_s(<<"xmlns">>, X) =:= ?NS_MUC;
+            (_) -> false
+        end,
+        Els
+    ).
 
 %% Whether a room says that the receiver itself has left (status 110), not that it has another nick (303).
 -spec is_own_unavailable(presence()) -> boolean().

@@ -35,7 +35,7 @@ self_presence({#presence{type = available} = Presence, #{jid := JID, lserver := 
     Acc;
 self_presence({#presence{type = unavailable}, #{jid := JID, lserver := Host}} = Acc) ->
     _ = erase(?SENT),
-    mod_capsd_told:forget(),
+    mod_capsd_told:forget_all(),
     case mod_capsd:find(Host) of
         undefined ->
             ok;
@@ -91,6 +91,8 @@ tell(#capsd{heard_per_session = Max} = Capsd, LTo, Els) ->
             {Els, Nodes} -> Nodes =/= none;
             _ -> false
         end,
+    IsEntering = element(3, LTo) =/= <<>> andalso mod_capsd_stanza:is_entering(Els),
+    IsEntering andalso (mod_capsd_told:entered(LTo, Max) orelse mod_capsd_stats:count(Capsd, heard_full)),
     mod_capsd_told:sent(LTo, IsTold, Max) orelse mod_capsd_stats:count(Capsd, heard_full).
 
 %% Whether this process is the session with that address.
@@ -110,8 +112,11 @@ user_receive_packet({#presence{type = available, from = #jid{lresource = Resourc
     {Presence, State};
 user_receive_packet({#presence{type = unavailable, from = From} = Presence, State}, Capsd) ->
     case mod_capsd_stanza:is_own_unavailable(Presence) of
-        true -> leave(Capsd, From);
-        false -> unhear(Capsd, {self(), jid:tolower(From)})
+        true ->
+            mod_capsd_told:revoked(jid:tolower(From)),
+            leave(Capsd, From);
+        false ->
+            unhear(Capsd, {self(), jid:tolower(From)})
     end,
     {Presence, State};
 user_receive_packet(Acc, _) ->
