@@ -3,7 +3,8 @@
 %%%
 %%% What is sent keeps its order: a look-up leaves after the reports that were made before it. One <feed/> is on its way at a time; its
 %%% answer is the pace. Reports of what happens now go before the replay of what has been. Its first part says that what this node told
-%%% before holds no more, so nothing need be known of those who went while nobody listened.
+%%% before holds no more, so nothing need be known of those who went while nobody listened. A node of the cluster that is down cannot say so:
+%%% the first of the others says it in its place.
 -module(mod_capsd_link).
 
 -behaviour(gen_server).
@@ -39,8 +40,12 @@
     queued = 0 :: non_neg_integer(),
     %% where the replay is
     replay = done :: {own | passing, jid:ljid() | first} | done,
-    %% the feed on its way, and whether it begins the replay
-    sent = none :: none | {reference(), begins | goes_on, [mod_capsd_stanza:event()]},
+    %% nodes that are down, of which capsd is still to be told
+    down = [] :: [node()],
+    %% nodes that were down, or seemed to be: those that are back may have been spoken for
+    missed = [] :: [node()],
+    %% the feed on its way, and whether it begins the replay, or speaks for a node that is down
+    sent = none :: none | {reference(), begins | goes_on | {down, node()}, [mod_capsd_stanza:event()]},
     %% the component that is being tried
     trying = none :: none | reference(),
     %% whether the component in use hangs is being found out
@@ -113,6 +118,7 @@ init([Host, Opts]) ->
     ),
     Restarted andalso census(Host),
     State = take_options(Opts, #state{host = Host, components = [], retry = 1, max_queue = 1}),
+    ok = net_kernel:monitor_nodes(true),
     self() ! tick,
     {ok, State}.
 
@@ -180,6 +186,16 @@ handle_info({'DOWN', _, process, Session, _}, #state{host = Host, sessions = Ses
             {noreply, State#state{sessions = Rest}};
         error ->
             {noreply, State}
+    end;
+handle_info({nodedown, Node}, #state{missed = Missed} = State) ->
+    case lists:member(Node, ejabberd_cluster:get_known_nodes()) of
+        true -> {noreply, pump(speak_for_others(State#state{missed = lists:usort([Node | Missed])}, [Node]))};
+        false -> {noreply, State}
+    end;
+handle_info({nodeup, Node}, #state{missed = Missed, down = Down} = State) ->
+    case lists:member(Node, Missed) of
+        true -> {noreply, tell_again(State#state{missed = lists:delete(Node, Missed), down = lists:delete(Node, Down)})};
+        false -> {noreply, State}
     end;
 handle_info(tick, #state{retry = Retry} = State) ->
     _ = erlang:send_after(Retry, self(), tick),
@@ -255,8 +271,25 @@ adopt(Component, Instance, #state{current = Before, host = Host} = State) ->
             ?INFO_MSG("mod_capsd of ~ts uses ~ts", [Host, Component]),
             Before =:= none orelse count(failovers, State),
             count(replays, State),
-            set_ready((forget(State))#state{current = {Component, Instance}, former = [], replay = {own, first}})
+            Adopted = (forget(State))#state{current = {Component, Instance}, former = [], replay = {own, first}},
+            set_ready(speak_for_others(Adopted, []))
     end.
+
+%% What the nodes of the cluster that are down told before holds no more, and they cannot say so: of the others, the first does. (Of those that
+%% went just now, the cluster may not know yet.)
+speak_for_others(#state{} = State, Gone) ->
+    Up = ejabberd_cluster:get_nodes() -- Gone,
+    case lists:min([node() | Up]) =:= node() of
+        true -> State#state{down = ejabberd_cluster:get_known_nodes() -- [node() | Up]};
+        false -> State
+    end.
+
+%% A node that was out of sight may have spoken for this one.
+tell_again(#state{current = none} = State) ->
+    State;
+tell_again(State) ->
+    count(replays, State),
+    pump(State#state{replay = {own, first}}).
 
 %% The component has another instance than before: it was started anew, unless it is one of two that take turns.
 renewed(Component, Old, New, #state{former = Former} = State) ->
@@ -321,6 +354,9 @@ pump_queue(#state{queue = Queue, sent = Sent} = State) ->
             {Component, _} = State#state.current,
             send(Type, Payload, Component, {request, Component, From, Tag}, ?REQUEST_TIMEOUT, State),
             pump_queue(State#state{queue = queue:drop(Queue)});
+        _ when Sent =:= none, State#state.down =/= [] ->
+            [Node | _] = State#state.down,
+            feed({down, Node}, [], State);
         {value, {event, _}} when Sent =:= none ->
             {Events, Rest} = take_events(Queue, ?BATCH, ?BATCH_BYTES, []),
             pump_queue(feed(goes_on, Events, State#state{queue = Rest, queued = State#state.queued - length(Events)}));
@@ -358,9 +394,16 @@ feed(Which, Events, #state{current = {Component, Instance}} = State) ->
 %% Nodes of a cluster report under one domain, each its own sessions: they are told apart by a name that a node keeps.
 feed_of(Events, Instance, Which) ->
     #xmlel{attrs = Attrs} = Feed = mod_capsd_stanza:feed(Events, Instance),
-    Node = base64:encode(erlang:md5(atom_to_binary(node(), utf8))),
-    Feed#xmlel{attrs = [{<<"feeder">>, Node} | [{<<"anew">>, <<"true">>} || Which =:= begins]] ++ Attrs}.
+    Node =
+        case Which of
+            {down, Other} -> Other;
+            _ -> node()
+        end,
+    Feeder = base64:encode(erlang:md5(atom_to_binary(Node, utf8))),
+    Feed#xmlel{attrs = [{<<"feeder">>, Feeder} | [{<<"anew">>, <<"true">>} || Which =/= goes_on]] ++ Attrs}.
 
+fed({ok, Instance}, {down, Node}, _, #state{current = {_, Instance}, down = Down} = State) ->
+    pump(State#state{down = lists:delete(Node, Down)});
 fed({ok, Instance}, _, _, #state{current = {Component, Instance}} = State) when is_binary(Component) ->
     pump(State);
 fed({ok, Instance}, _, _, #state{current = {Component, Old}} = State) ->
@@ -369,6 +412,9 @@ fed(failed, begins, _, State) ->
     count(feed_failures, State),
     set_unready(State),
     choose(State#state{replay = {own, first}});
+fed(failed, {down, _}, _, State) ->
+    count(feed_failures, State),
+    choose(set_unready(State));
 fed(failed, goes_on, Events, #state{queue = Queue, queued = Queued} = State) ->
     count(feed_failures, State),
     set_unready(State),
