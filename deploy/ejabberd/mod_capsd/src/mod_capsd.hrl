@@ -36,11 +36,15 @@
     passing :: ets:tid(),
     %% {{LJID, Id}, Node, asker()}: queries that went their way so that others can be answered from their results
     scouts :: ets:tid(),
+    %% {reference(), Node, iq()}: queries that are held
+    held :: ets:tid(),
     %% see mod_capsd_answers
     answers :: ets:tid(),
     counters :: counters:counters_ref(),
     %% see ?READY
     state :: atomics:atomics_ref(),
+    %% all options in force, for processes that start
+    opts = #{} :: gen_mod:opts(),
     components = [] :: [binary()],
     hold = 800 :: non_neg_integer(),
     max_held = 1000 :: non_neg_integer(),

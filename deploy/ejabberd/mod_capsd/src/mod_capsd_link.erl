@@ -9,7 +9,7 @@
 
 -behaviour(gen_server).
 
--export([report/2, watch/3, request/4, doubt/1, prompt/1, component/3, options/2, census/1]).
+-export([report/2, watch/3, request/4, doubt/1, prompt/1, component/3, options/2, census/1, begin_anew/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -94,30 +94,26 @@ options(Host, Opts) ->
 census(Host) ->
     cast(Host, census).
 
+%% What was known is lost.
+-spec begin_anew(binary()) -> ok.
+begin_anew(Host) ->
+    cast(Host, begin_anew).
+
 cast(Host, Message) ->
     gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), Message).
 
 %%% gen_server
 
-init([Host, Opts]) ->
+%% What is there already is what this process knew before it crashed.
+init([Host, _]) ->
     process_flag(trap_exit, true),
-    Restarted = mod_capsd:find(Host) =/= undefined,
-    {Heard, Own, Passing} = mod_capsd_watch:tables(),
-    mod_capsd:publish(
-        #capsd{
-            host = Host,
-            heard = Heard,
-            own = Own,
-            passing = Passing,
-            scouts = ets:new(mod_capsd_scouts, [public, {read_concurrency, true}]),
-            answers = mod_capsd_answers:new(),
-            counters = mod_capsd_stats:new(),
-            state = atomics:new(?PLACES, [])
-        },
-        Opts
-    ),
-    Restarted andalso census(Host),
-    State = take_options(Opts, #state{host = Host, components = [], retry = 1, max_queue = 1}),
+    #capsd{opts = Opts} = Capsd = mod_capsd:find(Host),
+    Sessions = mod_capsd_watch:sessions(Capsd),
+    maps:foreach(fun(Session, _) -> erlang:monitor(process, Session) end, Sessions),
+    %% Those that began to announce or to hear while nobody was there to watch them.
+    map_size(Sessions) =:= 0 orelse census(Host),
+    State = set_unready(take_options(Opts, #state{host = Host, components = [], retry = 1, max_queue = 1, sessions = Sessions})),
+    mod_capsd_flights:unasked(Host),
     ok = net_kernel:monitor_nodes(true),
     self() ! tick,
     {ok, State}.
@@ -128,13 +124,8 @@ handle_call(_, _, State) ->
 handle_cast({report, Event}, State) ->
     {noreply, pump(enqueue(Event, State))};
 handle_cast({watch, Session, LJID}, #state{sessions = Sessions} = State) ->
-    case Sessions of
-        #{Session := _} ->
-            {noreply, State};
-        _ ->
-            _ = erlang:monitor(process, Session),
-            {noreply, State#state{sessions = Sessions#{Session => LJID}}}
-    end;
+    _ = is_map_key(Session, Sessions) orelse erlang:monitor(process, Session),
+    {noreply, State#state{sessions = Sessions#{Session => LJID}}};
 handle_cast({request, Request}, #state{queue = Queue} = State) ->
     case is_ready(State) of
         true ->
@@ -159,6 +150,9 @@ handle_cast({options, Opts}, #state{components = Before} = State0) ->
         #state{components = Before} = State -> {noreply, State};
         State -> {noreply, choose(forget(State))}
     end;
+handle_cast(begin_anew, #state{host = Host} = State) ->
+    census(Host),
+    {noreply, choose(forget(State))};
 handle_cast(census, #state{host = Host} = State) ->
     [
         ejabberd_c2s:cast(Session, mod_capsd_tell)
@@ -203,8 +197,8 @@ handle_info(tick, #state{retry = Retry} = State) ->
 handle_info(_, State) ->
     {noreply, State}.
 
-terminate(_, #state{host = Host, queue = Queue}) ->
-    mod_capsd:unpublish(Host),
+terminate(_, #state{queue = Queue} = State) ->
+    set_unready(State),
     [fail(Request) || {request, Request} <- queue:to_list(Queue)],
     ok.
 
