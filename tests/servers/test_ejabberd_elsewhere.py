@@ -121,6 +121,27 @@ async def test_of_many_queries_without_a_node_one_goes_its_way(server, connect, 
     assert (contributed[0].get("jid"), contributed[0].get("node")) == (contact, info.node_0390())
 
 
+async def test_one_content_under_two_urls_is_asked_for_once(server, connect, people, elsewhere, patient):
+    """The hash of XEP-0115 does not cover the URL."""
+    info = sample("two-urls")
+    capsd = await connect(verify=lambda node, content: content.ver() == info.ver())
+    asker, = await people(two_urls=None)
+    urls = ["https://one.example", "https://two.example/#caps"]
+    nodes = [info.node_0115(url=url) for url in urls]
+    contacts = [elsewhere.contact(name) for name in ("one", "two")]
+    kept = stats(server)["answers_kept"]
+    for contact, url in zip(contacts, urls):
+        # As in a room, about whose occupants mod_caps asks nothing.
+        await elsewhere.announce(contact, asker, info.c_0115(url=url), ROOM_USER)
+    answers = asyncio.gather(*(asker.ask(node, to=contact) for node, contact in zip(nodes, contacts)))
+    elsewhere.reply(await elsewhere.until_asked(contacts[0]), info, nodes[0])
+    replies = await answers
+    assert [reply.node for reply in replies] == nodes and all(reply.info.covered() == info.covered() for reply in replies)
+    assert len(elsewhere.questions()) == 1 and len(capsd.named("contribute")) == 1
+    assert capsd.lookups == nodes[:1] * 2 and stats(server)["answers_kept"] == kept + 1
+    assert (await asker.ask(to=contacts[1])).info.covered() == info.covered() and len(elsewhere.questions()) == 1
+
+
 async def test_an_occupant_elsewhere_of_a_room_here_is_asked_once_without_a_node(server, connect, people, elsewhere, patient):
     info = sample("local-room")
     capsd = await connect(verify=lambda node, content: content.ver() == info.ver())
