@@ -5,11 +5,12 @@ import asyncio
 import subprocess
 import time
 import urllib.error
+import xml.etree.ElementTree as ET
 from shutil import copytree
 
 import pytest
 
-from harness.caps import LANG, sample
+from harness.caps import DISCO_INFO, LANG, sample
 from harness.client import Client
 from harness.one_ejabberd import SECOND, connect, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until, wait_until
@@ -220,6 +221,24 @@ async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothin
     await until(lambda: ("gone", address, False, 0) in capsd.reports, "its end is reported")
 
 
+async def test_a_session_that_nobody_resumes_is_gone_when_its_time_is_over(server, connect, people):
+    capsd = await connect()
+    witness, = await people(witness=None)
+    server.add_users(["expires"])
+    session = await RawSession().open(server, "expires")
+    await session.bind("r")
+    await session.say("<enable xmlns='urn:xmpp:sm:3' resume='true' max='1'/>", "<enabled")
+    address = f"expires@{DOMAIN}/r"
+    await session.say(f"<presence>{sample('expires').c_0115()}</presence>", "<presence")
+    witness.announce(sample("witness").c_0115(), to=address)
+    await until(lambda: capsd.present().get(address), "it is reported")
+    heard = stats(server)["announcements_heard"]
+    session.writer.transport.abort()
+    await until(lambda: capsd.present().get(address) is False, "while nobody is connected, capsd does not ask it")
+    await until(lambda: address not in capsd.present(), "its end is reported")
+    await until(lambda: stats(server)["announcements_heard"] < heard, "and what it heard is forgotten")
+
+
 async def test_what_passes_by_is_reported_once_and_never_to_be_asked(server, connect, people):
     capsd = await connect()
     info = sample("room")
@@ -370,6 +389,31 @@ async def test_capsd_itself_asks_the_client(server, connect, people):
     capsd.writer.write(f"<iq type='get' from='{COMPONENT}' to='{holder.jid}' id='x'>{info.query(info.node_0115())}</iq>".encode())
     await until(lambda: holder.questions, "the question arrives")
     assert holder.questions[0].sender == COMPONENT
+
+
+async def test_a_query_that_was_held_in_vain_is_what_it_was(server, connect, people):
+    info = sample("unchanged")
+    capsd = await connect()
+    holder, asker = await people(unchanged_holder=None, unchanged_asker=None)
+    holder.info = info
+    arrived = []
+    look = holder.xmpp.incoming_filter
+    holder.xmpp.incoming_filter = lambda xml: arrived.append(canonical(xml)) if xml.get("id") == "same" else None or look(xml)
+    query = f"<query xmlns='{DISCO_INFO}' node='{info.node_0115()}' x='1'> <a xmlns='urn:example:a' b='&lt;&apos;'>text<c/></a>\n</query>"
+    for silent in (False, True):
+        if silent:
+            await show(holder, asker)
+            capsd.silent = True
+        held = stats(server)["held"]
+        asker.send(f"<iq type='get' id='same' xml:lang='el' to='{holder.jid}'>{query}</iq>")
+        await until(lambda: len(arrived) == 1 + silent, "it arrives")
+        assert stats(server)["held"] == held + silent
+    assert arrived[0] == arrived[1]
+
+
+def canonical(xml):
+    """That element as canonical XML."""
+    return ET.canonicalize(ET.tostring(xml))
 
 
 # Bounds
