@@ -135,3 +135,19 @@ async def test_last_items_arrive_after_login_also_when_that_process_was_replaced
         assert not reader.questions
     finally:
         await reader.log_out()
+
+
+async def test_what_a_node_told_is_told_again_when_another_one_that_seemed_dead_is_back(server, connect, people):
+    """The other one may have said that the sessions of this node are gone. Here the node sees itself go, having no other."""
+    capsd = await connect()
+    client, = await people(split=sample("split"))
+    await until(lambda: client.jid in capsd.present(), "it is reported")
+    feeds = len(capsd.named("feed"))
+    for what in ("nodedown", "nodeup"):
+        server.evaluate(f"'mod_capsd_link_{DOMAIN}' ! {{{what}, node()}}")
+    told = lambda: [event.get("jid") for feed in capsd.named("feed")[feeds:] if feed.get("anew") for event in feed]
+    await until(lambda: client.jid in told(), "it is reported anew")
+    feeds = len(capsd.named("feed"))
+    server.evaluate(f"'mod_capsd_link_{DOMAIN}' ! {{nodeup, node()}}")
+    await asyncio.sleep(0.3)
+    assert not told(), "once"

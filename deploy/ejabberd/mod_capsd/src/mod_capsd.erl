@@ -3,8 +3,8 @@
 %%% does, its options and its statistics.
 %%%
 %%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_keeper, mod_capsd_link,
-%%% mod_capsd_flights and mod_capsd_pep are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_told is what a
-%%% session remembers; mod_capsd_stanza is XML.
+%%% mod_capsd_flights and mod_capsd_pep are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables;
+%%% mod_capsd_told is what a session remembers; mod_capsd_stanza is XML.
 -module(mod_capsd).
 
 -behaviour(gen_mod).

@@ -1,5 +1,5 @@
-%%% The answers that a virtual host keeps: what capsd said about a key, under whatever caps node it was asked for, for as long as capsd permits, within a bound of entries and
-%%% bytes. Hooks read it in the process of the session; one process writes it.
+%%% The answers that a virtual host keeps: what capsd said about a key, under whatever caps node it was asked for, for as long as capsd
+%%% permits, within a bound of entries and bytes. Hooks read it in the process of the session; one process writes it.
 %%%
 %%% Past a bound, what was not used for longest goes, a tenth at a time, so that the search for it is paid once per tenth.
 -module(mod_capsd_answers).

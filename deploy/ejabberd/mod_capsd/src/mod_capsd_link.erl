@@ -172,7 +172,7 @@ handle_info({timeout, _, {late, Ref}}, #state{probing = Ref} = State) ->
     {noreply, set_holding(0, State)};
 handle_info({iq_reply, IQ, {request, Component, From, Tag}}, State) ->
     From ! {capsd, Tag, IQ},
-    {noreply, requested(mod_capsd_stanza:instance(IQ), Component, State)};
+    {noreply, requested(IQ, Component, State)};
 handle_info({'DOWN', _, process, Session, _}, #state{host = Host, sessions = Sessions} = State) ->
     case maps:take(Session, Sessions) of
         {LJID, Rest} ->
@@ -416,11 +416,15 @@ fed(failed, goes_on, Events, #state{queue = Queue, queued = Queued} = State) ->
     Again = lists:foldr(fun(Event, Rest) -> queue:in_r({event, Event}, Rest) end, Queue, Events),
     choose(State#state{queue = Again, queued = Queued + length(Events)}).
 
-requested({ok, Instance}, Component, #state{current = {Component, Old}} = State) when Instance =/= Old, Instance =/= <<>> ->
-    pump(renewed(Component, Old, Instance, State));
-requested(failed, Component, #state{current = {Component, _}} = State) ->
-    set_unready(State),
-    choose(State);
+%% Without an answer it may wait for a client still, if the deadline of capsd is a long one.
+requested(timeout, Component, #state{current = {Component, _}} = State) ->
+    probe(State);
+requested(IQ, Component, #state{current = {Component, Old}} = State) ->
+    case mod_capsd_stanza:instance(IQ) of
+        {ok, Instance} when Instance =/= Old, Instance =/= <<>> -> pump(renewed(Component, Old, Instance, State));
+        {ok, _} -> State;
+        failed -> choose(set_unready(State))
+    end;
 requested(_, _, State) ->
     State.
 
