@@ -22,6 +22,8 @@ class Watcher:
         self.target = target
         self.number_of = {info.ver(): number for number, info in enumerate(infos)}
         self.now = None
+        # How many contents were announced by now, if each came after the one before it.
+        self.changes = 0
         self.answers = 0
         self.stale = []
         look = client.xmpp.incoming_filter
@@ -39,6 +41,7 @@ class Watcher:
         query = xml.find(QUERY)
         if c is not None and xml.get("type") is None:
             self.now = self.number_of[c.get("ver")]
+            self.changes += (self.now - self.changes) % len(self.number_of)
         elif query is not None and xml.get("type") == "result":
             self.answers += 1
             said = self.number_of[info_of(query).ver()]
@@ -112,12 +115,14 @@ async def test_within_a_room(friends):
 
     async def ask(pause):
         while not done.is_set():
-            if (seen := watcher.now) is not None:
-                reply = await asking.ask(infos[seen].node_0115() if len(asked) % 2 else None, to=occupant)
+            if watcher.now is not None:
+                seen = watcher.changes
+                reply = await asking.ask(infos[watcher.now].node_0115() if len(asked) % 2 else None, to=occupant)
                 said = watcher.number_of[reply.info.ver()]
                 asked.append(said)
-                if 0 < (seen - said) % len(infos) < len(infos) / 2:
-                    stale.append((seen, said, reply.node))
+                # The client may be one ahead.
+                if all(number % len(infos) != said for number in range(seen, watcher.changes + 2)):
+                    stale.append((seen, watcher.changes, said, reply.node))
             await asyncio.sleep(pause)
 
     askers = [asyncio.create_task(ask(pause)) for pause in (0, 0, 0.001, 0.003)]
