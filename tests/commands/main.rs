@@ -7,11 +7,13 @@
 //! | [`import`], [`export`] | the two commands, and the way there and back |
 //! | [`interrupted`] | both of them stopped, and killed, at any moment |
 //! | [`acts`] | what an operator may do while the daemon runs |
+//! | [`agreement`] | that whoever looks sees what is served, wherever he looks, and uses nothing by it |
 //! | [`control`] | the socket, and those who misuse it |
 //! | [`readme`] | the table of commands in README |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acts;
+mod agreement;
 mod answers;
 mod contents;
 mod control;
@@ -21,4 +23,7 @@ mod import;
 mod interrupted;
 mod machine;
 mod readme;
+#[allow(dead_code)]
+#[path = "../stream/server.rs"]
+mod server;
 mod users;

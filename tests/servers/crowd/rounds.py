@@ -90,6 +90,20 @@ class Round:
         ]
 
 
+def missed(rounds, careful):
+    """What these rounds with capsd, the first of them cold, do not show: one question for each hash and then none, and right answers, of which
+    each careful client compared at least one."""
+    found = []
+    for one in rounds:
+        if one.most > (1 if one is rounds[0] else 0):
+            found.append(f"{one.name}: {one.most} questions for one hash: {one.by_hash}, {one.arrivals}")
+        if one.wrong:
+            found.append(f"{one.name}: wrong answers: {one.wrong}")
+        if one.compared < careful:
+            found.append(f"{one.name}: {one.compared} answers were compared")
+    return found
+
+
 HEADINGS = ["", "questions that reached clients", "most for one hash", "for hashes that never verify", "bytes to one client", "one client knows all after"]
 
 
