@@ -105,8 +105,9 @@ async def test_within_a_room(friends):
     changing, asking = friends
     asking.announce_nothing()
     room, infos = f"changes@{ROOMS}", [sample(f"room-{number}") for number in range(10)]
+    changing.info = infos[-1]
     for client in (asking, changing):
-        enters = f"<x xmlns='http://jabber.org/protocol/muc'/>{infos[-1].c_0115() if client == changing else ''}"
+        enters = f"<x xmlns='http://jabber.org/protocol/muc'/>{client.info.c_0115() if client == changing else ''}"
         client.send(f"<presence to='{room}/{client.bare.split('@')[0]}'>{enters}</presence>")
         await until(lambda: client.presences_from(room), "it is in the room")
     occupant = f"{room}/changing"
