@@ -57,11 +57,6 @@ impl Service {
                 component = request.link.jid(),
                 "not carried out: an ad-hoc command of an account that is not among `admins`"
             );
-            tracing::trace!(
-                account = jid::bare(request.from),
-                node = command.node,
-                "refused"
-            );
             request.refuse(ErrorReply::plain("cancel", "service-unavailable"));
             return;
         };

@@ -105,8 +105,9 @@ impl Linked {
         self.told(&json!({ "do": "status" }))
     }
 
-    /// How many contents are in the learned tier.
+    /// How many contents are in the learned tier, with those that wait for a flush to end.
     pub(crate) fn entries(&self) -> u64 {
+        assert_eq!(self.told(&json!({ "do": "sync" }))["is"], "synced");
         self.status()["entries"].as_u64().unwrap()
     }
 
@@ -207,6 +208,19 @@ impl Linked {
         assert!(question.starts_with("<iq type='get'"), "{question}");
         assert_eq!(attribute(&question, "to"), who, "{question}");
         question
+    }
+
+    /// Asks again and again until it is not refused but makes capsd put a question: that question.
+    pub(crate) async fn until_question(&mut self, ask: impl AsyncFn(&mut Linked)) -> String {
+        for _ in 0..400 {
+            ask(self).await;
+            let next = self.next().await;
+            if next.starts_with("<iq type='get'") {
+                return next;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nobody is asked");
     }
 
     /// Who was asked answers with a content.

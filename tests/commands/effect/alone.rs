@@ -79,12 +79,7 @@ pub(crate) async fn retry_after(linked: &mut Linked, change: &Change) {
     refused(linked, "unreachable").await;
     change.apply(linked);
     refuse(linked, SECOND).await;
-    loop {
-        look_up(linked, SECOND).await;
-        let next = linked.next().await;
-        if next.starts_with("<iq type='get'") {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    linked
+        .until_question(async |linked| look_up(linked, SECOND).await)
+        .await;
 }

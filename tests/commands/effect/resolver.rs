@@ -52,14 +52,9 @@ pub(crate) async fn retry_after(linked: &mut Linked, change: &Change) {
     lie(linked, HOLDER, 1).await;
     change.apply(linked);
     lie(linked, SECOND, 2).await;
-    let question = loop {
-        linked.ask(ASKER, 2).await;
-        let next = linked.next().await;
-        if next.starts_with("<iq type='get'") {
-            break next;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
+    let question = linked
+        .until_question(async |linked| linked.ask(ASKER, 2).await)
+        .await;
     linked.answer(&question, 2).await;
     linked.content_for(ASKER, 2).await;
     // What was remembered before keeps its time.
