@@ -109,6 +109,12 @@ impl HotTier {
         withdrawn
     }
 
+    /// The keys of every entry for which that is so: all entries are looked at. What is inserted meanwhile may be missed.
+    pub fn keys_of(&self, which: impl Fn(&Entry) -> bool) -> Vec<CapsKey> {
+        let keys = self.entries.iter().filter(|(_, entry)| which(entry));
+        keys.map(|(key, _)| *key).collect()
+    }
+
     /// Writes entries and bytes to their gauges; both lag behind by what the cache has not yet worked off.
     pub fn measure(&self, metrics: &Metrics) {
         self.entries.run_pending_tasks();

@@ -39,19 +39,22 @@ pub enum Exit {
     Store,
     /// No daemon answers.
     NoDaemon,
+    /// The HTTP address cannot be had now; the same command may work later.
+    NotNow,
     /// A bug of ours.
     Bug,
 }
 
 impl Exit {
     /// Every way to end.
-    pub const ALL: [Exit; 6] = [
+    pub const ALL: [Exit; 7] = [
         Exit::Done,
         Exit::No,
         Exit::Usage,
         Exit::Store,
         Exit::NoDaemon,
         Exit::Bug,
+        Exit::NotNow,
     ];
 
     /// The exit code.
@@ -63,6 +66,8 @@ impl Exit {
             Exit::Store => 3,
             Exit::NoDaemon => 4,
             Exit::Bug => 70,
+            // That of sysexits.h for what may work when it is tried again.
+            Exit::NotNow => 75,
         }
     }
 
@@ -78,6 +83,10 @@ impl Exit {
             Exit::Store => "the store is in use, or was written by a newer version",
             Exit::NoDaemon => "no daemon answers, or it has no time now: it is ending, or busy",
             Exit::Bug => "a bug",
+            Exit::NotNow => {
+                "`run`: `http.listen` is an address that no interface has now, or that another program listens on; it may work when it \
+                 is tried again, as the systemd unit does"
+            }
         }
     }
 }

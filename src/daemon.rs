@@ -8,6 +8,7 @@ pub mod notify;
 pub mod reload;
 pub mod trust;
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -60,13 +61,14 @@ pub enum StartError {
     Store(#[from] StoreRefusal),
     /// The HTTP port cannot be had.
     #[error(
-        "http.listen: {address} cannot be listened on: {error}\n\nhint: stop what listens there, or choose another address or port"
+        "http.listen: {address} cannot be listened on: {error}\n\nhint: {}",
+        remedy(error)
     )]
     Http {
         /// The address of the configuration.
         address: SocketAddr,
         /// What the operating system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// The control socket cannot be had, although the configuration names one.
     #[error("{0}")]
@@ -77,14 +79,39 @@ pub enum StartError {
         /// What was asked for.
         what: &'static str,
         /// What it said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// A metric was registered twice, which is a bug.
     #[error("a metric cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop what listens there, or choose another address or port; under systemd capsd is started again until it is free"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address. If it comes later (a VPN, IPv6), systemd starts capsd again until it is there; \
+             else choose one that `ip address` lists"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege that capsd does not have: choose a higher one"
+        }
+        _ => "choose another address or port",
+    }
+}
+
+/// Whether listening failed for something that may be otherwise in a moment, without a change of the configuration.
+pub fn may_pass(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::System { what, error }
 }
 
@@ -165,7 +192,9 @@ async fn serve(config: &Config, by_file: Arc<Overrides>, reload: Load) -> Result
         ended.clone().cancelled_owned(),
     );
     let http = tokio::spawn(http);
-    daemon.service.connect(Arc::new(AdHoc(Arc::clone(&desk))));
+    daemon
+        .service
+        .connect(Arc::new(AdHoc::new(Arc::clone(&desk))));
     let control = control.map(|socket| {
         let settings = config.control.clone();
         let ended = ended.clone().cancelled_owned();
@@ -481,7 +510,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    fn new() -> io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

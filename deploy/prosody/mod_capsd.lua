@@ -3,21 +3,23 @@
 -- Summary, options, statistics and compatibility: README.md beside this file. The rules: deploy/protocol.md of capsd,
 -- sections 6 and 7.
 --
--- This file decides who is told what. In mod_capsd/, announcements.lib.lua reads presences, link.lib.lua speaks with
--- capsd, and answers.lib.lua answers and holds queries.
+-- This file decides who is told what. In mod_capsd/, announcements.lib.lua reads presences, seen.lib.lua looks at those
+-- that pass by, answers.lib.lua answers and holds queries, pep.lib.lua knows those of mod_pep, and link.lib.lua speaks
+-- with capsd.
 --
 -- luacheck: globals module, read globals prosody, max line length 140
 
 local filters = require "util.filters";
 local st = require "util.stanza";
-local new_cache = require "util.cache".new;
 local jid = require "util.jid";
-local jid_bare, jid_host = jid.bare, jid.host;
+local jid_bare, jid_host, jid_node = jid.bare, jid.host, jid.node;
 local xml_escape = st.xml_escape;
 
 local announcements = module:require "announcements";
 local new_link = module:require "link".new;
 local new_answers = module:require "answers".new;
+local new_seen = module:require "seen".new;
+local new_pep = module:require "pep".new;
 local read, heard_from = announcements.read, announcements.heard_from;
 
 local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
@@ -25,7 +27,6 @@ local core_post_stanza = prosody.core_post_stanza;
 
 local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
 local xmlns_muc = "http://jabber.org/protocol/muc";
-local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 
 -- Below every module that blocks, limits or rewrites, so that a query that one of them stops never comes here; above mod_iq, which
 -- delivers at 0, and where mod_firewall decides, at 0.1.
@@ -35,6 +36,8 @@ local after_own_checks = -10;
 local before_pep = 20;
 -- After whatever else may drop a stanza, but before mod_smacks (-999) counts it as sent.
 local last_filter = -900;
+
+local cancellations = { ["unsubscribe"] = true, ["unsubscribed"] = true };
 
 local stop, settings; -- while the module is at work
 
@@ -108,14 +111,7 @@ local function start()
 	for _, of_session in ipairs { announced, reported, directed } do setmetatable(of_session, { __mode = "k" }); end
 	-- What session.caps_cache was set to here.
 	local filled = setmetatable({}, { __mode = "k" });
-	local link, answers;
-
-	-- Contacts on other servers and occupants of rooms, as they pass by: full JID → announcement.
-	local seen = new_cache(settings.most_seen, function (address)
-		count("limits", "seen");
-		-- The cache removes it after this function.
-		module:add_timer(0, function () link.report(address); end);
-	end);
+	local link, answers, pep;
 
 	local function is_own(session)
 		return session.type == "c2s" and session.host == module.host and full_sessions[session.full_jid] == session;
@@ -127,11 +123,7 @@ local function start()
 		return host and host.type == "local" and host.modules.capsd and true;
 	end
 
-	local function see(address, announcement)
-		if seen:get(address) == announcement or is_of_module(address) then return; end
-		seen:set(address, announcement);
-		link.report(address);
-	end
+	local seen = new_seen(announcements, own_settings, is_of_module, function (address) link.report(address); end, count);
 
 	-- For the link: what is to be told of an address, and whether capsd may ask it.
 	local source = {};
@@ -141,12 +133,12 @@ local function start()
 			-- A session that waits to be resumed (XEP-0198) would answer much later.
 			return reported[session], not session.hibernating;
 		end
-		return seen:get(address), false;
+		return seen.get(address), false;
 	end
 	function source.holders()
 		return coroutine.wrap(function ()
 			for session in pairs(reported) do coroutine.yield(session.full_jid); end
-			for address in seen:items() do coroutine.yield(address); end
+			for address in seen.items() do coroutine.yield(address); end
 		end);
 	end
 
@@ -162,6 +154,7 @@ local function start()
 		local before = announced[session];
 		if announcement == before then return; end
 		announced[session] = announcement;
+		if before and before.key then answers.forget(session, before); end
 		if filled[session] then
 			if session.caps_cache == filled[session] then session.caps_cache = nil; end
 			filled[session] = nil;
@@ -177,7 +170,9 @@ local function start()
 	end
 
 	local function end_session(session)
-		announcements.forget_all(session);
+		seen.forget_all(session);
+		local announcement = announced[session];
+		if announcement and announcement.key then answers.forget(session, announcement); end
 		announced[session], directed[session], filled[session] = nil, nil, nil;
 		if reported[session] then
 			reported[session] = nil;
@@ -185,20 +180,43 @@ local function start()
 		end
 	end
 
-	local function on_own_presence(event)
-		local session, stanza = event.origin, event.stanza;
-		if stanza.attr.to then return; end
-		if stanza.attr.type == nil and is_own(session) then
-			set_announcement(session, read(stanza));
-		elseif stanza.attr.type == "unavailable" and session.host == module.host then
-			end_session(session);
-		end
-	end
-
 	local function forget_directed(told, bare)
 		if not told.to[bare] then return; end
 		told.count = told.count - 1;
 		told.to[bare], told.rooms[bare], told.only[bare] = nil, nil, nil;
+	end
+
+	-- A subscription has ended, in either direction: the two are strangers to each other, and what they said counts no more. Servers do not
+	-- tell all of them that the other one is unavailable.
+	local function on_cancellation(username, bare)
+		local user = hosts[module.host].sessions[username];
+		for _, session in pairs(user and user.sessions or {}) do
+			if directed[session] then forget_directed(directed[session], bare); end
+			seen.forget_bare(session, bare);
+		end
+	end
+
+	local function on_own_cancellation(event)
+		local session, stanza = event.origin, event.stanza;
+		local to, kind = stanza.attr.to, stanza.attr.type;
+		if kind and cancellations[kind] and to and is_own(session) then on_cancellation(session.username, jid_bare(to)); end
+	end
+
+	local function on_removal(event)
+		on_cancellation(event.username, event.jid);
+	end
+
+	local function on_presence_to_account(event)
+		local session, stanza = event.origin, event.stanza;
+		local to, kind = stanza.attr.to, stanza.attr.type;
+		if to then
+			pep.on_presence(stanza);
+			if kind and cancellations[kind] then on_cancellation(jid_node(to), jid_bare(stanza.attr.from)); end
+		elseif kind == nil and is_own(session) then
+			set_announcement(session, read(stanza));
+		elseif kind == "unavailable" and session.host == module.host then
+			end_session(session);
+		end
 	end
 
 	-- Presence to somebody, by itself or as a part of a broadcast. Nothing stops it any more.
@@ -266,67 +284,18 @@ local function start()
 			.. "' to='" .. xml_escape(attr.from) .. "'>" .. text);
 	end
 
-	local to_own = { respond = respond, send = core_post_stanza };
-	local from_own = { respond = respond };
+	local to_own = { respond = respond, copy = announcements.copy, send = core_post_stanza };
+	local from_own = { respond = respond, copy = st.clone };
 	function from_own.send(origin, copy)
 		core_post_stanza(origin, copy, true);
 	end
 
-	local for_pep = { patient = true };
-	function for_pep.respond(session, stanza, answer)
-		-- As the client's own answer would come: after the presence that gave rise to the question.
-		local reply = st.reply(stanza):add_child(answer);
-		module:add_timer(0, function ()
-			if not session.destroyed then core_post_stanza(session, reply); end
-		end);
-	end
-	function for_pep.send(session, copy)
-		session.send(copy);
-	end
-
 	-- What clients receive
-
-	local function has_status(x, code)
-		for _, tag in ipairs(x.tags) do
-			if tag.name == "status" and tag.attr.code == code then return true; end
-		end
-	end
-
-	local function on_presence_out(session, stanza)
-		local from, kind = stanza.attr.from, stanza.attr.type;
-		if not from then return; end
-		if kind == nil then
-			local announcement = read(stanza);
-			if not announcements.hear(session, from, announcement, own_settings.most_heard) then count("limits", "heard"); end
-			if announcement then see(from, announcement); end
-		elseif kind == "unavailable" then
-			local room = stanza:get_child("x", xmlns_muc_user);
-			if jid_bare(from) == from then
-				announcements.forget_bare(session, from);
-			elseif room and has_status(room, "110") and not has_status(room, "303") then
-				-- It is no longer in that room itself, and would be refused by it; 303 is a change of its nick alone.
-				announcements.forget_bare(session, jid_bare(from));
-			elseif announcements.knows(session) then
-				announcements.hear(session, from, nil, 0);
-			end
-			if seen:get(from) then see(from, nil); end
-		end
-	end
-
-	-- mod_pep's own question, which no event precedes. It comes from the bare address of an account of this server, from which no client can
-	-- send a query: what users send has their full addresses, and was decided before.
-	local function take_pep_question(session, stanza)
-		local query, announcement, from = stanza.tags[1], announced[session], stanza.attr.from;
-		if not announcement or stanza.attr.type ~= "get" or not query or query.attr.xmlns ~= xmlns_disco_info then return false; end
-		local asker = hosts[jid_host(from)];
-		if stanza.attr.to ~= session.full_jid or from ~= jid_bare(from) or not asker or asker.type ~= "local" then return false; end
-		return answers.take(stanza, query, announcement, session, for_pep);
-	end
 
 	function on_stanza_out(stanza, session)
 		if stanza.name == "presence" then
-			on_presence_out(session, stanza);
-		elseif stanza.attr.id == "disco" and stanza.name == "iq" and take_pep_question(session, stanza) then
+			seen.on_presence(session, stanza);
+		elseif stanza.attr.id == "disco" and stanza.name == "iq" and pep.take(session, stanza) then
 			return nil;
 		end
 		return stanza;
@@ -358,8 +327,24 @@ local function start()
 		return #id == 32 and not id:find("[^0-9a-f]") and from == jid_bare(stanza.attr.to);
 	end
 
+	local function find_room(room_jid)
+		local host = hosts[jid_host(room_jid)];
+		local muc = host and host.modules.muc;
+		return muc and muc.get_room_from_jid(room_jid);
+	end
+
+	-- Whether those in the room are told of him, as far as this server knows: a room may show some roles to nobody.
+	local function is_shown(room_jid, target)
+		local room = find_room(room_jid);
+		local occupant = room and room:get_occupant_by_real_jid(target.full_jid);
+		return not room or occupant and room:get_presence_broadcast()[occupant.role];
+	end
+
 	-- What the asker was told last by that session of this host, if the asker may be answered.
-	local function told_by(target, asker, origin)
+	local function told_by(target, stanza, origin)
+		local is_in_room, heard = announcements.heard_by_asker(stanza);
+		if is_in_room then return heard; end
+		local asker = stanza.attr.from;
 		local bare = jid_bare(asker);
 		if asker == module.host or bare == target.username .. "@" .. target.host then
 			return announced[target];
@@ -372,6 +357,7 @@ local function start()
 		-- A subscription alone does not tell that the presence reached him: a rule may have stopped it, or it was sent to others alone.
 		local told = directed[target];
 		if not told or told.only[bare] and told.only[bare] ~= asker then return; end
+		if told.rooms[bare] and not is_shown(bare, target) then return; end
 		if subscribed or told.rooms[bare] or own_settings.answer == "announced" then return told.to[bare]; end
 	end
 
@@ -384,7 +370,7 @@ local function start()
 			local announcement = target and announced[target];
 			-- Other servers and components may send queries without an id, to which there is no answer.
 			if not announcement or not stanza.attr.id or is_from_capsd(stanza) then return; end
-			local told = told_by(target, stanza.attr.from, origin);
+			local told = told_by(target, stanza, origin);
 			if not told or told.id ~= announcement.id then return; end
 			return answers.take(stanza, query, told, origin, to_own) or nil;
 		elseif kind == "result" and query and query.attr.xmlns == xmlns_disco_info or kind == "error" and answers.has_probes() then
@@ -395,12 +381,10 @@ local function start()
 
 	-- Whether that occupant of a room of this server is a user of a host where this module decides, behind the checks of the room and
 	-- those of the user.
-	local function is_own_occupant(host, occupant_jid)
-		local muc = host.modules.muc;
-		if not muc then return false; end
-		local room = muc.get_room_from_jid(jid_bare(occupant_jid));
+	local function is_own_occupant(occupant_jid)
+		local room = find_room(jid_bare(occupant_jid));
 		local occupant = room and room:get_occupant_by_nick(occupant_jid);
-		return not occupant or is_of_module(occupant.jid);
+		return room and (not occupant or is_of_module(occupant.jid));
 	end
 
 	local function on_answer_from_own(event)
@@ -416,11 +400,12 @@ local function start()
 			local query = stanza.tags[1];
 			if not query or query.attr.xmlns ~= xmlns_disco_info or query.name ~= "query" then return; end
 			local to = stanza.attr.to;
-			local announcement = heard_from(origin, to);
-			if not announcement then return; end
 			-- A user of this server: decided where the query would be delivered.
 			local host = hosts[jid_host(to)];
-			if host and (host.type == "local" or is_own_occupant(host, to)) then return; end
+			if host and host.type == "local" then return; end
+			if host and is_own_occupant(to) then return announcements.ask(stanza, origin); end
+			local announcement = heard_from(origin, to);
+			if not announcement then return; end
 			if own_settings.answer == "subscribed" and not announcement.room then
 				local contact = origin.roster and origin.roster[jid_bare(to)];
 				if not contact or contact.subscription ~= "both" and contact.subscription ~= "to" then return; end
@@ -440,7 +425,7 @@ local function start()
 	local function on_block(event)
 		if event.stanza.attr.to or event.stanza.attr.type ~= "set" then return; end
 		local user = hosts[module.host].sessions[event.origin.username or ""];
-		for _, session in pairs(user and user.sessions or {}) do announcements.forget_all(session); end
+		for _, session in pairs(user and user.sessions or {}) do seen.forget_all(session); end
 	end
 
 	local function each_session(callback)
@@ -469,6 +454,7 @@ local function start()
 
 	link = new_link(settings, source, listener);
 	answers = new_answers(settings, link, listener);
+	pep = new_pep(read, announced, seen, answers);
 
 	local hooks = {
 		{ "resource-bind", on_bind };
@@ -476,7 +462,11 @@ local function start()
 		{ "smacks-hibernation-start", on_hibernation };
 		{ "smacks-hibernation-end", on_hibernation };
 		{ "smacks-hibernation-end", on_resumption };
-		{ "presence/bare", on_own_presence, before_pep };
+		{ "presence/bare", on_presence_to_account, before_pep };
+		{ "roster-item-removed", on_removal };
+		-- mod_presence acts on these at 0, and nothing follows.
+		{ "pre-presence/full", on_own_cancellation, 1 };
+		{ "pre-presence/bare", on_own_cancellation, 1 };
 		{ "pre-presence/full", on_presence_to, after_own_checks };
 		{ "pre-presence/bare", on_presence_to, after_own_checks };
 		{ "pre-presence/host", on_presence_to, after_own_checks };
@@ -484,6 +474,9 @@ local function start()
 		{ "pre-iq/full", on_iq_from_own, after_own_checks };
 		{ "pre-iq/bare", on_answer_from_own, after_own_checks };
 		{ "iq/host", on_iq_to_host, 5 };
+		{ "route/remote", pep.on_route, 10 };
+		{ "iq-result/bare/disco", pep.on_answer, 1 };
+		{ "iq-error/bare/disco", pep.on_answer, 1 };
 		{ "iq-set/self/urn:xmpp:blocking:block", on_block };
 		{ "iq-set/self/urn:xmpp:blocking:unblock", on_block };
 		-- mod_privacy_lists acts at 0, and no other event follows.
@@ -509,12 +502,12 @@ local function start()
 		for _, hook in ipairs(hooks) do module:unhook(hook[1], hook[2]); end
 		module:unhook_object_event(prosody.events, "c2s-session-updated", on_resumption);
 		module:unhook_object_event(prosody.events, "stats-update", on_statistics);
+		link.close();
 		each_session(function (session)
 			filters.remove_filter(session, "stanzas/out", on_stanza_out);
-			announcements.forget_all(session);
+			seen.forget_all(session);
 			if filled[session] and session.caps_cache == filled[session] then session.caps_cache = nil; end
 		end);
-		link.close();
 		usable:set(0);
 		answers.release();
 		stop = nil;

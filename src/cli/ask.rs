@@ -10,14 +10,16 @@ use crate::control::{Request, words};
 
 /// Print what a hash stands for, as far as the daemon knows; nobody is asked
 ///
-/// Exit code 1: it is not stored.
+/// What is served is said with where it is served from, the `tier` of `--json`: `pinned`, `trusted`, `learned`, or in memory only: `hot`
+/// (the store has let go of it, or could not take it) or `probation` (it is written to disk when a second account uses it). Exit code 1:
+/// nothing is served.
 #[derive(Debug, clap::Args)]
 pub(super) struct LookupArguments {
     #[command(flatten)]
     question: Question,
 }
 
-/// Print what a hash stands for; whoever announces it is asked now if it is not stored
+/// Print what a hash stands for; whoever announces it is asked now if nothing is served
 ///
 /// Those who failed to prove it before are asked again. Exit code 1: there is no answer.
 #[derive(Debug, clap::Args)]
@@ -35,7 +37,7 @@ struct Question {
     #[command(flatten)]
     place: Place,
 
-    /// Print a JSON object instead: `found` and the content, or `reason` (a word) and `detail`
+    /// Print a JSON object instead: `found`, the content and its `tier`, or `reason` (a word) and `detail`
     #[arg(long)]
     json: bool,
 
@@ -67,7 +69,7 @@ impl ResolveArguments {
     }
 }
 
-/// Exit code 0: found; 1: not stored; 2: not a caps node; 4: no daemon answers.
+/// Exit code 0: found; 1: nothing is served; 2: not a caps node; 4: no daemon answers.
 pub(super) fn look_up(arguments: &LookupArguments) -> Result<Exit, Failure> {
     let node = arguments.question.node.clone();
     answer(&arguments.question, &Request::Lookup { node })

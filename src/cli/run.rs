@@ -16,8 +16,8 @@ pub(super) struct Arguments {
     config: PathBuf,
 }
 
-/// Exit code 0: ended by a signal; 2: the configuration, the store's directory or the HTTP port is at fault; 3: the store is in use or
-/// newer than this version.
+/// Exit code 0: ended by a signal; 2: the configuration, the store's directory or the HTTP address is at fault; 3: the store is in use or
+/// newer than this version; 75: the HTTP address cannot be had now, and may be later.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let read = trust::configuration(&arguments.config);
     let (config, overrides) = read.map_err(|faults| usage(&faults))?;
@@ -48,6 +48,7 @@ fn usage(fault: &dyn std::fmt::Display) -> Failure {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Store(StoreRefusal::InUse { .. } | StoreRefusal::Newer { .. }) => Exit::Store,
+        StartError::Http { error, .. } if daemon::may_pass(error) => Exit::NotNow,
         StartError::Store(_) | StartError::Http { .. } | StartError::Control(_) => Exit::Usage,
         StartError::System { .. } | StartError::Metrics(_) => Exit::Bug,
     }

@@ -107,7 +107,8 @@ impl Place {
         found.map_err(|fault| {
             let mut failure = failed(&fault);
             if matches!(fault, ClientFault::NoDaemon { .. }) {
-                failure.message += ". Start it (`capsd run`), or name its socket with --socket";
+                failure.message += ". Start it (`capsd run`), or name its socket with --socket; one that was started with another control.socket \
+                                    in the configuration is at that one until it is restarted";
             }
             failure
         })

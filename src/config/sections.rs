@@ -171,6 +171,9 @@ pub struct Resolver {
 }
 
 impl Resolver {
+    /// The longest [`Resolver::deadline`] that can be set.
+    pub const LONGEST_DEADLINE: Duration = bounds::RESOLVER_DEADLINE.max.0;
+
     pub(super) fn read(table: &mut Table<'_>) -> Resolver {
         let words = [
             ("on-announce", Resolve::OnAnnounce),

@@ -112,30 +112,11 @@ pub struct Surroundings {
 impl Desk {
     /// Carries out a request, and logs who asked for it if it changes anything.
     pub async fn act(self: &Arc<Self>, by: &Actor, request: Request) -> Answer {
-        let act = match &request {
-            Request::Reload => "reload".to_owned(),
-            Request::FlushAll => "flush of everything".to_owned(),
-            Request::FlushKey { key } => format!("flush of {}", shown(key)),
-            Request::Deny { key, reason } => {
-                format!("denial of {}: {}", shown(key), one_line(reason))
-            }
-            Request::Undeny { key } => format!("end of the denial of {}", shown(key)),
-            Request::Pin { key, reason, .. } => {
-                format!("pin of {}: {}", shown(key), one_line(reason))
-            }
-            Request::Unpin { key } => format!("end of the pin of {}", shown(key)),
-            Request::Resolve { key } => format!("resolution of {}", shown(key)),
-            Request::LogLevel { level } => format!("log level {}", level.word()),
-            _ => return self.answer(request).await,
+        let Some(act) = act(&request) else {
+            return self.answer(request).await;
         };
         let answer = self.carry_out(request).await;
-        match &answer {
-            Answer::Refused { message, .. } => {
-                tracing::warn!(%by, "not carried out: {act}: {message}")
-            }
-            Answer::NotReloaded { .. } => tracing::warn!(%by, "not carried out: {act}"),
-            _ => tracing::info!(%by, "carried out: {act}"),
-        }
+        log(by, &act, &answer);
         answer
     }
 
@@ -215,14 +196,11 @@ impl Desk {
         done.unwrap_or_else(|_| ending())
     }
 
-    /// What is served under a key; those who announce it are asked now if it is not stored, those who failed before included.
+    /// What is served under a key; those who announce it are asked now if nothing is, those who failed before included.
     async fn resolve(&self, key: CapsKey) -> Answer {
-        let stored = self.look_up(key).await;
-        if !matches!(stored, Answer::NotFound { denied: None }) {
-            return stored;
-        }
-        if let Some(entry) = self.resolver.on_probation((self.clock)(), &key, OPERATOR) {
-            return found(&key, &entry);
+        let served = self.look_up(key).await;
+        if !matches!(served, Answer::NotFound { denied: None }) {
+            return served;
         }
         self.resolver.forgive(&key);
         let (tell, told) = oneshot::channel();
@@ -232,7 +210,7 @@ impl Desk {
         });
         self.resolver.resolve((self.clock)(), key, OPERATOR, waiter);
         match told.await {
-            // Where it was stored at once, more is known of it there.
+            // Where it is kept, more is known of it.
             Ok(Ok((entry, _))) => match self.look_up(key).await {
                 Answer::Found(content) => Answer::Found(content),
                 _ => found(&key, &entry),
@@ -242,12 +220,6 @@ impl Desk {
             },
             Err(_) => ending(),
         }
-    }
-
-    async fn look_up(&self, key: CapsKey) -> Answer {
-        let policy = self.policy.clone();
-        let look_up = move |below: &mut _| desk::look_up_key(below, key, &policy);
-        self.resolver.work(look_up).await.unwrap_or_else(ending)
     }
 
     /// The status of the tiers, with that of everything around them.
@@ -289,7 +261,45 @@ impl Desk {
     }
 }
 
-/// The address in whose name an operator asks: that of nobody, so it has a quota of its own.
+/// What a request does, as the log has it; none for what only looks, and for the parts of imports and exports, which are logged as a whole
+/// (see [`transfers`](super::transfers)).
+fn act(request: &Request) -> Option<String> {
+    let act = match request {
+        Request::Status
+        | Request::Flights { .. }
+        | Request::Lookup { .. }
+        | Request::Examine
+        | Request::Sync => return None,
+        Request::Import { .. } | Request::Entries { .. } => return None,
+        Request::Reload => "reload".to_owned(),
+        Request::FlushAll => "flush of everything".to_owned(),
+        Request::FlushKey { key } => format!("flush of {}", shown(key)),
+        Request::Deny { key, reason } => {
+            format!("denial of {}: {}", shown(key), one_line(reason))
+        }
+        Request::Undeny { key } => format!("end of the denial of {}", shown(key)),
+        Request::Pin { key, reason, .. } => {
+            format!("pin of {}: {}", shown(key), one_line(reason))
+        }
+        Request::Unpin { key } => format!("end of the pin of {}", shown(key)),
+        Request::Resolve { key } => format!("resolution of {}", shown(key)),
+        Request::LogLevel { level } => format!("log level {}", level.word()),
+    };
+    Some(act)
+}
+
+/// Logs who had something done, and whether it was.
+pub(super) fn log(by: &Actor, act: &str, answer: &Answer) {
+    match answer {
+        Answer::Refused { message, .. } => {
+            tracing::warn!(%by, "not carried out: {act}: {message}");
+        }
+        Answer::NotReloaded { .. } => tracing::warn!(%by, "not carried out: {act}"),
+        _ => tracing::info!(%by, "carried out: {act}"),
+    }
+}
+
+/// The address in whose name an operator asks: that of nobody, so that it is no use of what is found.
 const OPERATOR: &str = "";
 
 /// Those over XMPP, by how they ended.
@@ -304,9 +314,10 @@ fn lookups(metrics: &Metrics) -> BTreeMap<String, u64> {
     counted.collect()
 }
 
+/// What was proven just now, where there was no room for it: as with what is on probation, its holder is asked again.
 fn found(key: &CapsKey, entry: &Entry) -> Answer {
     Answer::Found(Content {
-        tier: Tier::Learned,
+        tier: Tier::Probation,
         keys: vec![key.to_node("")],
         nodes: Vec::new(),
         seen_nodes: None,

@@ -1,8 +1,9 @@
 //! Ad-hoc commands: forms from and to the requests that the desk carries out.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::act::Actor;
+use super::act::{self, Actor};
 use super::protocol::{Answer, Content, Request};
 use super::server::Desk;
 use super::words::{counted, words};
@@ -27,9 +28,52 @@ const COMMANDS: &[(&str, &str)] = &[
     ("export", "Export what was learned"),
 ];
 
+/// How many exports are known to go on; one that falls out is logged anew if it goes on all the same.
+const MAX_EXPORTS: usize = 64;
+
 /// Carries out ad-hoc commands at the desk.
-#[derive(Clone, Debug)]
-pub struct AdHoc(pub Arc<Desk>);
+#[derive(Debug)]
+pub struct AdHoc {
+    desk: Arc<Desk>,
+    exports: Arc<Exports>,
+}
+
+/// Whose export goes on where: each export is logged once, however many pages are read.
+#[derive(Debug, Default)]
+struct Exports(Mutex<VecDeque<(Actor, String)>>);
+
+impl Exports {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Actor, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether that is the next page of an export that was begun.
+    fn goes_on(&self, by: &Actor, from: &str) -> bool {
+        let mut exports = self.lock();
+        let known = exports
+            .iter()
+            .position(|(whose, next)| whose == by && next == from);
+        known.and_then(|place| exports.remove(place)).is_some()
+    }
+
+    fn may_go_on(&self, by: &Actor, next: String) {
+        let mut exports = self.lock();
+        if exports.len() >= MAX_EXPORTS {
+            exports.pop_front();
+        }
+        exports.push_back((by.clone(), next));
+    }
+}
+
+impl AdHoc {
+    /// Commands that are carried out at that desk.
+    pub fn new(desk: Arc<Desk>) -> AdHoc {
+        AdHoc {
+            desk,
+            exports: Arc::default(),
+        }
+    }
+}
 
 impl AdminDesk for AdHoc {
     fn commands(&self) -> &'static [(&'static str, &'static str)] {
@@ -37,16 +81,21 @@ impl AdminDesk for AdHoc {
     }
 
     fn command(&self, by: Admin, word: &'static str, command: Command, tell: Tell) {
-        let desk = Arc::clone(&self.0);
+        let (desk, exports) = (Arc::clone(&self.desk), Arc::clone(&self.exports));
         let by = Actor::Admin {
             component: by.component,
             place: by.place,
         };
-        tokio::spawn(async move { tell(carry_out(&desk, &by, word, &command).await) });
+        tokio::spawn(async move { tell(carry_out((&desk, &exports), &by, word, &command).await) });
     }
 }
 
-async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &Command) -> Reply {
+async fn carry_out(
+    (desk, exports): (&Arc<Desk>, &Exports),
+    by: &Actor,
+    word: &'static str,
+    command: &Command,
+) -> Reply {
     if command.action == Action::Cancel {
         return Reply {
             stage: Stage::Canceled,
@@ -55,7 +104,7 @@ async fn carry_out(desk: &Arc<Desk>, by: &Actor, word: &'static str, command: &C
         };
     }
     if word == "export" {
-        return export(desk, command).await;
+        return export((desk, exports), by, command).await;
     }
     let request = match request(word, command) {
         Ok(request) => request,
@@ -251,7 +300,7 @@ fn fields(word: &str) -> Vec<Field> {
 const EXPORT_PAGE: usize = 8;
 
 /// One page of what was learned and is common, as documents; where the next one begins stands in the form, so nothing is kept here.
-async fn export(desk: &Arc<Desk>, command: &Command) -> Reply {
+async fn export((desk, exports): (&Arc<Desk>, &Exports), by: &Actor, command: &Command) -> Reply {
     if command.action == Action::Complete {
         return completed(false, "done".to_owned(), None);
     }
@@ -261,9 +310,28 @@ async fn export(desk: &Arc<Desk>, command: &Command) -> Reply {
         let lost = "where the next page begins is not known: submit the form of the page before as it was received, or begin anew";
         return completed(true, lost.to_owned(), None);
     }
+    let is_known = from
+        .as_deref()
+        .is_some_and(|from| exports.goes_on(by, from));
     match common_contents(desk, from).await {
-        Ok((contents, next)) => export_page(&contents, next),
-        Err(refused) => completed(true, refused, None),
+        Ok((contents, next)) => {
+            if !is_known {
+                let learned = desk.resolver.work(|below| below.store.entries()).await;
+                let learned = counted(learned.unwrap_or_default(), "content");
+                tracing::info!(
+                    %by,
+                    "carried out: export of what is common, page by page; {learned} stored"
+                );
+            }
+            if let Some(next) = next.clone() {
+                exports.may_go_on(by, next);
+            }
+            export_page(&contents, next)
+        }
+        Err(answer) => {
+            act::log(by, "export", &answer);
+            completed(true, words(&answer).1, None)
+        }
     }
 }
 
@@ -271,7 +339,7 @@ async fn export(desk: &Arc<Desk>, command: &Command) -> Reply {
 async fn common_contents(
     desk: &Desk,
     mut from: Option<String>,
-) -> Result<(Vec<Content>, Option<String>), String> {
+) -> Result<(Vec<Content>, Option<String>), Answer> {
     loop {
         match desk.entries(from, EXPORT_PAGE).await {
             Answer::Entries { mut entries, next } => {
@@ -281,7 +349,7 @@ async fn common_contents(
                 }
                 from = next;
             }
-            answer => return Err(words(&answer).1),
+            answer => return Err(answer),
         }
     }
 }

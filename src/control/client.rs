@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use super::protocol::{Answer, MAX_LINE, Request};
 use crate::caps::Reason;
+use crate::config;
 
-/// How long an answer may take: a flush alone may wait for a slow disk for ten seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take: as long as the daemon may look for one, and then as long as a slow disk may hold up the tiers, before,
+/// between and after: a flush alone may take ten seconds.
+const PATIENCE: Duration =
+    config::Resolver::LONGEST_DEADLINE.saturating_add(Duration::from_secs(30));
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -118,5 +121,16 @@ impl Client {
             (Ok(_), Err(error)) | (Err(error), _) => Err(error),
             (Ok(_), Ok(())) => Err(io::ErrorKind::UnexpectedEof.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_waits_longer_than_any_deadline_and_two_slow_flushes() {
+        let slow_disk = Duration::from_secs(10);
+        assert!(PATIENCE > config::Resolver::LONGEST_DEADLINE + 2 * slow_disk);
     }
 }

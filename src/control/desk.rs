@@ -1,6 +1,9 @@
 //! What a request does to the tiers. Nothing here waits for anybody, or reads a clock.
 
-use crate::caps::{Algorithm, CapsKey, DiscoInfo, Policy, Reason, Verdict, VerifiedInfo, verify};
+use crate::caps::{
+    Algorithm, CapsKey, DiscoInfo, Policy, Reason, Verdict, VerifiedInfo, verify, verify_canonical,
+};
+use crate::resolver::Resolver;
 use crate::resolver::flights::Snapshot;
 use crate::resolver::tiers::Below;
 use crate::stanza::answer::{AnswerLimits, parse_query_unwrapped};
@@ -256,6 +259,20 @@ pub struct Found {
     pub info: VerifiedInfo,
 }
 
+impl Found {
+    /// One of which no more is known than the key that was looked for.
+    fn new(tier: Tier, key: CapsKey, info: VerifiedInfo) -> Found {
+        Found {
+            tier,
+            source: None,
+            keys: vec![key],
+            nodes: Vec::new(),
+            seen_nodes: None,
+            info,
+        }
+    }
+}
+
 impl From<Found> for Content {
     fn from(found: Found) -> Content {
         Content {
@@ -275,25 +292,18 @@ pub enum Finding {
     Found(Box<Found>),
     /// The operator denies it, for that reason.
     Denied(String),
-    /// It is not stored.
+    /// It is not served.
     Unknown,
     /// It cannot be said before what is trusted has been listed.
     NotYet,
 }
 
-/// What is served under a key; nobody is asked.
+/// What is served under a key from the tiers below the hot one; nobody is asked.
 pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
     if let Some(denial) = below.overrides.denial(key) {
         return Finding::Denied(denial.to_owned());
     }
-    let of = |tier, info| Found {
-        tier,
-        source: None,
-        keys: vec![*key],
-        nodes: Vec::new(),
-        seen_nodes: None,
-        info,
-    };
+    let of = |tier, info| Found::new(tier, *key, info);
     if let Some((pinned, reason)) = below.overrides.pin(key) {
         return Finding::Found(Box::new(Found {
             source: Some(reason.to_owned()),
@@ -322,6 +332,41 @@ pub fn find(below: &mut Below, key: &CapsKey, policy: &Policy) -> Finding {
     }
 }
 
+/// What is served under a key that none of the tiers below knows: it is hot still, or on probation. It is not used by being looked at.
+pub fn find_in_memory(resolver: &Resolver, key: &CapsKey, policy: &Policy) -> Finding {
+    let found = hot(resolver, key, policy).or_else(|| on_probation(resolver, key, policy));
+    found.map_or(Finding::Unknown, |found| Finding::Found(Box::new(found)))
+}
+
+fn hot(resolver: &Resolver, key: &CapsKey, policy: &Policy) -> Option<Found> {
+    // What the operator installed is looked for below; here it may be about to be withdrawn.
+    let entry = resolver.hot(key).filter(|entry| !entry.is_trusted())?;
+    let mut found = Found::new(Tier::Hot, *key, proven(key, entry.info()?, policy)?);
+    let same = |other: &CapsKey| other != key && resolver.hot(other).as_ref() == Some(&entry);
+    let more = standard_keys(&found.info, policy).into_iter();
+    found.keys.extend(more.filter(same));
+    Some(found)
+}
+
+fn on_probation(resolver: &Resolver, key: &CapsKey, policy: &Policy) -> Option<Found> {
+    let unwritten = resolver.unwritten(key)?;
+    let info = DiscoInfo::decode(&unwritten.content).ok()?;
+    let mut found = Found::new(Tier::Probation, *key, proven(key, info, policy)?);
+    // A key that was denied meanwhile is served no more.
+    let same = |other: &&CapsKey| *other != key && resolver.unwritten(other).is_some();
+    found.keys.extend(unwritten.keys.iter().filter(same));
+    let node = Some(&unwritten.node_url).filter(|node| !node.is_empty());
+    found.nodes.extend(node.cloned());
+    Some(found)
+}
+
+fn proven(key: &CapsKey, info: DiscoInfo, policy: &Policy) -> Option<VerifiedInfo> {
+    match verify_canonical(key, info, policy) {
+        Verdict::Verified(info) => Some(info),
+        Verdict::Quarantined(..) | Verdict::Rejected(..) => None,
+    }
+}
+
 /// The key that people name as the log does, or by a caps node.
 ///
 /// # Errors
@@ -331,25 +376,18 @@ pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
     parsed.map_err(|fault| Answer::refused_for(fault.reason(), fault.to_string()))
 }
 
-/// What is served under a key; nobody is asked.
-pub fn look_up(below: &mut Below, key: &str, policy: &Policy) -> Answer {
-    match key_of(key) {
-        Ok(key) => look_up_key(below, key, policy),
-        Err(refused) => refused,
-    }
-}
-
-/// The same.
-pub fn look_up_key(below: &mut Below, key: CapsKey, policy: &Policy) -> Answer {
-    match find(below, &key, policy) {
-        Finding::Found(found) => Answer::Found((*found).into()),
-        Finding::Denied(reason) => Answer::NotFound {
-            denied: Some(reason),
-        },
-        Finding::Unknown => Answer::NotFound { denied: None },
-        Finding::NotYet => Answer::refused_for(
-            Reason::Overloaded,
-            "trusted content is still being listed; try again in a moment",
-        ),
+impl From<Finding> for Answer {
+    fn from(finding: Finding) -> Answer {
+        match finding {
+            Finding::Found(found) => Answer::Found((*found).into()),
+            Finding::Denied(reason) => Answer::NotFound {
+                denied: Some(reason),
+            },
+            Finding::Unknown => Answer::NotFound { denied: None },
+            Finding::NotYet => Answer::refused_for(
+                Reason::Overloaded,
+                "trusted content is still being listed; try again in a moment",
+            ),
+        }
     }
 }

@@ -302,6 +302,26 @@ pub enum Tier {
     Trusted,
     /// capsd learned it, or it was imported.
     Learned,
+    /// capsd learned it, and it is in memory only: the store has let go of it, or could not take it.
+    Hot,
+    /// capsd learned it, and it is in memory only: it is written to disk with its second use.
+    Probation,
+}
+
+impl Tier {
+    /// All of them.
+    pub const ALL: [Tier; 5] = [
+        Tier::Pinned,
+        Tier::Trusted,
+        Tier::Learned,
+        Tier::Hot,
+        Tier::Probation,
+    ];
+
+    /// Whether it is there because an operator put it there.
+    pub fn is_operators(self) -> bool {
+        matches!(self, Tier::Pinned | Tier::Trusted)
+    }
 }
 
 /// A content of the cache.

@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use super::act::{Actor, Surroundings, ending};
-use super::desk::{self, Finding};
+use super::desk::{self, Finding, key_of};
 use super::protocol::{Answer, MAX_FLIGHTS, MAX_LINE, Request, Status};
+use super::transfers::{Part, Transfers};
 use crate::caps::{CapsKey, Policy, Reason};
 use crate::config;
 use crate::metrics::Metrics;
@@ -186,11 +187,20 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// What is served under a key; nobody is asked. `None` once the daemon is ending.
+    /// What is served under a key; nobody is asked, and it is not used by being looked at. `None` once the daemon is ending.
     pub async fn find(&self, key: CapsKey) -> Option<Finding> {
         let policy = self.policy.clone();
         let find = move |below: &mut Below| desk::find(below, &key, &policy);
-        self.resolver.work(find).await
+        Some(match self.resolver.work(find).await? {
+            Finding::Unknown => desk::find_in_memory(&self.resolver, &key, &self.policy),
+            found => found,
+        })
+    }
+
+    /// The same, as an answer.
+    pub(super) async fn look_up(&self, key: CapsKey) -> Answer {
+        let finding = self.find(key).await;
+        finding.map_or_else(ending, Answer::from)
     }
 
     /// At most that many entries of the learned tier, from there on.
@@ -219,10 +229,10 @@ impl Desk {
                     .work(|below| desk::sync(&mut below.store))
                     .await
             }
-            Request::Lookup { node } => {
-                let look_up = move |below: &mut _| desk::look_up(below, &node, &policy);
-                self.resolver.work(look_up).await
-            }
+            Request::Lookup { node } => Some(match key_of(&node) {
+                Ok(key) => self.look_up(key).await,
+                Err(refused) => refused,
+            }),
             Request::Import { items } => {
                 let check = move || desk::check_all(&items, &policy);
                 // Verification would hold up the streams, and then the tiers.
@@ -317,6 +327,7 @@ async fn turn_away(stream: UnixStream) {
 async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
     let user = stream.peer_cred().ok().map(|peer| peer.uid());
     let by = Actor::User(user);
+    let mut transfers = Transfers::new(by.clone());
     let mut lines: Lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     while let Ok(Some(line)) = tokio::time::timeout(timeout, lines.next()).await {
         let request = match line {
@@ -329,7 +340,12 @@ async fn converse(stream: UnixStream, desk: Arc<Desk>, timeout: Duration) {
             Err(LinesCodecError::Io(_)) => return,
         };
         let answer = match request {
-            Ok(request) => desk.act(&by, request).await,
+            Ok(request) => {
+                let part = Part::of(&request);
+                let answer = desk.act(&by, request).await;
+                transfers.note(part, &answer);
+                answer
+            }
             Err(fault) => Answer::refused(format!(
                 "no request that this version of capsd knows: {fault}"
             )),

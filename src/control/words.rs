@@ -224,6 +224,12 @@ pub fn content(content: &Content) -> String {
         Tier::Pinned => "pinned by you",
         Tier::Trusted => "trusted: you installed it",
         Tier::Learned => "learned, and proven by its hash",
+        Tier::Hot => {
+            "hot, and proven by its hash; in memory only: the store has let go of it, or could not take it"
+        }
+        Tier::Probation => {
+            "on probation, and proven by its hash; in memory only, until a second account uses it"
+        }
     };
     let mut text = tier.to_owned();
     if content.tier == Tier::Learned && content.seen_nodes.is_some() {

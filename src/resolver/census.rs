@@ -6,6 +6,7 @@ use crate::holders::Holders;
 
 impl Resolver {
     /// What is served under a key; nobody is asked. For what is seldom wanted: the hot tier is read, then the others on their thread.
+    /// What is on probation is left out: the kinds that a census tells apart are bounded, and whoever floods would take their places.
     pub async fn content(&self, key: &CapsKey) -> Option<DiscoInfo> {
         if let Some(entry) = self.hot.get(key) {
             return entry.info();

@@ -9,11 +9,13 @@ use crate::holders::LinkId;
 use crate::holders::feeders::FeederId;
 
 impl Resolver {
-    /// Takes other settings, as [`Flights::change`](super::flights::Flights::change) says; of those of the probation, its bytes stay what they were.
+    /// Takes other settings, as [`Flights::change`](super::flights::Flights::change) says; how many bytes there are for the probation and for what cannot be
+    /// verified stays what it was.
     pub fn change(&self, settings: Settings) {
         self.lock().flights.change(settings);
         self.probation
             .change(settings.probation.second_uses_per_account);
+        self.unverified.change(settings.unverified);
         if let Some(tiers) = self.tiers.get() {
             tiers.change_high_water(settings.probation.high_water_percent);
         }

@@ -1,8 +1,11 @@
 //! What was learned is forgotten, in every tier, so that it is asked for again.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Resolver;
+use crate::cache::Entry;
 use crate::caps::CapsKey;
 use crate::resolver::tiers::Below;
 use crate::store::PagePlace;
@@ -30,29 +33,47 @@ pub enum Unforgotten {
 
 impl Resolver {
     /// Forgets what was learned under a key, with all other keys of that content: on disk, on probation, in the hot tier and in front of
-    /// it. What is being resolved goes on: its answer is a new one.
+    /// it, wherever it is still known under the key. What is being resolved goes on: its answer is a new one.
     ///
     /// # Errors
     /// An [`Unforgotten`].
     pub async fn forget(&self, key: CapsKey) -> Result<Forgotten, Unforgotten> {
+        let known = self.with_the_same_in_memory(&[key]);
+        // First this, or a second use could write it to disk again after it was removed there.
+        known.iter().for_each(|key| self.probation.remove(key));
         let forget = move |below: &mut Below| {
             let stays = below.overrides.pinned(&key).is_some()
                 || below
                     .trusted
                     .as_ref()
                     .is_some_and(|trusted| trusted.contains(&key));
-            below.store.forget(&key).map(|keys| (keys, stays))
+            let forgotten = below.store.forget(&known);
+            forgotten.map(|(contents, stored)| (contents, [known, stored].concat(), stays))
         };
         let forgotten = self.work(forget).await.ok_or(Unforgotten::Ending)?;
-        let (mut keys, stays) = forgotten.map_err(Unforgotten::InMemory)?;
-        let contents = u64::from(!keys.is_empty());
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
+        let (contents, keys, stays) = forgotten.map_err(Unforgotten::InMemory)?;
+        // What is stored under a key that is not hot may be hot under others.
+        let keys = self.with_the_same_in_memory(&keys);
         self.withdraw(&keys);
         let mut state = self.lock();
         keys.iter().for_each(|key| state.flights.forget_key(key));
         Ok(Forgotten { contents, stays })
+    }
+
+    /// The keys, and all under which the same is hot or on probation as under one of them. The store may have let go of it, and not
+    /// know them any more. What is trusted or pinned is looked for below.
+    fn with_the_same_in_memory(&self, keys: &[CapsKey]) -> Vec<CapsKey> {
+        let hot = keys.iter().filter_map(|key| self.hot.get(key));
+        let hot = hot.filter(|entry| !entry.is_trusted());
+        let on_probation = keys.iter().filter_map(|key| self.probation.get(key));
+        let on_probation = on_probation.map(|unwritten| Arc::clone(&unwritten.entry));
+        let mut contents: Vec<Arc<Entry>> = hot.chain(on_probation).collect();
+        contents.dedup();
+        let is_same = |entry: &Entry| contents.iter().any(|content| **content == *entry);
+        let mut same: HashSet<CapsKey> = keys.iter().copied().collect();
+        same.extend(self.hot.keys_of(is_same));
+        same.extend(self.probation.keys_of(is_same));
+        same.into_iter().collect()
     }
 
     /// Forgets all that was learned, in steps between which others are served.
@@ -60,6 +81,8 @@ impl Resolver {
     /// # Errors
     /// An [`Unforgotten`]; some may be forgotten then.
     pub async fn forget_all(&self) -> Result<Forgotten, Unforgotten> {
+        // As above.
+        self.probation.clear();
         let stays = |below: &mut Below| {
             // What waits for the disk is found there afterwards.
             below.store.flush();
@@ -82,7 +105,6 @@ impl Resolver {
             .await
             .ok_or(Unforgotten::Ending)?;
         self.hot.withdraw(|_, _| true);
-        self.probation.clear();
         self.withdrawals.fetch_add(1, Ordering::Release);
         self.lock().flights.forget_all_keys();
         Ok(Forgotten { contents, stays })

@@ -46,7 +46,7 @@ use admission::Source;
 use flights::{
     Effect, Flights, Outcome, Patience, Question, QuestionId, Served, Settings, Snapshot, Verdicts,
 };
-use probation::Probation;
+use probation::{Probation, Unwritten};
 use tiers::{Above, Below, Found, Tiers};
 use unverified::Unverified;
 
@@ -243,7 +243,13 @@ impl Resolver {
         Some(used.entry)
     }
 
-    /// Somebody at that address wants a key that is not hot.
+    /// What is on probation under a key, for whoever only looks at it.
+    pub fn unwritten(&self, key: &CapsKey) -> Option<Arc<Unwritten>> {
+        let overridden = self.overrides().concerns(key);
+        self.probation.get(key).filter(|_| !overridden)
+    }
+
+    /// Somebody at that address wants a key that is not hot. The empty address is that of nobody: by its wanting, nothing is used.
     pub fn resolve(&self, now: Instant, key: CapsKey, address: &str, tell: Waiter) {
         self.resolve_all(now, address, Patience::Asking, [(key, tell)]);
     }
@@ -483,7 +489,7 @@ impl Resolver {
         self.tiers.get()?.work(work).await
     }
 
-    /// Has something done on the thread of the tiers, in its turn, and does not wait for it.
+    /// Has something done on the thread of the tiers, in its turn, and does not wait for it; the store sees at once to what is due then.
     pub fn order(&self, work: impl FnOnce(&mut Below) + Send + 'static) {
         if let Some(tiers) = self.tiers.get() {
             tiers.order(work);

@@ -62,11 +62,10 @@ impl Resolver {
     /// The other half of [`Resolver::trust`]: the tiers' thread has the new ones, and has reported all that it found in the old ones.
     pub(super) fn trusted(&self, now: Instant, trusted: &Trusted, overrides: &Arc<Overrides>) {
         self.take_overrides(now, overrides);
-        let contradicted = |key: &CapsKey, entry: &Entry| {
-            entry.is_trusted() || overrides.concerns(key) || trusted.contains(key)
-        };
+        let spoken_for = |key: &CapsKey| overrides.concerns(key) || trusted.contains(key);
+        let contradicted = |key: &CapsKey, entry: &Entry| entry.is_trusted() || spoken_for(key);
         let withdrawn = self.hot.withdraw(contradicted);
-        self.probation.clear();
+        self.probation.withdraw(spoken_for);
         self.withdrawals.fetch_add(1, Ordering::Release);
         // What was being asked for may be trusted, or pinned, by now.
         self.step(now, |flights| flights.look_again());

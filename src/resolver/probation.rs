@@ -132,6 +132,18 @@ impl Probation {
         self.count.load(Ordering::Relaxed) == 0
     }
 
+    /// What is on probation under a key, if anything is. It is not used by that.
+    pub fn get(&self, key: &CapsKey) -> Option<Arc<Unwritten>> {
+        Some(self.places.get(key)?.unwritten)
+    }
+
+    /// The keys of every content for which that is so, as it is served: all contents are looked at.
+    pub fn keys_of(&self, which: impl Fn(&Entry) -> bool) -> Vec<CapsKey> {
+        let places = self.places.iter();
+        let keys = places.filter(|(_, place)| which(&place.unwritten.entry));
+        keys.map(|(key, _)| *key).collect()
+    }
+
     /// Forgets a key, whatever it is known by besides.
     pub fn remove(&self, key: &CapsKey) {
         self.places.invalidate(key);
@@ -142,11 +154,22 @@ impl Probation {
         self.places.invalidate_all();
     }
 
-    /// An account announces the key or asks for it: what is on probation under it, if anything is.
+    /// Forgets the keys of which that is so, whatever they are known by besides.
+    pub fn withdraw(&self, which: impl Fn(&CapsKey) -> bool) {
+        for (key, _) in &self.places {
+            if which(&key) {
+                self.places.invalidate(&*key);
+            }
+        }
+    }
+
+    /// An account announces the key or asks for it: what is on probation under it, if anything is. The account with the empty name is
+    /// that of nobody, and does not use what it looks at.
     pub fn used(&self, now: Instant, key: &CapsKey, account: &str) -> Option<Used> {
         let Place { unwritten, prover } = self.places.get(key)?;
         let entry = Arc::clone(&unwritten.entry);
-        let second = prover != self.hasher.hash_one(account) && self.counts(now, account);
+        let another = !account.is_empty() && prover != self.hasher.hash_one(account);
+        let second = another && self.counts(now, account);
         // Of two that come at once, one takes it away.
         let second = second && self.places.remove(key).is_some();
         if second {

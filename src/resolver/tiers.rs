@@ -55,6 +55,7 @@ enum Job {
     Learn(Learned),
     Common(Common),
     Work(Work),
+    Order(Work),
     Trust(Box<Trusted>, Arc<Overrides>),
     Rule(Arc<Overrides>),
     Close(tokio::sync::oneshot::Sender<()>),
@@ -200,9 +201,10 @@ impl Tiers {
         outcome.await.ok()
     }
 
-    /// Has something done on the thread, in its turn, and does not wait for it.
+    /// Has something done on the thread, in its turn, and does not wait for it. The store sees at once to what is due after it, as where
+    /// its bounds and intervals were changed.
     pub fn order(&self, work: impl FnOnce(&mut Below) + Send + 'static) {
-        let _ = self.jobs.send(Job::Work(Box::new(work)));
+        let _ = self.jobs.send(Job::Order(Box::new(work)));
     }
 
     /// Puts another trusted tier and other overrides in force, both at once.
@@ -275,6 +277,11 @@ impl Worker {
                         // What it removes must not be reported as found afterwards.
                         self.report(std::mem::take(&mut found));
                         work(&mut self.below);
+                    }
+                    Job::Order(work) => {
+                        self.report(std::mem::take(&mut found));
+                        work(&mut self.below);
+                        next = clock();
                     }
                     Job::Close(done) => {
                         self.below.store.close();

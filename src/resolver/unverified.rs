@@ -9,7 +9,7 @@
 //! each to an address that was heard and may be asked, and one for all who want to know.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ahash::{HashMap, HashSet, RandomState};
@@ -151,7 +151,7 @@ pub enum Wanted {
 
 /// The table.
 pub struct Unverified {
-    settings: Settings,
+    settings: RwLock<Settings>,
     /// Made when it is needed first: most servers have nobody like that, and an empty one takes memory, too.
     announced: OnceLock<Cache<Who, Announced, RandomState>>,
     metrics: Arc<Metrics>,
@@ -170,7 +170,7 @@ impl Unverified {
     /// An empty table.
     pub fn new(settings: Settings, metrics: &Arc<Metrics>) -> Unverified {
         Unverified {
-            settings,
+            settings: RwLock::new(settings),
             announced: OnceLock::new(),
             metrics: Arc::clone(metrics),
             count: Arc::default(),
@@ -178,11 +178,28 @@ impl Unverified {
         }
     }
 
+    /// Takes other settings; the memory of what was said stays what it was.
+    pub fn change(&self, settings: Settings) {
+        let mut current = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let max_bytes = current.max_bytes;
+        *current = Settings {
+            max_bytes,
+            ..settings
+        };
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn announced(&self) -> &Cache<Who, Announced, RandomState> {
         self.announced.get_or_init(|| {
             let (removed, evictions) = (Arc::clone(&self.count), Arc::clone(&self.metrics));
             Cache::builder()
-                .max_capacity(self.settings.max_bytes)
+                .max_capacity(self.settings().max_bytes)
                 .eviction_policy(EvictionPolicy::lru())
                 .weigher(|who: &Who, announced: &Announced| {
                     let bytes = who.address.len() + announced.bytes() + OVERHEAD;
@@ -409,7 +426,8 @@ impl Unverified {
             asked.listeners.push(listener);
             return Wanted::Waits;
         }
-        if questions.open.len() >= self.settings.max_questions || questions.open.contains_key(&id) {
+        let settings = self.settings();
+        if questions.open.len() >= settings.max_questions || questions.open.contains_key(&id) {
             return Wanted::Tell(listener, Err(Reason::Overloaded));
         }
         if !may_ask() {
@@ -418,7 +436,7 @@ impl Unverified {
         let asked = Asked {
             who: key.0.clone(),
             node: key.1.clone(),
-            until: now + self.settings.timeout,
+            until: now + settings.timeout,
             listeners: vec![listener],
         };
         questions.by_node.insert(key, id);
@@ -444,7 +462,7 @@ impl Unverified {
         let Some((announced, place)) = self.announcement(*link, address, &asked.node) else {
             return (asked.listeners, Err(Reason::Unreachable));
         };
-        let until = now + self.settings.retry_after;
+        let until = now + self.settings().retry_after;
         let noted = said.clone().map_err(|reason| (reason, until));
         self.note(asked.who, announced, place, noted);
         (asked.listeners, said)

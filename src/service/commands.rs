@@ -52,6 +52,16 @@ impl Service {
     /// A command; without a desk for it, it is refused as everything is that is not known.
     pub(super) fn command(&self, request: &Request<'_>, command: &Command) {
         let Some((desk, by)) = self.desk_for(request) else {
+            // Whoever likes can cause these lines: nobody reads them who did not raise the level.
+            tracing::debug!(
+                component = request.link.jid(),
+                "not carried out: an ad-hoc command of an account that is not among `admins`"
+            );
+            tracing::trace!(
+                account = jid::bare(request.from),
+                node = command.node,
+                "refused"
+            );
             request.refuse(ErrorReply::plain("cancel", "service-unavailable"));
             return;
         };

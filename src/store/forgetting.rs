@@ -6,19 +6,27 @@ use crate::caps::CapsKey;
 use crate::metrics::Eviction;
 
 impl Store {
-    /// Forgets the content of a key, with all of its keys, and waits for the disk; the keys that it had, none where it was not stored.
+    /// Forgets the contents of some keys, each with all of its keys, and waits for the disk; how many contents there were, and the keys
+    /// that they had.
     ///
     /// # Errors
     /// Words for an operator where the store is in memory only: what is on disk would be served again afterwards.
-    pub fn forget(&mut self, key: &CapsKey) -> Result<Vec<CapsKey>, String> {
+    pub fn forget(&mut self, keys: &[CapsKey]) -> Result<(u64, Vec<CapsKey>), String> {
         self.must_be_on_disk()?;
-        let keys = self.get(key).map_or_else(Vec::new, |stored| stored.keys);
-        for key in &keys {
-            self.remove(key, Eviction::LearnedFlushed);
+        let (mut contents, mut forgotten) = (0, Vec::new());
+        for key in keys {
+            let Some(stored) = self.get(key) else {
+                continue;
+            };
+            for key in &stored.keys {
+                self.remove(key, Eviction::LearnedFlushed);
+            }
+            contents += 1;
+            forgotten.extend(stored.keys);
         }
         self.flush();
         self.must_be_on_disk()?;
-        Ok(keys)
+        Ok((contents, forgotten))
     }
 
     /// Forgets at most so many contents from that place on; how many there were, and where to go on. [`Store::flush`] comes before the

@@ -275,7 +275,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Takes other intervals and bounds; the path, the engine's cache and the rules stay what they were.
+    /// Takes other intervals and bounds; the path, the engine's cache and the rules stay what they were. Something may be due at once then:
+    /// [`Store::tick`] tells.
     pub fn change(&mut self, settings: StoreSettings) {
         let current = &mut self.settings;
         current.flush_interval = settings.flush_interval;

@@ -35,7 +35,7 @@ impl Machine {
     }
 
     /// Gives the configuration other words.
-    fn rewrite(&self, before: &str, after: &str) {
+    pub(crate) fn rewrite(&self, before: &str, after: &str) {
         let text = fs::read_to_string(&self.config).unwrap();
         assert!(text.contains(before));
         fs::write(&self.config, text.replace(before, after)).unwrap();

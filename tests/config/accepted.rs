@@ -2,9 +2,22 @@
 
 use std::time::Duration;
 
-use capsd::config::{Config, LogFormat, LogLevel, Resolve, SecretSource};
+use capsd::config::{Config, LogFormat, LogLevel, Resolve, Resolver, SecretSource};
 
 use crate::{LEAST, Machine};
+
+/// Commands wait longer than this for an answer.
+#[test]
+fn the_longest_deadline_is_what_it_is_called() {
+    let machine = Machine::new();
+    let longest = Resolver::LONGEST_DEADLINE;
+    let with = |deadline: Duration| {
+        let millis = deadline.as_millis();
+        machine.read(&format!("{LEAST}[resolver]\ndeadline = '{millis}ms'\n"))
+    };
+    assert_eq!(with(longest).unwrap().resolver.deadline, longest);
+    assert!(with(longest + Duration::from_millis(1)).is_err());
+}
 
 /// The defaults of the contract, each typed here.
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use capsd::caps::Reason;
 use capsd::config;
+use capsd::control::protocol::Tier;
 use capsd::metrics::LookupResult;
 use serde_json::{Value, json};
 
@@ -36,6 +37,19 @@ async fn openapi_says_what_is_there() {
     let reasons = &document["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"];
     let words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(*reasons, json!(words));
+    let tiers = &document["components"]["schemas"]["Content"]["properties"]["tier"]["enum"];
+    assert_eq!(*tiers, json!(Tier::ALL));
+    let words: Vec<&str> = tiers
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let pattern = &document["components"]["headers"]["CacheStatus"]["schema"]["pattern"];
+    assert_eq!(
+        *pattern,
+        format!("^capsd; hit; detail=({})$", words.join("|"))
+    );
 }
 
 /// What every answer over HTTP/1.1 has, or a content type says.

@@ -3,6 +3,8 @@
 use capsd::caps::Reason;
 use capsd::config;
 use capsd::metrics::{HttpAnswer, LookupResult, Route};
+use capsd::resolver::tiers::Below;
+use serde_json::{Value, json};
 
 use crate::contents::{NODE_URL, key, query};
 use crate::server::{Answer, Server};
@@ -144,6 +146,45 @@ async fn the_box_says_what_is_hot() {
     let page = look_up(&server, &key("K1").to_string()).await.body;
     assert!(page.contains("</span>hot</span>"), "{page}");
     assert!(page.contains("</span>learned</span>"));
+}
+
+/// What the store has let go of is served as long as it is hot, and so it is shown.
+#[tokio::test]
+async fn what_is_hot_alone_is_found_and_said_to_be_in_memory_only() {
+    let server = tiers::start().await;
+    let resolver = &server.sources.desk.resolver;
+    for name in ["K1", "N1"] {
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        let tell = move |_, outcome: Result<_, Reason>| told.send(outcome.is_ok()).unwrap();
+        resolver.resolve(
+            std::time::Instant::now(),
+            key(name),
+            "a@x/1",
+            Box::new(tell),
+        );
+        assert!(outcome.await.unwrap());
+    }
+    let let_go = |below: &mut Below| ["K1", "N1"].map(|name| below.store.remove_key(&key(name)));
+    resolver.work(let_go).await.unwrap();
+    for [name, other] in [["K1", "N1"], ["N1", "K1"]] {
+        let answer = server.get(&tiers::path(&key(name))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("cache-status"), "capsd; hit; detail=hot");
+        let found = answer.json();
+        assert_eq!(found["tier"], "hot");
+        assert_eq!(found["common"], Value::Null, "it is not known");
+        assert_eq!(
+            found["keys"],
+            json!([name, other].map(|name| key(name).to_node("")))
+        );
+        assert_eq!(found["disco-info"]["features"], json!(["urn:x:1"]));
+        let page = look_up(&server, &key(name).to_string()).await.body;
+        assert_eq!(page.matches("</span>hot</span>").count(), 1, "{page}");
+        assert!(page.contains("It is in memory only"), "{page}");
+    }
+    let forgotten = resolver.forget(key("K1")).await.unwrap();
+    assert_eq!(forgotten.contents, 0);
+    assert_eq!(server.get(&tiers::path(&key("N1"))).await.status, 404);
 }
 
 #[tokio::test]

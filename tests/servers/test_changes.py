@@ -8,6 +8,7 @@ import pytest
 from crowd.campaign import Beside
 from harness.caps import CAPS_0115, DISCO_INFO, info_of, sample
 from harness.processes import until
+from harness.servers import ROOMS
 
 FLIPS = 600 if os.environ.get("CAPSD_LONG") == "1" else 60
 QUERY = f"{{{DISCO_INFO}}}query"
@@ -21,6 +22,8 @@ class Watcher:
         self.target = target
         self.number_of = {info.ver(): number for number, info in enumerate(infos)}
         self.now = None
+        # How many contents were announced by now, if each came after the one before it.
+        self.changes = 0
         self.answers = 0
         self.stale = []
         look = client.xmpp.incoming_filter
@@ -38,6 +41,7 @@ class Watcher:
         query = xml.find(QUERY)
         if c is not None and xml.get("type") is None:
             self.now = self.number_of[c.get("ver")]
+            self.changes += (self.now - self.changes) % len(self.number_of)
         elif query is not None and xml.get("type") == "result":
             self.answers += 1
             said = self.number_of[info_of(query).ver()]
@@ -57,12 +61,12 @@ async def friends(make_crowd_server, make_capsd, make_client):
     return await changing.log_in(), await asking.log_in()
 
 
-async def flip(changing, watcher, infos, times):
+async def flip(changing, watcher, infos, times, to=None):
     """Announces one content after the other, each as soon as the one before has reached the watcher and was asked about."""
     for number in range(times):
         changing.info = infos[number % len(infos)]
         answers = watcher.answers
-        changing.announce()
+        changing.announce(to=to)
         await until(lambda: watcher.now == number % len(infos) and watcher.answers > answers, f"change {number} arrives", interval=0.001)
 
 
@@ -93,6 +97,41 @@ async def test_between_known_contents(friends):
     watcher, asked = await race(changing, asking, [sample(f"known-{number}") for number in range(3)], FLIPS)
     assert watcher.stale == []
     assert asked - len(changing.questions) >= FLIPS / 2, "many answers are the server's, or this test shows nothing"
+
+
+async def test_within_a_room(friends):
+    """A room of ejabberd lets presence and answers overtake each other, also without the module. But what is asked once a change was seen is
+    never answered by what was before it."""
+    changing, asking = friends
+    asking.announce_nothing()
+    room, infos = f"changes@{ROOMS}", [sample(f"room-{number}") for number in range(10)]
+    for client in (asking, changing):
+        enters = f"<x xmlns='http://jabber.org/protocol/muc'/>{infos[-1].c_0115() if client == changing else ''}"
+        client.send(f"<presence to='{room}/{client.bare.split('@')[0]}'>{enters}</presence>")
+        await until(lambda: client.presences_from(room), "it is in the room")
+    occupant = f"{room}/changing"
+    watcher = Watcher(asking, occupant, infos)
+    stale, asked, done = [], [], asyncio.Event()
+
+    async def ask(pause):
+        while not done.is_set():
+            if watcher.now is not None:
+                seen = watcher.changes
+                reply = await asking.ask(infos[watcher.now].node_0115() if len(asked) % 2 else None, to=occupant)
+                said = watcher.number_of[reply.info.ver()]
+                asked.append(said)
+                # The client may be one ahead.
+                if all(number % len(infos) != said for number in range(seen, watcher.changes + 2)):
+                    stale.append((seen, watcher.changes, said, reply.node))
+            await asyncio.sleep(pause)
+
+    askers = [asyncio.create_task(ask(pause)) for pause in (0, 0, 0.001, 0.003)]
+    await flip(changing, watcher, infos, FLIPS, to=occupant)
+    done.set()
+    await asyncio.gather(*askers)
+    assert stale == []
+    questions = [question for question in changing.questions if question.sender.startswith(room)]
+    assert len(asked) - len(questions) >= FLIPS / 2, f"{len(questions)} of {len(asked)}: many answers are the server's, or this test shows nothing"
 
 
 async def test_to_unknown_contents_that_take_a_while(friends):

@@ -146,6 +146,18 @@ async def test_nothing_is_granted(silent, make_capsd, running):
     assert "/usr/share/capsd/prosody/capsd.cfg.lua" in diagnosis.of("privilege")["remedy"]
 
 
+@pytest.mark.parametrize("kind", ["prosody"], indirect=True, scope="module")
+async def test_the_virtual_host_lacks_privilege(server, make_server, make_capsd):
+    """Prosody's other silent case."""
+    line = '\tmodules_enabled = { "privilege" }\n'
+    assert server.snippet.count(line) == 2
+    capsd = make_capsd(make_server(snippet=server.snippet.replace(line, "", 1))).start(linked=False)
+    await until(lambda: capsd.get("/readyz")[0] == 200, "the link is up")
+    diagnosis = Diagnosis(capsd, 1)
+    assert diagnosis.problems() == {"privilege"}
+    assert f'or of VirtualHost "{DOMAIN}"' in diagnosis.of("privilege")["cause"]
+
+
 async def test_presence_is_not_granted(kind, server, make_server, make_capsd):
     before, after = {"prosody": ('presence = "managed_entity"', 'presence = "none"'), "ejabberd": ("    presence:\n      managed_entity: caps_privileges\n", "    message:\n      outgoing: caps_privileges\n")}[kind]
     assert before in server.snippet

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from harness.caps import sample
+from harness.caps import info_of, sample
 from harness.one_ejabberd import ELSEWHERE, connect, elsewhere, people, server, stats  # noqa: F401 (fixtures)
 from harness.processes import until
 from harness.servers import ROOMS
@@ -121,6 +121,27 @@ async def test_of_many_queries_without_a_node_one_goes_its_way(server, connect, 
     assert (contributed[0].get("jid"), contributed[0].get("node")) == (contact, info.node_0390())
 
 
+async def test_one_content_under_two_urls_is_asked_for_once(server, connect, people, elsewhere, patient):
+    """The hash of XEP-0115 does not cover the URL."""
+    info = sample("two-urls")
+    capsd = await connect(verify=lambda node, content: content.ver() == info.ver())
+    asker, = await people(two_urls=None)
+    urls = ["https://one.example", "https://two.example/#caps"]
+    nodes = [info.node_0115(url=url) for url in urls]
+    contacts = [elsewhere.contact(name) for name in ("one", "two")]
+    kept = stats(server)["answers_kept"]
+    for contact, url in zip(contacts, urls):
+        # As in a room, about whose occupants mod_caps asks nothing.
+        await elsewhere.announce(contact, asker, info.c_0115(url=url), ROOM_USER)
+    answers = asyncio.gather(*(asker.ask(node, to=contact) for node, contact in zip(nodes, contacts)))
+    elsewhere.reply(await elsewhere.until_asked(contacts[0]), info, nodes[0])
+    replies = await answers
+    assert [reply.node for reply in replies] == nodes and all(reply.info.covered() == info.covered() for reply in replies)
+    assert len(elsewhere.questions()) == 1 and len(capsd.named("contribute")) == 1
+    assert capsd.lookups == nodes[:1] * 2 and stats(server)["answers_kept"] == kept + 1
+    assert (await asker.ask(to=contacts[1])).info.covered() == info.covered() and len(elsewhere.questions()) == 1
+
+
 async def test_an_occupant_elsewhere_of_a_room_here_is_asked_once_without_a_node(server, connect, people, elsewhere, patient):
     info = sample("local-room")
     capsd = await connect(verify=lambda node, content: content.ver() == info.ver())
@@ -211,3 +232,127 @@ async def test_another_nick_of_ones_own_does_not_make_one_forget_the_room(server
     answer = asyncio.create_task(client.ask(to=f"{room}/other"))
     elsewhere.reply(await elsewhere.until_asked(f"{room}/other"), info)
     assert (await answer).info.covered() == info.covered(), "out of the room it is asked"
+
+
+# Occupants of rooms that ask
+
+MUC = "<x xmlns='http://jabber.org/protocol/muc'/>"
+
+
+async def told(client):
+    """The session has handled what the client sent before."""
+    await client.iq(client.bare, "<query xmlns='http://jabber.org/protocol/disco#items'/>")
+
+
+async def askers_that_reach(elsewhere, client, occupants):
+    """Which of those addresses are not answered by the server; each is told what the client says of itself."""
+    reaching = []
+    for occupant in occupants:
+        before = len(client.questions)
+        answer = await elsewhere.answer_to(occupant, client)
+        assert answer.get("type") == "result" and info_of(answer[0]).covered() == client.info.covered()
+        if len(client.questions) > before:
+            reaching.append(occupant)
+    return reaching
+
+
+async def test_all_occupants_of_a_room_elsewhere_have_what_it_was_sent(server, connect, people, elsewhere):
+    first, second = sample("enters-first"), sample("enters-second")
+    await connect(known={info.node_0390(): info for info in (first, second)})
+    client, = await people(enters=None)
+    room = f"hall@{ELSEWHERE}"
+    others = [f"{room}/other-{number}" for number in range(20)]
+
+    async def says(info, to="", extra="", type_=""):
+        client.info = info
+        client.send(f"<presence{to and f' to={chr(34)}{to}{chr(34)}'}{type_}>{extra}{info.c_0390() if not type_ else ''}</presence>")
+        await told(client)
+
+    await says(first, f"{room}/other-1")
+    assert await askers_that_reach(elsewhere, client, others[:3]) == [others[0], others[2]], "it is in no room yet"
+    await says(first, f"{room}/me", MUC)
+    assert await askers_that_reach(elsewhere, client, others) == []
+    await says(second, f"{room}/other-2")
+    assert await askers_that_reach(elsewhere, client, others[:3]) == others[:2], "the room was not sent that one"
+    await says(second, f"{room}/me")
+    assert await askers_that_reach(elsewhere, client, others) == []
+    await says(first)
+    assert await askers_that_reach(elsewhere, client, others[:2]) == others[:2], "that one was sent to subscribers alone"
+    await says(first, f"{room}/me")
+    assert await askers_that_reach(elsewhere, client, others[:2]) == []
+    client.send(f"<presence to='{room}/me'/>")
+    await told(client)
+    assert await askers_that_reach(elsewhere, client, others[:2]) == others[:2], "nothing is announced there"
+    await says(first, f"{room}/me")
+    assert await askers_that_reach(elsewhere, client, others[:2]) == []
+    # Another room, and other addresses of that server, were sent nothing.
+    strangers = [f"another@{ELSEWHERE}/other-1", elsewhere.contact("stranger")]
+    assert await askers_that_reach(elsewhere, client, strangers) == strangers
+    await says(first, f"{room}/me", type_=" type='unavailable'")
+    assert await askers_that_reach(elsewhere, client, others[:2]) == others[:2], "it has left"
+    # Out of the room by no will of its own.
+    await says(first, f"{room}/me", MUC)
+    assert await askers_that_reach(elsewhere, client, others[:1]) == []
+    await elsewhere.leave(f"{room}/me", client, ROOM_USER.replace("</x>", "<status code='110'/><status code='307'/></x>"))
+    assert await askers_that_reach(elsewhere, client, others[:1]) == others[:1]
+
+
+async def test_occupants_elsewhere_of_a_room_here_have_what_it_was_sent(server, connect, people, elsewhere):
+    info, unheard = sample("enters-here"), sample("enters-unheard")
+    await connect(known={each.node_0390(): each for each in (info, unheard)})
+    client, deaf = await people(enters_here=None, enters_deaf=None)
+    client.info = info
+    room, guest = f"enters@{ROOMS}", elsewhere.contact("guest")
+    for who, nick, caps in ((client, "client", info.c_0390()), (deaf, "deaf", "")):
+        who.send(f"<presence to='{room}/{nick}'>{MUC}{caps}</presence>")
+        await until(lambda: who.presences_from(room), "it is in the room")
+    elsewhere.send(f"<presence from='{guest}' to='{room}/guest'>{MUC}</presence>")
+    await until(lambda: [xml for xml in client.presences if xml.get("from") == f"{room}/guest"], "the guest is seen")
+
+    async def guest_reaches():
+        before, id_ = len(client.questions), f"g{len(elsewhere.replies)}"
+        elsewhere.send(
+            f"<iq type='get' id='{id_}' from='{guest}' to='{room}/client'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+        )
+        answers = lambda: [iq for iq in elsewhere.replies if iq.get("id") == id_]
+        await until(answers, "the guest is answered")
+        assert answers()[0].get("from") == f"{room}/client" and info_of(answers()[0][0]).covered() == client.info.covered()
+        return len(client.questions) > before
+
+    assert not await guest_reaches(), "it is answered in the place of the client"
+    # An occupant of this server must have received it.
+    await deaf.refuse(room, "presence-in")
+    client.info = unheard
+    client.send(f"<presence to='{room}/client'>{unheard.c_0390()}</presence>")
+    await told(client)
+    assert not await guest_reaches()
+    before = len(client.questions)
+    assert (await deaf.ask(to=f"{room}/client")).info.covered() == unheard.covered()
+    assert len(client.questions) == before + 1, "it has not heard, and asks the client"
+    await deaf.refuse_nothing()
+    client.send(f"<presence type='unavailable' to='{room}/client'/>")
+    client.send(f"<presence to='{room}/client'>{MUC}</presence>")
+    await told(client)
+    assert await guest_reaches(), "nothing was announced since it entered"
+
+
+async def test_of_many_occupants_elsewhere_that_ask_one_reaches_the_client(server, connect, people, elsewhere, patient):
+    info = sample("many-occupants")
+    await connect(verify=lambda node, content: content.ver() == info.ver())
+    client, = await people(many_occupants=None)
+    client.info = info
+    room, here, guests = f"crowd@{ELSEWHERE}", f"crowd@{ROOMS}", [elsewhere.contact(f"guest-{number}") for number in range(5)]
+    for where in (room, here):
+        client.send(f"<presence to='{where}/me'>{MUC}{info.c_0390()}</presence>")
+    await until(lambda: client.presences_from(here), "it is in the room")
+    for guest in guests:
+        elsewhere.send(f"<presence from='{guest}' to='{here}/{guest[:7]}'>{MUC}</presence>")
+    there = {f"{here}/{guest[:7]}" for guest in guests}
+    await until(lambda: there <= {xml.get("from") for xml in client.presences}, "all are in the room")
+    for number, guest in enumerate(guests):
+        for sender, to in ((f"{room}/{number}", client.jid), (guest, f"{here}/me")):
+            elsewhere.send(
+                f"<iq type='get' id='m{to}' from='{sender}' to='{to}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+            )
+    await until(lambda: len(elsewhere.replies) == 10, lambda: f"all are answered: {len(elsewhere.replies)}")
+    assert all(info_of(reply[0]).covered() == info.covered() for reply in elsewhere.replies) and len(client.questions) == 1

@@ -190,6 +190,52 @@ async def ordered(client):
     await client.iq(client.bare, "<query xmlns='http://jabber.org/protocol/disco#items'/>")
 
 
+def cancelled(client, bare):
+    client.send(f"<presence type='unsubscribed' to='{bare}'/>")
+
+
+def removed(client, bare):
+    client.send(f"<iq type='set' id='remove'><query xmlns='jabber:iq:roster'><item jid='{bare}' subscription='remove'/></query></iq>")
+
+
+@pytest.mark.parametrize("end", [cancelled, removed])
+async def test_whose_subscription_has_ended_is_treated_as_without_the_module(server, connect, people, elsewhere, end):
+    info = sample(f"ended-{end.__name__}")
+    await connect(known={info.node_0390(): info})
+    contact = elsewhere.contact(end.__name__)
+    client, asker = await people(**{f"{end.__name__}_client": None, f"{end.__name__}_asker": None})
+    client.info = info
+
+    async def subscribe():
+        await befriend(client, asker)
+        await befriend_elsewhere(elsewhere, client, contact)
+        before = len(asker.presences_from(client.bare))
+        client.announce(info.c_0390())
+        await until(lambda: len(asker.presences_from(client.bare)) > before, "the announcement arrives")
+        await ordered(client)
+
+    async def reach():
+        """What each question meets: whether it reached the client, and what was said."""
+        before = len(client.questions)
+        here = await asker.ask(to=client.jid)
+        middle = len(client.questions)
+        there = await elsewhere.answer_to(contact, client)
+        return middle > before, here.kind, len(client.questions) > middle, there.get("type")
+
+    await subscribe()
+    assert await reach() == (False, "result", False, "result"), "subscribers are answered"
+    for bare in (asker.bare, contact.split("/")[0]):
+        end(client, bare)
+    await until(lambda: asker.presences_from(client.bare, "unavailable"), "the asker does not see the client any more")
+    await ordered(client)
+    with_module = await reach()
+    server.set_option("enabled", False)
+    try:
+        assert await reach() == with_module == (True, "result", True, "result")
+    finally:
+        server.set_option("enabled", True)
+
+
 async def test_who_was_told_that_nobody_is_there_while_its_question_was_held_is_not_answered(server, connect, people, elsewhere):
     info = sample("held-for-elsewhere")
     capsd = await connect()

@@ -4,8 +4,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from harness.caps import Info, sample
-from harness.client import log_in_all, until_asked
+from crowd.campaign import Beside
+from harness.caps import Info, info_as_received, sample
+from harness.client import Client, log_in_all, log_out_all, until_asked
+from harness.processes import until
 
 
 class Speaking(Info):
@@ -54,15 +56,12 @@ async def test_the_answer_to_a_0390_node_verifies_as_it_is_received(capsd, serve
     client.announce(info.c_0390())
     await until_asked(client)
     reply = await asker.ask(info.node_0390())
-    lang = "{http://www.w3.org/XML/1998/namespace}lang"
-    inherited = reply.child.get(lang, ET.fromstring(reply.xml).get(lang, ""))
-    effective = [
-        (identity.get("category"), identity.get("type"), identity.get(lang, inherited), identity.get("name", ""))
-        for identity in reply.child
-        if identity.tag.endswith("}identity")
-    ]
-    received = Info(effective, reply.info.features, reply.info.forms)
-    assert received.hash_0390() == info.hash_0390()
+    assert as_received(reply, server).hash_0390() == info.hash_0390()
+
+
+def as_received(reply, server):
+    """The disco info of a reply with inherited languages; that of the stream is the server's."""
+    return info_as_received(reply.child, ET.fromstring(reply.xml), server.language)
 
 
 async def test_a_language_that_the_0390_hash_counts_is_served_explicitly(capsd, server, make_client):
@@ -74,3 +73,38 @@ async def test_a_language_that_the_0390_hash_counts_is_served_explicitly(capsd, 
     await until_asked(client)
     reply = await asker.ask(info.inherited().node_0390())
     assert reply.info.covered() == info.inherited().covered()
+
+
+# The same through the server's module, which answers in the place of clients.
+
+
+@pytest.fixture(scope="module")
+def module_server(kind, server, make_server):
+    """A server of the same language with the module."""
+    return make_server(language=server.language, module=True)
+
+
+@pytest.fixture
+async def fed(module_server, make_capsd):
+    """A capsd that is fed by the module."""
+    capsd = make_capsd(module_server).start()
+    await Beside(module_server, capsd).until_fed()
+    return capsd
+
+
+async def test_what_the_module_says_verifies_as_it_is_received(fed, module_server):
+    info = sample("interception")
+    module_server.add_users(["holder", "asker"])
+    holder, asker = Client(module_server, "holder", info), Client(module_server, "asker")
+    try:
+        await log_in_all([holder, asker])
+        asker.announce_nothing()
+        holder.announce(info.c_0390(), to=asker.jid)
+        await fed.until_metric("capsd_verifications_total", 1, result="ok")
+        await until(lambda: asker.presences_from(holder.bare), "the announcement arrives")
+        holder.questions.clear()
+        for node in (info.node_0390(), None):
+            assert as_received(await asker.ask(node, to=holder.jid), module_server).hash_0390() == info.hash_0390()
+        assert not holder.questions, "the server has answered"
+    finally:
+        await log_out_all([holder, asker])

@@ -2,14 +2,16 @@
 that is silent, new, or one of two. A scripted component stands in for capsd where a real one could not be made to behave like that."""
 
 import asyncio
+import os
 import subprocess
 import time
 import urllib.error
+import xml.etree.ElementTree as ET
 from shutil import copytree
 
 import pytest
 
-from harness.caps import sample
+from harness.caps import DISCO_INFO, LANG, sample
 from harness.client import Client
 from harness.one_ejabberd import SECOND, connect, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until, wait_until
@@ -17,6 +19,7 @@ from harness.raw import RawSession, previous_id
 from harness.scripted import ScriptedCapsd
 from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
 
+LONG = os.environ.get("CAPSD_LONG") == "1"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 MOOD = "http://jabber.org/protocol/mood"
 
@@ -220,6 +223,24 @@ async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothin
     await until(lambda: ("gone", address, False, 0) in capsd.reports, "its end is reported")
 
 
+async def test_a_session_that_nobody_resumes_is_gone_when_its_time_is_over(server, connect, people):
+    capsd = await connect()
+    witness, = await people(witness=None)
+    server.add_users(["expires"])
+    session = await RawSession().open(server, "expires")
+    await session.bind("r")
+    await session.say("<enable xmlns='urn:xmpp:sm:3' resume='true' max='1'/>", "<enabled")
+    address = f"expires@{DOMAIN}/r"
+    await session.say(f"<presence>{sample('expires').c_0115()}</presence>", "<presence")
+    witness.announce(sample("witness").c_0115(), to=address)
+    await until(lambda: capsd.present().get(address), "it is reported")
+    heard = stats(server)["announcements_heard"]
+    session.writer.transport.abort()
+    await until(lambda: capsd.present().get(address) is False, "while nobody is connected, capsd does not ask it")
+    await until(lambda: address not in capsd.present(), "its end is reported")
+    await until(lambda: stats(server)["announcements_heard"] < heard, "and what it heard is forgotten")
+
+
 async def test_what_passes_by_is_reported_once_and_never_to_be_asked(server, connect, people):
     capsd = await connect()
     info = sample("room")
@@ -320,6 +341,19 @@ async def test_of_many_queries_one_goes_its_way_and_the_others_are_answered_from
     assert contributed[0].get("jid") == holder.jid
 
 
+async def test_the_language_of_a_stanza_that_passes_by_is_handed_over(server, connect, people):
+    """By XEP-0390 a hash counts the language that identities inherit, here from the stream."""
+    info = sample("inherits")
+    capsd = await connect()
+    holder, asker = await people(inherits_holder=None, inherits_asker=None)
+    holder.info = info
+    await show(holder, asker)
+    assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+    await until(lambda: capsd.named("contribute"), "it is handed over")
+    contributed, = capsd.named("contribute")
+    assert contributed[0][0].get(LANG) == server.language
+
+
 async def test_an_answer_that_does_not_verify_is_passed_on_to_its_asker_alone(server, connect, people):
     info, lie = sample("honest"), sample("lie")
     await connect(verify=lambda node, content: content.ver() == info.ver())
@@ -357,6 +391,31 @@ async def test_capsd_itself_asks_the_client(server, connect, people):
     capsd.writer.write(f"<iq type='get' from='{COMPONENT}' to='{holder.jid}' id='x'>{info.query(info.node_0115())}</iq>".encode())
     await until(lambda: holder.questions, "the question arrives")
     assert holder.questions[0].sender == COMPONENT
+
+
+async def test_a_query_that_was_held_in_vain_is_what_it_was(server, connect, people):
+    info = sample("unchanged")
+    capsd = await connect()
+    holder, asker = await people(unchanged_holder=None, unchanged_asker=None)
+    holder.info = info
+    arrived = []
+    look = holder.xmpp.incoming_filter
+    holder.xmpp.incoming_filter = lambda xml: arrived.append(canonical(xml)) if xml.get("id") == "same" else None or look(xml)
+    query = f"<query xmlns='{DISCO_INFO}' node='{info.node_0115()}' x='1'> <a xmlns='urn:example:a' b='&lt;&apos;'>text<c/></a>\n</query>"
+    for silent in (False, True):
+        if silent:
+            await show(holder, asker)
+            capsd.silent = True
+        held = stats(server)["held"]
+        asker.send(f"<iq type='get' id='same' xml:lang='el' to='{holder.jid}'>{query}</iq>")
+        await until(lambda: len(arrived) == 1 + silent, "it arrives")
+        assert stats(server)["held"] == held + silent
+    assert arrived[0] == arrived[1]
+
+
+def canonical(xml):
+    """That element as canonical XML."""
+    return ET.canonicalize(ET.tostring(xml))
 
 
 # Bounds
@@ -425,6 +484,65 @@ async def test_nobody_waits_twice_for_a_capsd_that_hangs(server, connect, people
     assert [question.sender for question in holder.questions] == [asker.jid for asker in askers] and stats(server)["ready"] == 0
     capsd.silent = False
     await until(lambda: stats(server)["ready"], "it is noticed that capsd answers again", timeout=20)
+
+
+async def test_a_client_that_is_slow_makes_nobody_doubt_capsd(server, connect, people):
+    """A look-up waits for the client that is asked: meanwhile everything goes on."""
+    warm, slow, learned = sample("warm"), sample("slow"), sample("learned")
+    capsd = await connect(known={warm.node_0115(): warm}, verify=lambda node, content: node == learned.node_0115())
+    holder, asker = await people(slow_holder=None, slow_asker=None)
+
+    async def ask(info):
+        holder.info = info
+        await show(holder, asker)
+        holder.questions.clear()
+        assert (await asker.ask(info.node_0115(), to=holder.jid)).info.covered() == info.covered()
+        return len(holder.questions)
+
+    assert await ask(warm) == 0
+    capsd.slow = {"lookup"}
+    assert await ask(slow) == 1, "it was held in vain"
+    assert stats(server)["ready"] == 1 and stats(server)["hold_timeouts"] >= 1
+    if LONG:
+        # The look-up itself is given up after ten seconds; capsd may be set to wait for longer.
+        for _ in range(110):
+            await asyncio.sleep(0.1)
+            assert stats(server)["ready"] == 1
+    assert await ask(warm) == 0, "what is known is answered"
+    capsd.slow = set()
+    held = stats(server)["held"]
+    assert await ask(learned) == 1
+    assert stats(server)["held"] == held + 1, "what is not known is held"
+    await until(lambda: len(capsd.named("contribute")) == 2, lambda: f"what passes by is handed over: {capsd.requests}")
+    await until(lambda: learned.node_0115() in capsd.known, "it is verified")
+    assert await ask(learned) == 0
+
+
+async def test_what_is_known_is_answered_while_capsd_seems_to_hang(server, connect, people):
+    warm, cold = sample("hang-warm"), sample("hang-cold")
+    capsd = await connect(known={warm.node_0115(): warm})
+    server.set_option("hold", 300)
+    try:
+        holder, asker, other = await people(seems_holder=None, seems_asker=None, seems_other=None)
+        other.info = holder.info = warm
+        await show(holder, asker)
+        assert (await asker.ask(warm.node_0115(), to=holder.jid)).info.covered() == warm.covered()
+        capsd.silent = True
+        other.info = cold
+        await show(other, asker)
+        assert (await asker.ask(cold.node_0115(), to=other.jid)).info.covered() == cold.covered()
+        assert stats(server)["ready"] == 0, "it has answered nothing"
+        assert (await asker.ask(warm.node_0115(), to=holder.jid)).info.covered() == warm.covered()
+        assert not holder.questions
+        held = stats(server)["held"]
+        other.info = sample("hang-colder")
+        await show(other, asker)
+        assert (await asker.ask(other.info.node_0115(), to=other.jid)).info.covered() == other.info.covered()
+        assert stats(server)["held"] == held, "nobody is held any more"
+        capsd.silent = False
+        await until(lambda: stats(server)["ready"], "it answers again")
+    finally:
+        server.set_option("hold", 800)
 
 
 async def test_without_capsd_everything_goes_its_way(server, connect, people):

@@ -278,6 +278,44 @@ async def test_a_stranger_who_knows_the_full_address(compare, with_module):
     assert dressed.heard == bare.heard, "all of it goes its way"
 
 
+async def by_unsubscribed(target, asker):
+    """The one who is asked cancels the subscription."""
+    target.send(f"<presence type='unsubscribed' to='{asker.bare}'/>")
+
+
+async def by_unsubscribe(target, asker):
+    """The asker cancels the subscription."""
+    asker.send(f"<presence type='unsubscribe' to='{target.bare}'/>")
+
+
+async def by_removal_from_the_roster(target, asker):
+    """The one who is asked removes the asker altogether."""
+    await target.iq(None, f"<query xmlns='jabber:iq:roster'><item jid='{asker.bare}' subscription='remove'/></query>", "set")
+
+
+async def by_removal_from_the_askers_roster(target, asker):
+    """The asker removes the one who is asked altogether."""
+    await by_removal_from_the_roster(asker, target)
+
+
+@pytest.mark.parametrize("cancel", [by_unsubscribed, by_unsubscribe, by_removal_from_the_roster, by_removal_from_the_askers_roster])
+async def test_a_subscription_that_is_cancelled_in_mid_session(compare, with_module, cancel):
+    async def cancelled(stage):
+        stage.scene = cancel.__name__.replace("_", "-")
+        target, asker = await stage.befriend(("target", sample(stage.scene)), ("asker", None))
+        await stage.ask(asker, target)
+        await cancel(target, asker)
+        # By now the server is through with it: what it sends to both is in order.
+        for one, other in ((target, asker), (asker, target), (target, asker)):
+            one.send(f"<message to='{other.jid}'><body>{len(other.messages)}</body></message>")
+            await until(lambda: other.messages and other.messages[-1].get("from") == one.jid, "a message arrives")
+        await stage.ask(asker, target)
+        await stage.ask(asker, target, target.info.node_0115())
+
+    bare, dressed = await compare(cancelled, with_module)
+    assert dressed.heard == [False, *bare.heard[1:]], "a stranger asks the client"
+
+
 async def test_nobody_is_there(compare, with_module):
     async def gone(stage):
         target, asker = await stage.befriend(("target", sample("gone")), ("asker", None))

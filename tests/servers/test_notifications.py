@@ -86,3 +86,26 @@ async def test_notifications(make_crowd_server, make_capsd, make_client, with_mo
         assert again.questions == []
     else:
         assert sum(len(client.questions) for client in everybody) > 2, "the server asks for itself"
+
+
+@pytest.mark.parametrize("trouble", ["hung", "killed"])
+async def test_notifications_while_capsd_is_in_trouble(make_crowd_server, make_capsd, make_client, trouble):
+    """The server's own questions go to the clients then, at the latest after a hold, and what they are for happens."""
+    server = make_crowd_server(module=True)
+    capsd = make_capsd(server).start()
+    await Beside(server, capsd).until_fed()
+    contacts = Contacts(server, make_client, ["publisher", *(f"unlucky{number}" for number in range(3))])
+    publisher = await contacts.log_in("publisher", sample("healthy-publisher"))
+    await publish(publisher, "happy")
+    await capsd.until_idle()
+    capsd.hang() if trouble == "hung" else capsd.kill()
+    unlucky = [await contacts.log_in(f"unlucky{number}", sample("unlucky", [f"{MOOD}+notify"])) for number in range(3)]
+    await until(lambda: any(client.questions for client in unlucky), "a client is asked")
+    # As without the module, ejabberd tells it to the first one only if that answers fast.
+    for client in unlucky[1 if server.kind == "ejabberd" else 0 :]:
+        await until(lambda: set(moods(client)) == {"happy"}, lambda: f"the last mood is told at login, not {moods(client)}")
+    await publish(publisher, "sad")
+    for client in unlucky:
+        await until(lambda: moods(client)[-1] == "sad", lambda: f"the new mood is told, not {moods(client)}")
+    if trouble == "hung":
+        capsd.go_on()

@@ -2,6 +2,7 @@
 (XEP-0191) and privacy lists (XEP-0016) keep from either side. A component plays the contact's server."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -9,7 +10,7 @@ from harness.caps import DISCO_INFO, info_of, sample
 from harness.client import Client
 from harness.one_prosody import LONG_HOLD, by_user, configure, connect, people, server  # noqa: F401 (fixtures)
 from harness.processes import until
-from harness.watched import GATEWAY, Gateway
+from harness.watched import GATEWAY, MUC, Gateway
 
 
 async def test_contacts_that_are_no_users_of_this_server(server, connect, people, configure):
@@ -118,13 +119,52 @@ async def test_what_a_contact_elsewhere_announced_unheard(elsewhere, stop, allow
         await asker.block(contact, "unblock")
 
 
+async def test_who_is_seen_is_reported_while_somebody_hears_it(server, connect, people):
+    info = sample("seen")
+    capsd = await connect()
+    one, other = await people(sees_one=None, sees_other=None)
+    contact, room = f"friend@{GATEWAY}/far", f"room@{GATEWAY}"
+    gateway = await Gateway(server, info).start()
+    present = lambda: {jid for jid in capsd.present() if GATEWAY in jid}
+    now = lambda *expected: until(lambda: present() == set(expected), lambda: f"{expected} are there, not {present()}")
+    said = lambda jid: [word for word, of, _, _ in capsd.reports if of == jid]
+    gone = "<presence type='unavailable' from='{}' to='{}'/>"
+    out = f"<presence type='unavailable' from='{room}/me' to='{{}}'><x xmlns='{MUC}#user'><status code='110'/></x></presence>"
+    try:
+        for client in (one, other, one):
+            await gateway.tell(client)
+        await now(contact)
+        # One is told that it is gone, as by a block list; the other hears it as before.
+        gateway.send(gone.format(contact, one.jid))
+        await until(lambda: one.presences_from(f"friend@{GATEWAY}", "unavailable"), "it is told so")
+        await gateway.tell(other)
+        assert present() == {contact} and said(contact) == ["holder"], "said once"
+        gateway.send(gone.format(contact, other.jid))
+        await now()
+        # A room elsewhere: both are in it, then one leaves, then the connection of the other breaks.
+        occupants = [f"{room}/{number}" for number in range(5)]
+        for client in (one, other):
+            for occupant in occupants:
+                gateway.send(f"<presence from='{occupant}' to='{client.jid}'>{info.c_0115()}<x xmlns='{MUC}#user'/></presence>")
+        await now(*occupants)
+        gateway.send(out.format(one.jid))
+        await until(lambda: one.presences_from(room, "unavailable"), "one is out")
+        gateway.send(gone.format(occupants[0], other.jid))
+        await now(*occupants[1:])
+        other.abort()
+        await now()
+        assert [said(occupant) for occupant in occupants] == [["holder", "gone"]] * 5
+    finally:
+        await gateway.stop()
+
+
 @pytest.fixture
 async def subscriber(server, connect, people, configure, request):
     """A contact that is no user of this server and is subscribed to one who announced what capsd knows, that one, and what it may announce next."""
     before, after = sample("shown"), sample("shown-next")
     configure(hold=LONG_HOLD)
     await connect(known={info.node_0115(): info for info in (before, after)})
-    target, = await people(**{f"of_{request.node.originalname}": before})
+    target, = await people(**{f"of_{re.sub(r'[^a-z_]+', '_', request.node.name)}": before})
     gateway = await Gateway(server, before).start()
     await gateway.befriend(target)
     assert await gateway.ask(target) == before
@@ -151,6 +191,33 @@ async def test_a_subscriber_elsewhere_who_is_not_told(subscriber):
     await gateway.hears(target)
     assert await gateway.ask(target) == after
     assert len(by_user(target)) == 2
+
+
+async def unsubscribed(gateway, target):
+    target.send(f"<presence type='unsubscribed' to='{gateway.contact.split('/')[0]}'/>")
+    await until(lambda: "unsubscribed" in [xml.get("type") for xml in gateway.presences], "it is told so")
+
+
+async def unsubscribes(gateway, target):
+    contact = gateway.contact.split("/")[0]
+    gateway.send(f"<presence type='unsubscribe' from='{contact}' to='{target.bare}'/>")
+    # What comes behind it shows that it was taken.
+    gateway.send(f"<presence type='unavailable' from='{contact}/m' to='{target.jid}'/>")
+    await until(lambda: target.presences_from(contact, "unavailable"), "it has arrived")
+
+
+async def removed(gateway, target):
+    contact = gateway.contact.split("/")[0]
+    await target.iq(None, f"<query xmlns='jabber:iq:roster'><item jid='{contact}' subscription='remove'/></query>", "set")
+
+
+@pytest.mark.parametrize("cancel", [unsubscribed, unsubscribes, removed])
+async def test_a_subscriber_elsewhere_who_is_none_any_more(subscriber, cancel):
+    gateway, target, _ = subscriber
+    await cancel(gateway, target)
+    assert await gateway.ask(target) == target.info
+    assert await gateway.ask(target, target.info.node_0115()) == target.info
+    assert len(by_user(target)) == 2, "a stranger asks the client"
 
 
 async def test_a_subscriber_elsewhere_who_is_blocked(subscriber):

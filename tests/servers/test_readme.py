@@ -5,6 +5,7 @@ it stands, but for what differs from machine to machine: addresses, ports, and p
 """
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from harness import readme
 from harness.caps import DISCO_INFO, Info, info_of, sample
-from harness.client import CAPSD, Reply, log_in_all, until_asked
+from harness.client import CAPSD, Client, Reply, log_in_all, until_asked
 from harness.daemon import binary
 from harness.processes import Process, free_ports, until, wait_until
 from harness.servers import COMPONENT, DOMAIN, KINDS, REPOSITORY, SECRET, Ejabberd, Prosody
@@ -289,6 +290,67 @@ async def test_the_lines_that_install_the_module(kind, make_capsd, tmp_path):
         await until(lambda: operations() > 0, lambda: f"the module reports to capsd: {server.log.read_text()[-3000:]}", timeout=30)
         said = re.search(r"^The fifth line writes `(.*?)` under", readme.TEXT, re.MULTILINE)[1].replace("YOUR.DOMAIN", DOMAIN)
         assert kind == "prosody" or f"\n  {said}\n" in (server.directory / "capsd.yml").read_text()
+    finally:
+        server.kill()
+
+
+class WithModulesOfItsOwn(Prosody):
+    """Prosody with a virtual host that enables a module by itself, in another file than README's."""
+
+    own = 'modules_enabled = { "lastactivity" }'
+
+    def prepare(self):
+        process = super().prepare()
+        config = self.directory / "prosody.cfg.lua"
+        host = f'VirtualHost "{DOMAIN}"\n'
+        assert host in config.read_text()
+        config.write_text(config.read_text().replace(host, f"{host}\t{self.own}\n"))
+        return process
+
+
+async def has_its_module(server):
+    """Whether what the operator's own lines enable is there: XEP-0012."""
+    server.add_users(["resident"])
+    resident = await Client(server, "resident").log_in()
+    found = "jabber:iq:last" in (await resident.ask(to=DOMAIN)).info.features
+    await resident.log_out()
+    return found
+
+
+@pytest.mark.parametrize("followed", [True, False])
+async def test_a_host_with_modules_of_its_own(followed, make_capsd, tmp_path):
+    """As README says, both work; else one of them is lost."""
+    snippet, line = (REPOSITORY / "deploy/prosody/capsd.cfg.lua").read_text(), '\tmodules_enabled = { "privilege" }\n'
+    server = WithModulesOfItsOwn(tmp_path / "server", snippet=snippet.replace(line, "", 1) if followed else snippet)
+    if followed:
+        config = server.directory / "prosody.cfg.lua"
+        config.write_text(config.read_text().replace(server.own, 'modules_enabled = { "lastactivity", "privilege" }'))
+    capsd = make_capsd(server)
+    try:
+        server.start()
+        capsd.start(linked=followed)
+        await until(lambda: capsd.get("/readyz")[0] == 200, "the link is up")
+        told = json.loads(capsd.command("status", "--json"))["links"][0]["domains"][0]["told"]
+        assert (told and await has_its_module(server)) == followed
+    finally:
+        server.kill()
+
+
+async def test_another_file_is_included_already(make_capsd, tmp_path):
+    """README's block is written behind one of the same name."""
+    server = Ejabberd(tmp_path / "server")
+    other = tmp_path / "other.yml"
+    other.write_text("modules:\n  mod_last: {}\n")
+    ours = f"{server.directory}/capsd.yml"
+    assert ours in server.config.read_text()
+    server.config.write_text(server.config.read_text().replace(ours, str(other)))
+    (line,) = (line for line in readme.typed("ejabberd", DOMAIN) if "include_config_file" in line)
+    typed = line.replace("/etc/ejabberd/capsd.yml", ours).replace("/etc/ejabberd/ejabberd.yml", str(server.config))
+    try:
+        subprocess.run(["sh", "-ec", typed], check=True)
+        server.start()
+        make_capsd(server).start()
+        assert await has_its_module(server)
     finally:
         server.kill()
 

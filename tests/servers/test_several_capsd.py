@@ -146,6 +146,29 @@ async def test_each_node_of_a_cluster_feeds_its_own_sessions(nodes, make_capsd):
         node.process.require_running()
 
 
+async def test_a_node_that_dies_leaves_nobody_behind(nodes, make_capsd):
+    one, two = nodes
+    names = ["survives", "dies"]
+    one.add_users(names)
+    capsd = make_capsd(one, limits=LIMITS).start()
+    survivor, dead = (Client(node, name, sample(name)) for node, name in zip(nodes, names))
+    for client in (survivor, dead):
+        await client.log_in()
+        client.announce()
+    await capsd.until_metric("capsd_holders", 2)
+    two.kill()
+    await until(lambda: capsd.metrics().total("capsd_holders") == 1, "the other node says that its sessions are gone")
+    # The node comes back, and speaks for itself.
+    two.start()
+    again = await Client(two, "dies", sample("back")).log_in()
+    again.announce()
+    await until(lambda: capsd.metrics().total("capsd_holders") == 2, "who is back is there")
+    await asyncio.sleep(REMOVED_AFTER + 1)
+    assert capsd.metrics().total("capsd_holders") == 2
+    await log_out_all([survivor, again])
+    one.process.require_running()
+
+
 async def test_a_session_that_goes_on_on_another_node_is_still_there(nodes):
     one, two = nodes
     one.add_users(["moves"])

@@ -25,7 +25,7 @@ def supervise(tmp_path):
     """Makes a capsd that runs by the unit, in directories below `tmp_path` and as the user of the tests; its secret is a credential."""
     made = []
 
-    def make(component_port=1, secret=SECRET, **options):
+    def make(component_port=1, secret=SECRET, control="run/capsd/control.sock", **options):
         if secret is not None:
             (tmp_path / "etc/capsd").mkdir(parents=True)
             (tmp_path / "etc/capsd/secret").write_text(secret + "\n")
@@ -35,7 +35,7 @@ def supervise(tmp_path):
         config.write_text(
             f'[[component]]\njid = "caps.example.org"\nserver = "127.0.0.1:{component_port}"\n'
             f'[store]\npath = "{tmp_path}/var/lib/capsd"\n[http]\nlisten = "127.0.0.1:{port}"\n'
-            f'[trusted]\ndirectories = []\n[control]\nsocket = "{tmp_path}/run/capsd/control.sock"\n'
+            f'[trusted]\ndirectories = []\n[control]\nsocket = "{tmp_path}/{control}"\n'
         )
         supervisor = Supervisor(tmp_path, UNIT, root=tmp_path, program=binary(), arguments=["--config", str(config)], user=False, **options)
         supervisor.http_port, supervisor.config = port, config
@@ -113,6 +113,26 @@ def test_the_units_reload_fails_where_the_configuration_is_at_fault(supervise):
     refused = supervisor.reload()
     assert refused.returncode == 2 and "log.level" in refused.stderr, refused
     assert answers(supervisor) and supervisor.starts == 1
+
+
+def test_the_units_reload_finds_a_control_socket_that_is_elsewhere(supervise):
+    supervisor = supervise(control="run/capsd/elsewhere.sock").start().wait_ready()
+    supervisor.config.write_text(supervisor.config.read_text() + "[log]\nlevel = 'debug'\n")
+    reloaded = supervisor.reload()
+    assert reloaded.returncode == 0 and "applied: log.level" in reloaded.stdout, reloaded
+    assert "control.sock" not in supervisor.unit.one("ExecReload")
+
+
+def test_an_http_port_that_is_taken_is_waited_for(supervise):
+    """As an address that comes late: the service is started again until it can listen."""
+    supervisor = supervise()
+    with socket.create_server(("127.0.0.1", supervisor.http_port)):
+        supervisor.start()
+        wait_until(lambda: supervisor.starts >= 2, "it is started again")
+        assert not supervisor.stopped and "READY=1" not in supervisor.messages
+    supervisor.wait_ready()
+    assert answers(supervisor)
+    assert f"http.listen: 127.0.0.1:{supervisor.http_port} cannot be listened on" in supervisor.log()
 
 
 def test_a_fault_in_the_configuration_ends_the_service_for_good(supervise):

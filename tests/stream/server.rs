@@ -32,10 +32,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
 
     /// Takes the stream's header and the handshake, checks the secret and accepts it (XEP-0114 section 3).
     pub(crate) async fn accept(io: S) -> Server<S> {
+        Server::accept_with(io, SECRET).await
+    }
+
+    /// The same with another secret.
+    pub(crate) async fn accept_with(io: S, secret: &str) -> Server<S> {
         let mut server = Server::new(io);
         server.take_header().await;
         server.send(HEADER).await;
-        let digest = sha1::Sha1::digest(format!("stream-1{SECRET}"));
+        let digest = sha1::Sha1::digest(format!("stream-1{secret}"));
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(server.next().await.contains(&format!(">{hex}<")));
         server.send("<handshake/>").await;

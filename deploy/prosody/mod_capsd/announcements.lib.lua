@@ -131,26 +131,27 @@ end
 -- for users of another, so all instances of the module share it. An entry goes with its session at the latest.
 local heard = setmetatable(module:shared("/*/capsd/heard"), { __mode = "k" });
 
--- `most` bounds the addresses that are remembered for one session; what is beyond is not remembered. Returns whether there was room.
+-- `most` bounds the addresses that are remembered for one session; what is beyond is not remembered. Returns what that changed: "first" if
+-- nothing was remembered of that address before, "last" if nothing is any more, "full" if there was no room.
 local function hear(session, jid, announcement, most)
 	local told = heard[session];
 	if not told then
-		if not announcement then return true; end
+		if not announcement then return; end
 		told = { count = 0, bares = {} };
 		heard[session] = told;
 	end
 	local bare = jid_bare(jid);
 	local resources = told.bares[bare];
 	local before = resources and resources[jid];
-	if before == announcement then return true; end
+	if before == announcement then return; end
 	if not announcement then
 		resources[jid] = nil;
 		told.count = told.count - 1;
 		if not next(resources) then told.bares[bare] = nil; end
-		return true;
+		return "last";
 	end
 	if not before then
-		if told.count >= most then return false; end
+		if told.count >= most then return "full"; end
 		told.count = told.count + 1;
 		if not resources then
 			resources = {};
@@ -158,20 +159,29 @@ local function hear(session, jid, announcement, most)
 		end
 	end
 	resources[jid] = announcement;
-	return true;
+	return not before and "first" or nil;
 end
 
--- Forgets all resources of a contact, or all occupants of a room.
-local function forget_bare(session, bare)
+-- Forgets all resources of a contact, or all occupants of a room; `lost` is called with each address.
+local function forget_bare(session, bare, lost)
 	local told = heard[session];
 	local resources = told and told.bares[bare];
 	if not resources then return; end
-	for _ in pairs(resources) do told.count = told.count - 1; end
 	told.bares[bare] = nil;
+	for jid in pairs(resources) do
+		told.count = told.count - 1;
+		lost(jid);
+	end
 end
 
-local function forget_all(session)
+-- Forgets everything that session was told; `lost` is called with each address.
+local function forget_all(session, lost)
+	local told = heard[session];
+	if not told then return; end
 	heard[session] = nil;
+	for _, resources in pairs(told.bares) do
+		for jid in pairs(resources) do lost(jid); end
+	end
 end
 
 -- What that session was last told by that address.
@@ -182,11 +192,35 @@ local function heard_from(session, jid)
 	return resources and resources[jid];
 end
 
+-- Queries to occupants of rooms of this server: stanza → { session, address }, as they were before the room puts other addresses in.
+local asked = setmetatable(module:shared("/*/capsd/asked"), { __mode = "k" });
+
+-- A session asks an occupant, by a stanza that the room will pass on.
+local function ask(stanza, session)
+	asked[stanza] = { session = session, address = stanza.attr.to };
+end
+
+-- A copy of a query that keeps who asks whom.
+local function copy(stanza)
+	local clone = st.clone(stanza);
+	asked[clone] = asked[stanza];
+	return clone;
+end
+
+-- For a query that has come through a room of this server from one of its users: true, and what the asker was last told by whom he asks.
+local function heard_by_asker(stanza)
+	local question = asked[stanza];
+	if not question then return false; end
+	return true, heard_from(question.session, question.address);
+end
+
 return {
+	ask = ask;
+	copy = copy;
+	heard_by_asker = heard_by_asker;
 	read = read;
 	hear = hear;
 	forget_bare = forget_bare;
 	forget_all = forget_all;
 	heard_from = heard_from;
-	knows = function (session) return heard[session] ~= nil; end;
 };

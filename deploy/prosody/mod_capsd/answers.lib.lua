@@ -15,9 +15,14 @@ local hopeless = {
 	["ambiguous"] = true, ["ill-formed"] = true, ["legacy"] = true, ["unsupported-algorithm"] = true,
 	["denied"] = true, ["malformed-node"] = true, ["too-large"] = true,
 };
+-- Why there is no word of capsd at all.
+local lost = { ["timeout"] = true, ["absent"] = true, ["not now"] = true };
 -- Seconds for which a content is used where capsd does not say; for which a key without an answer is not waited for again; and for which
 -- an answer that was refused is not handed over again; and how long a patient query waits for the answer to another one at most.
 local default_max_age, patience, refusal, most_patience = 300, 30, 60, 10;
+-- Seconds after which what a session announced is looked up again, where it was not known: longer each time. capsd itself asks nobody again
+-- who failed to answer, for ten minutes.
+local first_pause, longest_pause = 30, 600;
 -- Keys that are looked up, or contributed, at one time.
 local most_flights, most_contributions = 512, 64;
 -- Nodes of one content (URLs of clients that differ in nothing else) for which the answer is kept ready.
@@ -33,6 +38,9 @@ local function new(settings, link, listener)
 	local contributions, contribution_count = {}, 0;
 	-- Queries that went their way for a flight: answerer, id and node → flight; and without the node, for answers that do not repeat it.
 	local probes = {};
+	-- What sessions announced and those inside the server want to know: key → { key, node, sessions = { session → announcement }, pause,
+	-- timer, asking }.
+	local wishes = {};
 	-- Queries that are not to be held again.
 	local released = setmetatable({}, { __mode = "k" });
 
@@ -56,7 +64,7 @@ local function new(settings, link, listener)
 	local function answer_for(content, node)
 		local form = content.forms[node or false];
 		if form then return form; end
-		form = st.stanza("query", { xmlns = xmlns_disco_info, node = node });
+		form = st.stanza("query", { xmlns = xmlns_disco_info, ["xml:lang"] = content.lang, node = node });
 		for _, tag in ipairs(content.tags) do form:add_direct_child(tag); end
 		if content.form_count < most_forms then
 			content.forms[node or false] = form;
@@ -71,10 +79,6 @@ local function new(settings, link, listener)
 		local content = key and fresh(key);
 		if not content and key ~= announcement.key then content = fresh(announcement.key); end
 		return content, key;
-	end
-
-	local function store(key, query, max_age)
-		known:set(key, { tags = query.tags, expires = now() + (max_age or default_max_age), forms = {}, form_count = 0 });
 	end
 
 	-- Where a held query comes from. What came by the stream of another server or of a component is still wanted when that stream has ended,
@@ -108,16 +112,52 @@ local function new(settings, link, listener)
 				resend(item);
 			end
 		end
-		if not content then return; end
-		for _, wish in ipairs(flight.wishes) do
-			listener.known(wish.session, wish.announcement, answer_for(content, wish.announcement.id));
-		end
 	end
 
-	local function give_up(flight)
+	local pursue;
+
+	-- Looks that up again in a while.
+	local function postpone(wish)
+		if wish.timer then return; end
+		wish.timer = module:add_timer(wish.pause, function ()
+			wish.timer = nil;
+			if wishes[wish.key] == wish and link.usable then pursue(wish, next(wish.sessions)); end
+		end);
+		wish.pause = math.min(wish.pause * 2, longest_pause);
+	end
+
+	-- Ends a flight without a content.
+	local function end_in_vain(flight, is_hopeless)
+		if flights[flight.key] ~= flight then return; end
+		close(flight);
+		local wish = wishes[flight.key];
+		if wish and not is_hopeless then postpone(wish); end
+	end
+
+	local function give_up(flight, is_hopeless)
 		if flights[flight.key] ~= flight then return; end
 		unanswerable:set(flight.key, now() + patience);
-		close(flight);
+		end_in_vain(flight, is_hopeless);
+	end
+
+	local function forget_wish(wish)
+		wishes[wish.key] = nil;
+		if wish.timer then wish.timer:stop(); end
+	end
+
+	-- A content is known from now on, however that came: whoever waits for it has it.
+	local function store(key, query, max_age)
+		-- Else an identity without a language would have that of the stream by which it arrives, and a hash of XEP-0390 would not match.
+		local lang = query.attr["xml:lang"] or "";
+		local content = { tags = query.tags, lang = lang, expires = now() + (max_age or default_max_age), forms = {}, form_count = 0 };
+		known:set(key, content);
+		if flights[key] then close(flights[key]); end
+		local wish = wishes[key];
+		if not wish then return; end
+		forget_wish(wish);
+		for session, announcement in pairs(wish.sessions) do
+			listener.known(session, announcement, answer_for(content, announcement.id));
+		end
 	end
 
 	-- A held query goes its way unchanged, and its answer counts for the flight.
@@ -133,12 +173,11 @@ local function new(settings, link, listener)
 
 	local function looked_up(flight, query, reason, max_age)
 		if query then
-			store(flight.key, query, max_age);
-			return close(flight);
+			return store(flight.key, query, max_age);
 		elseif flights[flight.key] ~= flight then
 			return;
 		elseif hopeless[reason] then
-			return give_up(flight);
+			return give_up(flight, true);
 		end
 		flight.asking = false;
 		for _, item in ipairs(flight.items) do
@@ -147,11 +186,11 @@ local function new(settings, link, listener)
 				return let_go(flight, item);
 			end
 		end
-		close(flight);
+		end_in_vain(flight);
 	end
 
 	local function open_flight(key, node, jid)
-		local flight = { key = key, node = node, jid = jid, items = {}, wishes = {}, probes = {}, asking = true };
+		local flight = { key = key, node = node, jid = jid, items = {}, probes = {}, asking = true };
 		flights[key] = flight;
 		flight_count = flight_count + 1;
 		return flight;
@@ -177,9 +216,9 @@ local function new(settings, link, listener)
 		item.timer = module:add_timer(settings.hold * 0.05, expire, flight, item);
 	end
 
-	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer,
-	-- `way.send(origin, copy)` sends a copy of the query on by the way that it came. Queries of a `patient` way wait on while another one is
-	-- with the client: its answer will do for all of them, and the client would not answer them sooner.
+	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer;
+	-- `way.copy(stanza)` makes a copy of the query, and `way.send(origin, copy)` sends it on by the way that it came. Queries of a `patient`
+	-- way wait on while another one is with the client: its answer will do for all of them, and the client would not answer them sooner.
 	function answers.take(stanza, query, announcement, origin, way)
 		local node = query.attr.node;
 		if node == "" then node = nil; end
@@ -202,7 +241,7 @@ local function new(settings, link, listener)
 			return false;
 		end
 		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
-		local item = { stanza = st.clone(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now() };
+		local item = { stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now() };
 		local is_new = not flight;
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
 		table.insert(flight.items, item);
@@ -213,44 +252,67 @@ local function new(settings, link, listener)
 		return true;
 	end
 
-	-- Finds out what a session of this host announced, for those inside the server who want to know.
-	function answers.learn(session, announcement)
-		if not link.usable or not announcement.key then return; end
-		local content, key = find(announcement);
-		if content then
-			return listener.known(session, announcement, answer_for(content, announcement.id));
-		end
-		local flight = flights[key];
+	function pursue(wish, session)
+		local flight = flights[wish.key];
 		if not flight then
-			if is_until(unanswerable, key) or flight_count >= most_flights then return; end
-			flight = open_flight(key, announcement.node, session.full_jid);
-			table.insert(flight.wishes, { session = session, announcement = announcement });
-			return ask(flight);
+			if flight_count >= most_flights then return postpone(wish); end
+			return ask(open_flight(wish.key, wish.node, session.full_jid));
+		elseif flight.asking or wish.asking then
+			return;
 		end
-		table.insert(flight.wishes, { session = session, announcement = announcement });
+		-- A question is with a client that may never answer, but this session may.
+		wish.asking = true;
+		link.lookup(wish.node, session.full_jid, true, function (query, _, max_age)
+			wish.asking = nil;
+			if query then store(wish.key, query, max_age); end
+		end);
 	end
 
-	local function contribute(key, node, jid, query, flight)
+	-- Finds out what a session of this host announced, for those inside the server who want to know; now, or when it becomes known.
+	function answers.learn(session, announcement)
+		local key = announcement.key;
+		if not link.usable or not key then return; end
+		local content = fresh(key);
+		if content then return listener.known(session, announcement, answer_for(content, announcement.id)); end
+		local wish = wishes[key];
+		if not wish then
+			wish = { key = key, node = announcement.node, sessions = {}, pause = first_pause };
+			wishes[key] = wish;
+		end
+		wish.sessions[session] = announcement;
+		pursue(wish, session);
+	end
+
+	-- That session announces something else, or has ended.
+	function answers.forget(session, announcement)
+		local wish = wishes[announcement.key];
+		if not wish then return; end
+		wish.sessions[session] = nil;
+		if not next(wish.sessions) then forget_wish(wish); end
+	end
+
+	local function contribute(key, node, jid, query, lang, flight)
 		contributions[key] = true;
 		contribution_count = contribution_count + 1;
-		local function finish(content, max_age)
+		local function finish(content, cause, max_age)
 			contributions[key] = nil;
 			contribution_count = contribution_count - 1;
-			if content then
+			if cause and lost[cause] then
+				-- Nobody has judged it.
+				if flight then end_in_vain(flight); end
+				return;
+			elseif content then
 				store(key, content, max_age);
 			else
 				refused:set(key .. "\n" .. jid, now() + refusal);
 			end
 			listener.count("contributions", content and "accepted" or "refused");
-			if content and flights[key] then
-				close(flights[key]);
-			end
 			if flight then give_up(flight); end
 		end
-		link.contribute(node, jid, query, function (is_known)
-			if not is_known then return finish(nil); end
+		link.contribute(node, jid, query, lang, function (is_known, cause)
+			if not is_known then return finish(nil, cause); end
 			-- What passed by may hold more than its hash covers.
-			link.lookup(node, jid, false, function (content, _, max_age) finish(content, max_age); end);
+			link.lookup(node, jid, false, finish);
 		end);
 	end
 
@@ -275,7 +337,7 @@ local function new(settings, link, listener)
 			node, key = meant.node, meant.key;
 		end
 		if not key or not link.usable or contributions[key] then return; end
-		if not link.prompt or fresh(key) or is_until(refused, key .. "\n" .. from) then
+		if fresh(key) or is_until(refused, key .. "\n" .. from) then
 			if flight then give_up(flight); end
 			return;
 		end
@@ -283,7 +345,12 @@ local function new(settings, link, listener)
 			listener.count("limits", "contributions");
 			return;
 		end
-		contribute(key, node, from, query, flight);
+		if flight and not link.prompt then
+			-- Nobody waits for what capsd will say about it.
+			end_in_vain(flight);
+			flight = nil;
+		end
+		contribute(key, node, from, query, stanza.attr["xml:lang"], flight);
 	end
 
 	-- Is anything awaited that an error could end?
@@ -291,8 +358,12 @@ local function new(settings, link, listener)
 		return next(probes) ~= nil;
 	end
 
-	-- Everything that is held goes its way.
+	-- Everything that is held goes its way, and nothing is looked up any more.
 	function answers.release()
+		for _, wish in pairs(wishes) do
+			if wish.timer then wish.timer:stop(); end
+		end
+		wishes = {};
 		local open = flights;
 		flights, flight_count, probes = {}, 0, {};
 		for _, flight in pairs(open) do

@@ -284,16 +284,19 @@ local function new(settings, source, listener)
 		pump();
 	end
 
-	-- Hands over what `jid` answered for `node`; calls back with whether that is now known under the node.
-	function link.contribute(node, jid, query, callback)
-		if not current then return callback(false); end
+	-- Hands over what `jid` answered for `node` in a stanza of that language, which may count for a hash of XEP-0390; calls back with whether
+	-- that is now known under the node, or with nil and why nobody said so.
+	function link.contribute(node, jid, query, lang, callback)
+		if not current then return callback(nil, "absent"); end
 		local content = st.clone(query);
 		content.attr.node = node;
+		content.attr["xml:lang"] = content.attr["xml:lang"] or lang;
 		local payload = st.stanza("contribute", { xmlns = xmlns_capsd })
 			:tag("info", { node = node, jid = jid }):add_child(content):up();
-		ask(current, "set", payload, function (answer)
-			local info = answer and answer:get_child("info", xmlns_capsd);
-			callback(info ~= nil and info ~= false and info.attr.reason == nil);
+		ask(current, "set", payload, function (answer, cause)
+			if not answer then return callback(nil, cause); end
+			local info = answer:get_child("info", xmlns_capsd);
+			callback(info and info.attr.reason == nil);
 		end);
 	end
 

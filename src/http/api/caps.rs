@@ -88,12 +88,12 @@ pub(in crate::http) async fn find(sources: &Sources, key: CapsKey) -> Result<Box
     let (result, found) = match finding {
         Finding::Found(mut found) => {
             // A node URL that one account made up may be as good as a name. Only the control socket tells those that are not common.
-            if found.tier == Tier::Learned {
+            if !found.tier.is_operators() {
                 found.nodes.truncate(found.seen_nodes.unwrap_or_default());
             }
             let result = match found.tier {
-                Tier::Learned => LookupResult::HttpHit,
-                Tier::Trusted | Tier::Pinned => LookupResult::HttpOverride,
+                tier if tier.is_operators() => LookupResult::HttpOverride,
+                _ => LookupResult::HttpHit,
             };
             (result, Ok(found))
         }
@@ -194,6 +194,8 @@ fn cacheable(request: &Request, format: Format, tier: Tier, text: String) -> Res
         Tier::Learned => "capsd; hit; detail=learned",
         Tier::Trusted => "capsd; hit; detail=trusted",
         Tier::Pinned => "capsd; hit; detail=pinned",
+        Tier::Hot => "capsd; hit; detail=hot",
+        Tier::Probation => "capsd; hit; detail=probation",
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -20,7 +20,8 @@ pub(in crate::http) struct ContentView {
     pub(in crate::http) tier: Tier,
     /// The operator's reason for pinning it, or the file or bundle that he installed.
     pub(in crate::http) source: Option<String>,
-    /// Whether three accounts or more announced it, or it was imported; none where the operator installed it.
+    /// Whether three accounts or more announced it, or it was imported; none where the operator installed it, and of what is in
+    /// memory only.
     pub(in crate::http) common: Option<bool>,
     /// All its keys as caps nodes, the 0115 ones without a node URL.
     pub(in crate::http) keys: Vec<String>,

@@ -140,7 +140,7 @@ pub(super) fn look_up_section(look_up: &LookUp) -> Markup {
                     autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="node-help";
                 p.help #node-help {
                     "As in a presence: " code { "NODE#VER" } ", " code { "urn:xmpp:caps#ALGO.BASE64" } ", or the hash alone. "
-                    "Only what is stored is shown; no client is asked."
+                    "Only what is served now is shown; no client is asked."
                 }
                 button { "Look up" }
             }
@@ -173,13 +173,22 @@ fn known_section(known: &Known) -> Markup {
             "learned",
             "A client that announced it was asked, and its answer has the hash.",
         ),
+        Tier::Hot => (
+            "hot",
+            "A client that announced it was asked, and its answer has the hash. It is in memory only: the store has let go of it, or \
+             could not take it.",
+        ),
+        Tier::Probation => (
+            "probation",
+            "A client that announced it was asked, and its answer has the hash. It is in memory only, until a second account uses it.",
+        ),
         Tier::Trusted => ("trusted", "Installed by the operator, in the file "),
         Tier::Pinned => ("pinned", "Pinned by the operator: "),
     };
     html! {
         div.answer role="status" {
             p.verdict {
-                @if *hot { span.pill.good { span.dot aria-hidden="true" {} "hot" } " " }
+                @if *hot && found.tier != Tier::Hot { span.pill.good { span.dot aria-hidden="true" {} "hot" } " " }
                 span.pill.good { span.dot aria-hidden="true" {} (tier) }
                 @if found.info.waived() { " " span.pill.warning { span.dot aria-hidden="true" {} "rule waived" } }
             }

@@ -64,6 +64,8 @@ class Round:
     # Answers that were compared with what the asked client would have said, and those that do not equal it.
     compared: int = 0
     wrong: list = field(default_factory=list)
+    # Those for hashes of XEP-0390 that do not verify with the languages that they inherit, as what a client says itself may not.
+    inheriting: list = field(default_factory=list)
     arrivals: list = field(default_factory=list)
 
     @property
@@ -86,6 +88,23 @@ class Round:
             f"{statistics.median(self.received):,.0f}",
             f"{statistics.median(self.knew):.2f} s",
         ]
+
+
+def missed(rounds, careful):
+    """What these rounds with capsd, the first of them cold, do not show: one question for each hash and then none, and right answers, of which
+    each careful client compared at least one."""
+    found = []
+    for one in rounds:
+        if one.most > (1 if one is rounds[0] else 0):
+            found.append(f"{one.name}: {one.most} questions for one hash: {one.by_hash}, {one.arrivals}")
+        if one.wrong:
+            found.append(f"{one.name}: wrong answers: {one.wrong}")
+        # By then no answer is a client's own, and the modules say that none inherits a language.
+        if one is not rounds[0] and one.inheriting:
+            found.append(f"{one.name}: answers that do not verify with the languages that they inherit: {one.inheriting}")
+        if one.compared < careful:
+            found.append(f"{one.name}: {one.compared} answers were compared")
+    return found
 
 
 HEADINGS = ["", "questions that reached clients", "most for one hash", "for hashes that never verify", "bytes to one client", "one client knows all after"]
@@ -185,6 +204,9 @@ class Crowd:
                 result.compared += own is not None
                 if own is not None and own.covered() != info.covered():
                     result.wrong.append((record.name, node, info))
+            for node, info in record.received:
+                if node in self.truth.of and node.startswith(f"{CAPS_0390}#") and not has_content(node, info):
+                    result.inheriting.append((record.name, node, info))
         return result
 
 

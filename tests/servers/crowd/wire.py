@@ -7,7 +7,7 @@ import asyncio
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from harness.caps import CAPS_0115, CAPS_0390, DISCO_INFO, HASHES, info_of
+from harness.caps import CAPS_0115, CAPS_0390, DISCO_INFO, HASHES, info_as_received, info_of
 
 QUERY = f"{{{DISCO_INFO}}}query"
 
@@ -45,6 +45,8 @@ class Record:
         # What it answered, and what it was answered: (node, disco info).
         self.answers = []
         self.learned = []
+        # The latter, with inherited languages: a stream may have any.
+        self.received = []
         self.asked = 0
         # What it announced to everybody, in order.
         self.announcements = []
@@ -59,6 +61,7 @@ class Record:
             self.arrivals.append(Arrival(self.name, stanza.get("from", ""), node, stanza.get("id")))
         elif query is not None and stanza.get("type") == "result":
             self.learned.append((query.get("node"), info_of(query)))
+            self.received.append((query.get("node"), info_as_received(query, stanza, "x-of-the-stream")))
         elif kind == "presence" and any(status.get("code") == "110" for status in stanza.iter() if local_name(status) == "status"):
             self.in_room = stanza.get("type") is None
 

@@ -107,12 +107,15 @@ def digest(algorithm, data):
     return base64.b64encode(FUNCTIONS[algorithm](data).digest()).decode()
 
 
-def info_of(query):
-    """The disco info in a `<query/>` element: what a hash covers, nothing else."""
+def info_of(query, inherited=""):
+    """The disco info in a `<query/>` element: what a hash covers, nothing else.
+
+    XEP-0115 counts the language that an identity states itself. XEP-0390 counts inherited ones, too: `info_as_received`.
+    """
     info = Info([], [], [])
     for child in query:
         if child.tag == f"{{{DISCO_INFO}}}identity":
-            info.identities.append((child.get("category"), child.get("type"), child.get(LANG, ""), child.get("name", "")))
+            info.identities.append((child.get("category"), child.get("type"), child.get(LANG, inherited), child.get("name", "")))
         elif child.tag == f"{{{DISCO_INFO}}}feature":
             info.features.append(child.get("var"))
         elif child.tag == f"{{{DATA_FORM}}}x":
@@ -126,6 +129,11 @@ def info_of(query):
             if form_type is not None:
                 info.forms.append((form_type, fields))
     return info
+
+
+def info_as_received(query, stanza, stream_language):
+    """The disco info with the languages that identities inherit from the `<query/>`, its stanza or the stream by which it came."""
+    return info_of(query, query.get(LANG, stanza.get(LANG, stream_language)))
 
 
 def sample(name, extra=()):

@@ -1,12 +1,13 @@
 """Fixtures of the tests of ejabberd's module alone: one ejabberd with it, scripted components in the place of capsd, and people."""
 
+import socket
 from xml.sax.saxutils import quoteattr
 
 import pytest
 
 from .caps import DISCO_INFO
 from .client import Client, log_in_all, log_out_all
-from .processes import until
+from .processes import free_ports, until
 from .scripted import ScriptedCapsd, connections
 from .servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd
 
@@ -15,8 +16,39 @@ SECOND = "caps2.example.org"
 ELSEWHERE = "elsewhere.example"
 
 
+# Evaluates one line of Erlang for each connection.
+SHELL = """
+spawn(fun() ->
+    {ok, Listener} = gen_tcp:listen(PORT, [binary, {packet, line}, {buffer, 65536}, {active, false}, {reuseaddr, true}, {ip, {127, 0, 0, 1}}]),
+    Serve = fun Again() ->
+        {ok, Socket} = gen_tcp:accept(Listener),
+        {ok, Line} = gen_tcp:recv(Socket, 0),
+        {ok, Tokens, _} = erl_scan:string(binary_to_list(Line)),
+        {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+        {value, Value, _} = erl_eval:exprs(Expressions, []),
+        gen_tcp:send(Socket, io_lib:format("~0p", [Value])),
+        gen_tcp:close(Socket),
+        Again()
+    end,
+    Serve()
+end).
+"""
+
+
 class Resuming(Ejabberd):
-    """ejabberd whose sessions may be resumed (XEP-0198)."""
+    """ejabberd whose sessions may be resumed (XEP-0198), and into which a test can look."""
+
+    def prepare(self):
+        (self.shell_port,) = free_ports(1)
+        process = super().prepare()
+        process.command += ["-eval", " ".join(SHELL.replace("PORT", str(self.shell_port)).split())]
+        return process
+
+    def evaluate(self, expression):
+        """What an Erlang expression within the server comes to, as text."""
+        with socket.create_connection(("127.0.0.1", self.shell_port), timeout=10) as stream:
+            stream.sendall(f"{expression}.\n".encode())
+            return stream.makefile().read()
 
     def write_config(self):
         super().write_config()

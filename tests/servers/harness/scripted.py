@@ -19,7 +19,8 @@ class ScriptedCapsd:
     """One connection of a component.
 
     `known` maps caps nodes to the disco info that look-ups are answered with; a node that is not in it has `reasons[node]`, else 'unknown'.
-    What is contributed becomes known if `verify(node, info)` says so. While `silent`, requests are kept and not answered.
+    What is contributed becomes known if `verify(node, info)` says so. While `silent`, requests are kept and not answered; so are those whose
+    name is in `slow`.
     """
 
     def __init__(self, server, jid=COMPONENT, instance="one", known=None, verify=lambda node, info: True):
@@ -30,6 +31,7 @@ class ScriptedCapsd:
         self.reasons = {}
         self.verify = verify
         self.silent = False
+        self.slow = set()
         self.max_age = 300
         self.requests = []
         self.task = None
@@ -80,7 +82,7 @@ class ScriptedCapsd:
         if iq.get("type") not in ("get", "set") or not len(iq):
             return
         self.requests.append(iq)
-        if not self.silent:
+        if not self.silent and iq[0].tag.split("}")[1] not in self.slow:
             self.answer(iq)
 
     def answer(self, iq):

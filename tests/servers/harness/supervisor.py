@@ -124,7 +124,7 @@ class Supervisor:
         words = shlex.split(self.unit.one(key))
         assert words[0] == shlex.split(self.unit.one("ExecStart"))[0]
         words = [self.program or words[0], *(str(self.root / word.lstrip("/")) if word.startswith("/run/") else word for word in words[1:])]
-        return [*words, *self.arguments] if key == "ExecStart" else words
+        return [*words, *self.arguments]
 
     def start(self):
         """Starts the service and returns at once; `wait_ready` is what `systemctl start` waits for."""

@@ -14,6 +14,8 @@ from .servers import COMPONENT, DOMAIN, PASSWORD, REPOSITORY, SECRET, Prosody, s
 SECOND = "caps2.example.org"
 # A component whose users are contacts that are no users of this server.
 GATEWAY = "gateway.example.org"
+# The same component may play contacts of this domain, whose stanzas go the ways of another server's.
+FAR = "far.example"
 SM = "urn:xmpp:sm:3"
 MUC = "http://jabber.org/protocol/muc"
 # Seconds for which sessions wait to be resumed.
@@ -23,14 +25,14 @@ HIBERNATION = 2
 class WatchedProsody(Prosody):
     """Prosody with a second component, statistics, stream management, and a module that sees what other modules see."""
 
-    modules = (*Prosody.modules, "smacks", "http_openmetrics", "caps_watch")
+    modules = (*Prosody.modules, "smacks", "http_openmetrics", "caps_watch", "far_contact")
     global_settings = (
         f'plugin_paths = {{ "{REPOSITORY}/deploy/prosody", "{REPOSITORY}/tests/servers/prosody" }}\n'
         'statistics = "internal"\nstatistics_interval = "manual"\nmuc_room_locking = false\n'
         f"smacks_hibernation_time = {HIBERNATION}\n"
     )
 
-    more_hosts = f'Component "{GATEWAY}"\n\tcomponent_secret = "{SECRET}"\n'
+    more_hosts = f'Component "{GATEWAY}"\n\tcomponent_secret = "{SECRET}"\n\tvalidate_from_addresses = false\n'
 
     def __init__(self, directory, **options):
         (self.http_port,) = free_ports(1)
@@ -72,16 +74,19 @@ class WatchedProsody(Prosody):
 class Gateway(ScriptedCapsd):
     """A contact beyond a component: it announces an info and answers disco#info with it."""
 
-    def __init__(self, server, info):
+    def __init__(self, server, info, domain=GATEWAY):
         super().__init__(server, jid=GATEWAY)
         self.info = info
-        self.contact = f"friend@{GATEWAY}/far"
+        self.contact = f"friend@{domain}/far"
         self.presences = []
+        self.messages = []
         self.replies = {}
 
     def on_stanza(self, stanza):
         if stanza.tag.endswith("}presence"):
             self.presences.append(stanza)
+        elif stanza.tag.endswith("}message"):
+            self.messages.append(stanza)
         super().on_stanza(stanza)
 
     def on_iq(self, iq):
@@ -120,9 +125,9 @@ class Gateway(ScriptedCapsd):
         query = f"<query xmlns='{DISCO_INFO}'{attribute}/>"
         self.send(f"<iq type='get' id='{id_}' from='{of or self.contact}' to='{client.jid}'>{query}</iq>")
 
-    def announce(self, to):
-        """The contact's presence."""
-        self.send(f"<presence from='{self.contact}' to='{to.jid}'>{self.info.c_0115()}</presence>")
+    def announce(self, to, bare=False):
+        """The contact's presence, to one client or to the account."""
+        self.send(f"<presence from='{self.contact}' to='{to.bare if bare else to.jid}'>{self.info.c_0115()}</presence>")
 
     async def tell(self, client, heard=True):
         """The contact's presence; the client has received it, or would have by now."""

@@ -2,9 +2,9 @@
 %%% clients that are asked. What servers and capsd agreed on is written in deploy/protocol.md of capsd; README.md tells what this module
 %%% does, its options and its statistics.
 %%%
-%%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_link, mod_capsd_flights and
-%%% mod_capsd_pep are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables; mod_capsd_told is what a
-%%% session remembers; mod_capsd_stanza is XML.
+%%% The parts: mod_capsd_watch and mod_capsd_intercept are hooks and run in the processes of sessions; mod_capsd_keeper, mod_capsd_link,
+%%% mod_capsd_flights and mod_capsd_pep are one process each for a virtual host; mod_capsd_answers and mod_capsd_stats are tables;
+%%% mod_capsd_told is what a session remembers; mod_capsd_stanza is XML.
 -module(mod_capsd).
 
 -behaviour(gen_mod).
@@ -54,6 +54,7 @@ depends(_, _) ->
 
 enable(Host, Opts) ->
     is_alone(Host) andalso enable_once(),
+    {ok, _} = gen_mod:start_child(mod_capsd_keeper, Host, Opts),
     {ok, _} = gen_mod:start_child(mod_capsd_link, Host, Opts),
     {ok, _} = gen_mod:start_child(mod_capsd_flights, Host, Opts),
     {ok, _} = gen_mod:start_child(mod_capsd_pep, Host, Opts),
@@ -67,6 +68,7 @@ disable(Host) ->
     _ = gen_mod:stop_child(mod_capsd_flights, Host),
     _ = gen_mod:stop_child(mod_capsd_pep, Host),
     _ = gen_mod:stop_child(mod_capsd_link, Host),
+    _ = gen_mod:stop_child(mod_capsd_keeper, Host),
     unpublish(Host),
     ok.
 
@@ -103,8 +105,8 @@ is_alone(Host) ->
 pre_uninstall() ->
     lists:foreach(fun stop/1, ejabberd_option:hosts()),
     Parts = [
-        mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_link, mod_capsd_pep, mod_capsd_stanza, mod_capsd_stats, mod_capsd_told,
-        mod_capsd_watch
+        mod_capsd_answers, mod_capsd_flights, mod_capsd_intercept, mod_capsd_keeper, mod_capsd_link, mod_capsd_pep, mod_capsd_stanza, mod_capsd_stats,
+        mod_capsd_told, mod_capsd_watch
     ],
     lists:foreach(fun(Part) -> code:purge(Part), code:delete(Part) end, Parts).
 
@@ -118,6 +120,7 @@ find(Host) ->
 -spec publish(#capsd{}, gen_mod:opts()) -> ok.
 publish(#capsd{host = Host} = Capsd, Opts) ->
     persistent_term:put({?MODULE, Host}, Capsd#capsd{
+        opts = Opts,
         components = gen_mod:get_opt(component, Opts),
         hold = gen_mod:get_opt(hold, Opts),
         max_held = gen_mod:get_opt(max_held, Opts),

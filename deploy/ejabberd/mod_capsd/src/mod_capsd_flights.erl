@@ -1,5 +1,5 @@
-%%% Queries that are held, one process for each virtual host: of several for one unknown node, one look-up; if capsd has no answer, one
-%%% of them goes its way and the others wait for its answer.
+%%% Queries that are held, one process for each virtual host: of several for one unknown key, one look-up; if capsd has no answer, one
+%%% of them goes its way and the others wait for its answer. The queries themselves are in a table, so that none is lost with this process.
 %%%
 %%% A held query is never answered from here. When its time has come it is routed again with a mark that keeps it from being held a
 %%% second time, and is decided anew where it was held: block lists, the announcement in force and the answer are those of that moment.
@@ -7,7 +7,7 @@
 
 -behaviour(gen_server).
 
--export([hold/3, learn/4, asked/3, options/2]).
+-export([hold/3, learn/4, asked/3, options/2, unasked/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -28,7 +28,7 @@
     %% the question to that client: who is expected to answer, under which row of the table it is found, and the timer of its end
     scout = none :: none | {jid:ljid(), {jid:ljid(), binary()}, reference()},
     %% held queries, the first that came last, with the timer of each
-    held = [] :: [{reference(), iq()}]
+    held = [] :: [{Timer :: reference(), Query :: reference()}]
 }).
 
 -record(state, {
@@ -36,26 +36,28 @@
     capsd :: #capsd{},
     bounds :: {pos_integer(), pos_integer()},
     life :: pos_integer(),
-    flights = #{} :: #{binary() => #flight{}},
+    flights = #{} :: #{mod_capsd_answers:key() => #flight{}},
     contributing = #{} :: #{{binary(), jid:ljid()} => []},
     refuted = #{} :: #{{binary(), jid:ljid()} => []}
 }).
 
 %%% For hooks
 
-%% Takes a query into custody, unless capsd is away or too many are held already.
+%% Takes a query into custody, unless capsd is away or seems to hang, or too many are held already.
 -spec hold(#capsd{}, binary(), iq()) -> boolean().
 hold(#capsd{hold = 0}, _, _) ->
     false;
-hold(#capsd{host = Host, state = State, max_held = Max} = Capsd, Node, IQ) ->
-    case atomics:get(State, ?READY) of
+hold(#capsd{host = Host, state = State, held = Table, max_held = Max} = Capsd, Node, IQ) ->
+    case atomics:get(State, ?HOLDING) of
         0 ->
             false;
         1 ->
             case atomics:add_get(State, ?HELD, 1) of
                 Held when Held =< Max ->
                     mod_capsd_stats:count(Capsd, held),
-                    gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {hold, Node, IQ}),
+                    Query = make_ref(),
+                    ets:insert(Table, {Query, Node, IQ}),
+                    gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {hold, Node, Query}),
                     true;
                 _ ->
                     atomics:sub(State, ?HELD, 1),
@@ -85,20 +87,29 @@ asked(#capsd{scouts = Scouts}, LJID, Id) ->
 options(Host, Opts) ->
     gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {options, Opts}).
 
+%% What capsd was asked until now, nobody will hear.
+-spec unasked(binary()) -> ok.
+unasked(Host) ->
+    gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), unasked).
+
 %%% gen_server
 
-init([Host, Opts]) ->
+%% What another process of this kind held goes its way.
+init([Host, _]) ->
     process_flag(trap_exit, true),
-    Capsd = mod_capsd:find(Host),
-    atomics:put(Capsd#capsd.state, ?HELD, 0),
+    #capsd{opts = Opts} = Capsd = mod_capsd:find(Host),
     ets:delete_all_objects(Capsd#capsd.scouts),
-    {ok, take_options(Opts, #state{host = Host, capsd = Capsd, bounds = {1, 1}, life = 1})}.
+    State = take_options(Opts, #state{host = Host, capsd = Capsd, bounds = {1, 1}, life = 1}),
+    release_all(State),
+    {ok, State}.
 
 handle_call(_, _, State) ->
     {reply, {error, unknown}, State}.
 
-handle_cast({hold, Node, IQ}, State) ->
-    {noreply, hold_query(Node, IQ, renew(State))};
+handle_cast({hold, Node, Query}, State) ->
+    {noreply, hold_query(Node, Query, renew(State))};
+handle_cast(unasked, #state{flights = Flights} = State) ->
+    {noreply, lists:foldl(fun(Key, Left) -> land(Key, pass, Left) end, renew(State#state{contributing = #{}}), maps:keys(Flights))};
 handle_cast({learn, Node, JID, Query}, State) ->
     {noreply, contribute(Node, JID, Query, renew(State))};
 handle_cast({options, Opts}, State) ->
@@ -110,45 +121,63 @@ handle_info({capsd, {lookup, Node}, IQ}, State) ->
     {noreply, looked_up(Node, mod_capsd_stanza:lookup_result(IQ, Node), renew(State))};
 handle_info({capsd, {contribute, Node, LJID}, IQ}, State) ->
     {noreply, contributed(Node, LJID, mod_capsd_stanza:contribute_result(IQ), renew(State))};
-handle_info({timeout, Timer, {held, Node}}, State) ->
-    {noreply, expire(Node, Timer, renew(State))};
+handle_info({timeout, Timer, {held, Key}}, State) ->
+    {noreply, expire(Key, Timer, renew(State))};
 handle_info({timeout, Timer, {scout, Node}}, State) ->
     {noreply, give_up(Node, Timer, renew(State))};
+handle_info({timeout, _, {doubt, Key}}, State) ->
+    {noreply, doubt(Key, renew(State))};
 handle_info({forgive, Which}, #state{refuted = Refuted} = State) ->
     {noreply, State#state{refuted = maps:remove(Which, Refuted)}};
 handle_info(_, State) ->
     {noreply, State}.
 
 %% Whatever is held goes its way.
-terminate(_, #state{flights = Flights} = State) ->
-    maps:foreach(fun(_, Flight) -> let_go(Flight, pass, State) end, Flights).
+terminate(_, State) ->
+    release_all(renew(State)).
 
 code_change(_, State, _) ->
     {ok, State}.
 
 %%% Holding
 
-hold_query(Node, IQ, #state{capsd = Capsd, flights = Flights} = State) ->
-    case {mod_capsd_answers:find(Capsd, Node), Flights} of
-        {unknown, #{Node := #flight{phase = overdue}}} ->
-            release(IQ, pass, State),
+hold_query(Node, Query, #state{capsd = Capsd, flights = Flights} = State) ->
+    Key = mod_capsd_answers:key(Node),
+    case {is_held(Query, Capsd), mod_capsd_answers:find(Capsd, Node), Flights} of
+        {false, _, _} ->
             State;
-        {unknown, #{Node := Flight}} ->
-            State#state{flights = Flights#{Node := add(Node, IQ, Flight, Capsd)}};
-        {unknown, _} ->
+        {true, unknown, #{Key := #flight{phase = overdue}}} ->
+            release(Query, pass, State),
+            State;
+        {true, unknown, #{Key := Flight}} ->
+            State#state{flights = Flights#{Key := add(Key, Query, Flight, Capsd)}};
+        {true, unknown, _} ->
             look_up(Node, true, Capsd),
-            State#state{flights = Flights#{Node => add(Node, IQ, #flight{}, Capsd)}};
-        {Found, _} ->
-            release(IQ, mark(Found), State),
+            _ = erlang:start_timer(mod_capsd_link:prompt(Capsd), self(), {doubt, Key}),
+            State#state{flights = Flights#{Key => add(Key, Query, #flight{}, Capsd)}};
+        {true, Found, _} ->
+            release(Query, mark(Found), State),
             State
     end.
 
-add(Node, IQ, #flight{held = Held} = Flight, Capsd) ->
-    Timer = erlang:start_timer(Capsd#capsd.hold, self(), {held, Node}),
-    Flight#flight{held = [{Timer, IQ} | Held]}.
+add(Key, Query, #flight{held = Held} = Flight, Capsd) ->
+    Timer = erlang:start_timer(Capsd#capsd.hold, self(), {held, Key}),
+    Flight#flight{held = [{Timer, Query} | Held]}.
+
+%% Not if another process of this kind has let it go already.
+is_held(Query, #capsd{held = Table}) ->
+    ets:member(Table, Query).
 
 mark({answer, _}) -> again;
 mark(failed) -> pass.
+
+%% A look-up that takes long may wait for a client, or capsd hangs: which of the two shows something that it answers at once.
+doubt(Key, #state{capsd = Capsd, flights = Flights} = State) ->
+    case Flights of
+        #{Key := #flight{phase = lookup}} -> mod_capsd_link:doubt(Capsd);
+        _ -> ok
+    end,
+    State.
 
 look_up(Node, Wait, Capsd) ->
     mod_capsd_stats:count(Capsd, lookups),
@@ -156,27 +185,30 @@ look_up(Node, Wait, Capsd) ->
 
 looked_up(Node, {answer, _, Content, MaxAge}, #state{capsd = Capsd, life = Life} = State) when MaxAge > 0 ->
     dropped(mod_capsd_answers:put(Capsd, Node, Content, min(MaxAge * 1000, Life), State#state.bounds), Capsd),
-    land(Node, again, State);
+    land(mod_capsd_answers:key(Node), again, State);
 looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = State) ->
     mod_capsd_stats:count(Capsd, lookups_failed),
+    Key = mod_capsd_answers:key(Node),
     case {is_worth_asking(Reason), Flights} of
-        {true, #{Node := #flight{phase = lookup, held = [_ | _] = Held} = Flight}} ->
-            {Others, [{Timer, IQ}]} = lists:split(length(Held) - 1, Held),
+        {true, #{Key := #flight{phase = lookup, held = [_ | _] = Held} = Flight}} ->
+            {Others, [{Timer, Query}]} = lists:split(length(Held) - 1, Held),
             _ = erlang:cancel_timer(Timer),
-            Scout = send_scout(Node, IQ, Capsd),
-            release(IQ, pass, State),
-            State#state{flights = Flights#{Node := Flight#flight{phase = scout, scout = Scout, held = Others}}};
+            Scout = send_scout(Query, Capsd),
+            release(Query, pass, State),
+            State#state{flights = Flights#{Key := Flight#flight{phase = scout, scout = Scout, held = Others}}};
         {true, _} ->
-            land(Node, pass, State);
+            land(Key, pass, State);
         {false, _} ->
             in_vain(Node, unprovable, State)
     end;
 looked_up(Node, _, #state{capsd = Capsd} = State) ->
     mod_capsd_stats:count(Capsd, lookups_failed),
-    land(Node, pass, State).
+    land(mod_capsd_answers:key(Node), pass, State).
 
-%% One query goes its way for the others: its answer ends the wait, or the end of its time.
-send_scout(Node, #iq{id = Id, to = To, meta = #{?MARK := {_, _, Asker}}}, #capsd{scouts = Scouts}) ->
+%% One query goes its way for the others: its answer ends the wait, or the end of its time. It is an answer to the node of which that asker
+%% heard.
+send_scout(Query, #capsd{scouts = Scouts, held = Table}) ->
+    [{_, Node, #iq{id = Id, to = To, meta = #{?MARK := {_, _, Asker}}}}] = ets:lookup(Table, Query),
     LTo = jid:tolower(To),
     Expected =
         case mod_capsd:find(To#jid.lserver) =:= undefined andalso Asker of
@@ -200,14 +232,14 @@ in_vain(Node, Why, #state{capsd = Capsd, bounds = Bounds} = State) ->
             unanswered -> ?UNANSWERED
         end,
     dropped(mod_capsd_answers:fail(Capsd, Node, Why, Life, Bounds), Capsd),
-    land(Node, pass, State).
+    land(mod_capsd_answers:key(Node), pass, State).
 
 dropped(Count, Capsd) ->
     mod_capsd_stats:count(Capsd, answers_dropped, Count).
 
 %% The end of a flight: everything that it holds is decided anew, or goes its way.
-land(Node, Mark, #state{flights = Flights} = State) ->
-    case maps:take(Node, Flights) of
+land(Key, Mark, #state{flights = Flights} = State) ->
+    case maps:take(Key, Flights) of
         {Flight, Rest} ->
             end_scout(Flight, State),
             let_go(Flight, Mark, State),
@@ -224,37 +256,37 @@ end_scout(_, _) ->
 
 %% The client that was asked has not answered, or not what it announced, for as long as anybody would wait.
 give_up(Node, Timer, #state{flights = Flights} = State) ->
+    Key = mod_capsd_answers:key(Node),
     case Flights of
-        #{Node := #flight{scout = {_, _, Timer}}} -> in_vain(Node, unanswered, State);
+        #{Key := #flight{scout = {_, _, Timer}}} -> in_vain(Node, unanswered, State);
         _ -> State
     end.
 
 let_go(#flight{held = Held}, Mark, State) ->
     lists:foreach(
-        fun({Timer, IQ}) ->
+        fun({Timer, Query}) ->
             _ = erlang:cancel_timer(Timer),
-            release(IQ, Mark, State)
+            release(Query, Mark, State)
         end,
         lists:reverse(Held)
     ).
 
 %% One has waited long enough; the others have timers of their own. Whatever comes late is kept for those that ask later.
-expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
+expire(Key, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
     case Flights of
-        #{Node := #flight{held = Held} = Flight} ->
+        #{Key := #flight{held = Held} = Flight} ->
             case lists:keytake(Timer, 1, Held) of
-                {value, {_, IQ}, Others} ->
+                {value, {_, Query}, Others} ->
                     mod_capsd_stats:count(Capsd, hold_timeouts),
-                    release(IQ, pass, State),
+                    release(Query, pass, State),
                     Left = Flight#flight{held = Others},
                     case {Flight#flight.phase, Others} of
                         {lookup, _} ->
-                            mod_capsd_link:suspect(Capsd),
-                            State#state{flights = Flights#{Node := Left#flight{phase = overdue}}};
+                            State#state{flights = Flights#{Key := Left#flight{phase = overdue}}};
                         {scout, []} ->
-                            in_vain(Node, unanswered, State#state{flights = Flights#{Node := Left}});
+                            in_vain(Key, unanswered, State#state{flights = Flights#{Key := Left}});
                         _ ->
-                            State#state{flights = Flights#{Node := Left}}
+                            State#state{flights = Flights#{Key := Left}}
                     end;
                 false ->
                     State
@@ -263,8 +295,20 @@ expire(Node, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
             State
     end.
 
-release(#iq{meta = Meta} = IQ, Mark, #state{capsd = #capsd{state = Held} = Capsd}) ->
-    atomics:sub(Held, ?HELD, 1),
+release(Query, Mark, #state{capsd = #capsd{state = Held, held = Table} = Capsd}) ->
+    case ets:take(Table, Query) of
+        [{_, _, IQ}] ->
+            atomics:sub(Held, ?HELD, 1),
+            go_on(IQ, Mark, Capsd);
+        [] ->
+            ok
+    end.
+
+release_all(#state{capsd = #capsd{held = Table}} = State) ->
+    [release(Query, pass, State) || {Query, _, _} <- ets:tab2list(Table)],
+    ok.
+
+go_on(#iq{meta = Meta} = IQ, Mark, Capsd) ->
     case {Mark, Meta} of
         {again, #{?MARK := {_, Heard, Asker}}} ->
             ejabberd_router:route(xmpp:put_meta(IQ, ?MARK, {again, Heard, Asker}));
@@ -292,6 +336,7 @@ contribute(Node, JID, Query, #state{capsd = Capsd, contributing = Contributing, 
 
 contributed(Node, LJID, Result, #state{capsd = Capsd, flights = Flights, contributing = Contributing} = State0) ->
     Which = {Node, LJID},
+    Key = mod_capsd_answers:key(Node),
     State = refute(Which, Result, State0#state{contributing = maps:remove(Which, Contributing)}),
     case {Result, Flights} of
         %% What the client said may be more than what its hash covers, so capsd is asked for what was verified.
@@ -300,10 +345,10 @@ contributed(Node, LJID, Result, #state{capsd = Capsd, flights = Flights, contrib
             look_up(Node, false, Capsd),
             State;
         %% Only the answer of the client that was asked ends the wait: a liar that nobody asked must not.
-        {{reason, _}, #{Node := #flight{scout = {LJID, _, _}}}} ->
+        {{reason, _}, #{Key := #flight{scout = {LJID, _, _}}}} ->
             in_vain(Node, unanswered, State);
-        {failed, #{Node := #flight{scout = {LJID, _, _}}}} ->
-            land(Node, pass, State);
+        {failed, #{Key := #flight{scout = {LJID, _, _}}}} ->
+            land(Key, pass, State);
         _ ->
             State
     end.
@@ -322,7 +367,7 @@ take_options(Opts, State) ->
         life = gen_mod:get_opt(cache_life_time, Opts)
     }.
 
-%% The tables are others after mod_capsd_link began anew, and the settings after a reload.
+%% The settings are others after a reload, and the tables after mod_capsd_keeper began anew.
 renew(#state{host = Host} = State) ->
     case mod_capsd:find(Host) of
         undefined -> State;

@@ -75,7 +75,11 @@ outgoing(#iq{from = From, to = To, meta = #{?MARK := Mark}} = IQ, Node) ->
 outgoing(#iq{from = #jid{lserver = Host} = From, to = To} = IQ, Node) ->
     case mod_capsd:find(Host) of
         undefined ->
-            IQ;
+            %% What an occupant of elsewhere was told, its own server knows; its room is that of whom it asks.
+            case (not ejabberd_router:is_my_host(Host)) andalso is_local_room(To#jid.lserver) of
+                true -> xmpp:put_meta(IQ, ?MARK, {heard, {[], room}, elsewhere});
+                false -> IQ
+            end;
         Capsd ->
             LTo = jid:tolower(To),
             case mod_capsd_watch:heard(Capsd, self(), LTo) of
@@ -176,6 +180,7 @@ incoming(#iq{from = From} = IQ, Node, #{jid := JID, lserver := Host} = State, Ac
     end.
 
 %% A query that nobody marked gets a mark with which it can come a second time, after it was held.
+marked(#iq{meta = #{?MARK := {heard, _, elsewhere}}} = IQ, Nodes) -> xmpp:put_meta(IQ, ?MARK, {heard, {Nodes, room}, elsewhere});
 marked(#iq{meta = #{?MARK := _}} = IQ, _) -> IQ;
 marked(IQ, Nodes) -> xmpp:put_meta(IQ, ?MARK, {heard, {Nodes, direct}, none}).
 
@@ -187,20 +192,35 @@ is_again(_) -> false.
 received(_, _, LFrom, LFrom, _, _) ->
     %% The server's own question about a session (mod_caps) comes from the session's own address.
     true;
+received(_, #iq{meta = #{?MARK := {_, _, elsewhere}}}, LFrom, _, _, State) ->
+    is_told_in_room(LFrom, State);
 received(Capsd, #iq{meta = #{?MARK := {_, {Nodes, Way}, Asker}}} = IQ, _, _, Nodes, _) when Asker =/= none ->
     Way =:= room orelse may_ask(Capsd, IQ, incoming);
 received(_, #iq{meta = #{?MARK := {_, _, Asker}}}, _, _, _, _) when Asker =/= none ->
     %% An announcement, but not the last one.
     false;
 received(Capsd, IQ, {_, Server, Resource} = LFrom, _, _, State) when Resource =/= <<>> ->
-    %% From another server: who was sent the announcement in force, if it is subscribed still, or was not told since that nobody is there.
+    %% From another server: who was sent the announcement in force, if it is subscribed still, or was not told since that nobody is there; and
+    %% the occupants of a room that was sent it. Those of a room here have marks.
     mod_capsd_told:has(LFrom) andalso
         (not ejabberd_router:is_my_host(Server)) andalso
         (not lists:member(Server, Capsd#capsd.components)) andalso
+        (not is_local_room(Server)) andalso
         (has_subscription(Capsd, IQ, incoming) orelse
-            (Capsd#capsd.answer =:= announced andalso gb_sets:is_element(LFrom, maps:get(pres_a, State, gb_sets:new()))));
+            is_told_in_room(LFrom, State) orelse
+            (Capsd#capsd.answer =:= announced andalso was_directed(LFrom, State)));
 received(_, _, _, _, _, _) ->
     false.
+
+%% Whether that is an occupant of a room which was sent the announcement in force, and was not told since that nobody is there.
+is_told_in_room({User, Server, _} = LFrom, State) ->
+    case mod_capsd_told:own_nick({User, Server, <<>>}) of
+        none -> false;
+        Nick -> mod_capsd_told:has(LFrom) andalso was_directed({User, Server, Nick}, State)
+    end.
+
+was_directed(LJID, State) ->
+    gb_sets:is_element(LJID, maps:get(pres_a, State, gb_sets:new())).
 
 %% Whether the operator lets this asker have an answer, beyond that it received the announcement.
 may_ask(#capsd{answer = announced}, _, _) ->

@@ -3,12 +3,13 @@
 %%%
 %%% What is sent keeps its order: a look-up leaves after the reports that were made before it. One <feed/> is on its way at a time; its
 %%% answer is the pace. Reports of what happens now go before the replay of what has been. Its first part says that what this node told
-%%% before holds no more, so nothing need be known of those who went while nobody listened.
+%%% before holds no more, so nothing need be known of those who went while nobody listened. A node of the cluster that is down cannot say so:
+%%% the first of the others says it in its place.
 -module(mod_capsd_link).
 
 -behaviour(gen_server).
 
--export([report/2, watch/3, request/4, suspect/1, component/3, options/2, census/1]).
+-export([report/2, watch/3, request/4, doubt/1, prompt/1, component/3, options/2, census/1, begin_anew/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -39,10 +40,16 @@
     queued = 0 :: non_neg_integer(),
     %% where the replay is
     replay = done :: {own | passing, jid:ljid() | first} | done,
-    %% the feed on its way, and whether it begins the replay
-    sent = none :: none | {reference(), begins | goes_on, [mod_capsd_stanza:event()]},
+    %% nodes that are down, of which capsd is still to be told
+    down = [] :: [node()],
+    %% nodes that were down, or seemed to be: those that are back may have been spoken for
+    missed = [] :: [node()],
+    %% the feed on its way, and whether it begins the replay, or speaks for a node that is down
+    sent = none :: none | {reference(), begins | goes_on | {down, node()}, [mod_capsd_stanza:event()]},
     %% the component that is being tried
     trying = none :: none | reference(),
+    %% whether the component in use hangs is being found out
+    probing = none :: none | reference(),
     idle = true :: boolean(),
     sessions = #{} :: #{pid() => jid:ljid()}
 }).
@@ -63,11 +70,16 @@ watch(#capsd{host = Host}, Session, LJID) ->
 request(#capsd{host = Host}, Type, Payload, Tag) ->
     cast(Host, {request, {Type, Payload, self(), Tag}}).
 
-%% Something took too long: nothing more is held until a feed is answered.
--spec suspect(#capsd{}) -> ok.
-suspect(#capsd{host = Host, state = State}) ->
-    atomics:put(State, ?READY, 0),
-    cast(Host, suspect).
+%% Something takes long: capsd is sent what it answers at once. If that takes long, too, nothing more is held until an answer comes.
+-spec doubt(#capsd{}) -> ok.
+doubt(#capsd{host = Host}) ->
+    cast(Host, doubt).
+
+%% Within how many milliseconds capsd answers what it answers at once. Twice that has passed, and whether it hangs is known, before the first
+%% of those that were held for it has waited for too long.
+-spec prompt(#capsd{}) -> non_neg_integer().
+prompt(#capsd{hold = Hold}) ->
+    Hold div 3.
 
 -spec component(binary(), connected | disconnected, binary()) -> ok.
 component(Host, What, Component) ->
@@ -82,30 +94,27 @@ options(Host, Opts) ->
 census(Host) ->
     cast(Host, census).
 
+%% What was known is lost.
+-spec begin_anew(binary()) -> ok.
+begin_anew(Host) ->
+    cast(Host, begin_anew).
+
 cast(Host, Message) ->
     gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), Message).
 
 %%% gen_server
 
-init([Host, Opts]) ->
+%% What is there already is what this process knew before it crashed.
+init([Host, _]) ->
     process_flag(trap_exit, true),
-    Restarted = mod_capsd:find(Host) =/= undefined,
-    {Heard, Own, Passing} = mod_capsd_watch:tables(),
-    mod_capsd:publish(
-        #capsd{
-            host = Host,
-            heard = Heard,
-            own = Own,
-            passing = Passing,
-            scouts = ets:new(mod_capsd_scouts, [public, {read_concurrency, true}]),
-            answers = mod_capsd_answers:new(),
-            counters = mod_capsd_stats:new(),
-            state = atomics:new(?PLACES, [])
-        },
-        Opts
-    ),
-    Restarted andalso census(Host),
-    State = take_options(Opts, #state{host = Host, components = [], retry = 1, max_queue = 1}),
+    #capsd{opts = Opts} = Capsd = mod_capsd:find(Host),
+    Sessions = mod_capsd_watch:sessions(Capsd),
+    maps:foreach(fun(Session, _) -> erlang:monitor(process, Session) end, Sessions),
+    %% Those that began to announce or to hear while nobody was there to watch them.
+    map_size(Sessions) =:= 0 orelse census(Host),
+    State = set_unready(take_options(Opts, #state{host = Host, components = [], retry = 1, max_queue = 1, sessions = Sessions})),
+    mod_capsd_flights:unasked(Host),
+    ok = net_kernel:monitor_nodes(true),
     self() ! tick,
     {ok, State}.
 
@@ -115,13 +124,8 @@ handle_call(_, _, State) ->
 handle_cast({report, Event}, State) ->
     {noreply, pump(enqueue(Event, State))};
 handle_cast({watch, Session, LJID}, #state{sessions = Sessions} = State) ->
-    case Sessions of
-        #{Session := _} ->
-            {noreply, State};
-        _ ->
-            _ = erlang:monitor(process, Session),
-            {noreply, State#state{sessions = Sessions#{Session => LJID}}}
-    end;
+    _ = is_map_key(Session, Sessions) orelse erlang:monitor(process, Session),
+    {noreply, State#state{sessions = Sessions#{Session => LJID}}};
 handle_cast({request, Request}, #state{queue = Queue} = State) ->
     case is_ready(State) of
         true ->
@@ -130,8 +134,8 @@ handle_cast({request, Request}, #state{queue = Queue} = State) ->
             fail(Request),
             {noreply, State}
     end;
-handle_cast(suspect, State) ->
-    {noreply, choose(State)};
+handle_cast(doubt, State) ->
+    {noreply, probe(State)};
 handle_cast({connected, Component}, #state{components = Components} = State) ->
     case {lists:member(Component, Components), State#state.current} of
         %% It may be the same capsd or another one: either way it heard nothing of what was said before.
@@ -146,6 +150,9 @@ handle_cast({options, Opts}, #state{components = Before} = State0) ->
         #state{components = Before} = State -> {noreply, State};
         State -> {noreply, choose(forget(State))}
     end;
+handle_cast(begin_anew, #state{host = Host} = State) ->
+    census(Host),
+    {noreply, choose(forget(State))};
 handle_cast(census, #state{host = Host} = State) ->
     [
         ejabberd_c2s:cast(Session, mod_capsd_tell)
@@ -159,9 +166,13 @@ handle_info({iq_reply, IQ, {feed, Ref}}, #state{sent = {Ref, Which, Events}} = S
     {noreply, fed(mod_capsd_stanza:instance(IQ), Which, Events, State#state{sent = none})};
 handle_info({iq_reply, IQ, {try_it, Ref, Component, Others}}, #state{trying = Ref} = State) ->
     {noreply, tried(mod_capsd_stanza:instance(IQ), Component, Others, State#state{trying = none})};
+handle_info({iq_reply, IQ, {probe, Ref, Component}}, #state{probing = Ref} = State) ->
+    {noreply, probed(mod_capsd_stanza:instance(IQ), Component, State#state{probing = none})};
+handle_info({timeout, _, {late, Ref}}, #state{probing = Ref} = State) ->
+    {noreply, set_holding(0, State)};
 handle_info({iq_reply, IQ, {request, Component, From, Tag}}, State) ->
     From ! {capsd, Tag, IQ},
-    {noreply, requested(mod_capsd_stanza:instance(IQ), Component, State)};
+    {noreply, requested(IQ, Component, State)};
 handle_info({'DOWN', _, process, Session, _}, #state{host = Host, sessions = Sessions} = State) ->
     case maps:take(Session, Sessions) of
         {LJID, Rest} ->
@@ -170,14 +181,24 @@ handle_info({'DOWN', _, process, Session, _}, #state{host = Host, sessions = Ses
         error ->
             {noreply, State}
     end;
+handle_info({nodedown, Node}, #state{missed = Missed} = State) ->
+    case lists:member(Node, ejabberd_cluster:get_known_nodes()) of
+        true -> {noreply, pump(speak_for_others(State#state{missed = lists:usort([Node | Missed])}, [Node]))};
+        false -> {noreply, State}
+    end;
+handle_info({nodeup, Node}, #state{missed = Missed, down = Down} = State) ->
+    case lists:member(Node, Missed) of
+        true -> {noreply, tell_again(State#state{missed = lists:delete(Node, Missed), down = lists:delete(Node, Down)})};
+        false -> {noreply, State}
+    end;
 handle_info(tick, #state{retry = Retry} = State) ->
     _ = erlang:send_after(Retry, self(), tick),
     {noreply, tick(State)};
 handle_info(_, State) ->
     {noreply, State}.
 
-terminate(_, #state{host = Host, queue = Queue}) ->
-    mod_capsd:unpublish(Host),
+terminate(_, #state{queue = Queue} = State) ->
+    set_unready(State),
     [fail(Request) || {request, Request} <- queue:to_list(Queue)],
     ok.
 
@@ -220,6 +241,21 @@ tried(failed, Component, Others, State) ->
     end,
     try_next(Others, State).
 
+probe(#state{probing = none, current = {Component, Instance}, host = Host} = State) ->
+    Ref = make_ref(),
+    send(set, feed_of([], Instance, goes_on), Component, {probe, Ref, Component}, ?PROBE_TIMEOUT, State),
+    _ = erlang:start_timer(prompt(mod_capsd:find(Host)), self(), {late, Ref}),
+    State#state{probing = Ref};
+probe(State) ->
+    State.
+
+probed({ok, _} = Answered, Component, State) ->
+    tried(Answered, Component, [], State);
+probed(failed, Component, #state{trying = Trying, components = Components} = State) ->
+    count(feed_failures, State),
+    Others = [Other || Other <- Components, Other =/= Component, Trying =:= none, is_connected(Other)],
+    try_next(Others, set_unready(State)).
+
 %% Turns to a component that knows nothing yet: all is told anew.
 adopt(Component, Instance, #state{current = Before, host = Host} = State) ->
     case Before of
@@ -229,8 +265,25 @@ adopt(Component, Instance, #state{current = Before, host = Host} = State) ->
             ?INFO_MSG("mod_capsd of ~ts uses ~ts", [Host, Component]),
             Before =:= none orelse count(failovers, State),
             count(replays, State),
-            set_ready((forget(State))#state{current = {Component, Instance}, former = [], replay = {own, first}})
+            Adopted = (forget(State))#state{current = {Component, Instance}, former = [], replay = {own, first}},
+            set_ready(speak_for_others(Adopted, []))
     end.
+
+%% What the nodes of the cluster that are down told before holds no more, and they cannot say so: of the others, the first does. (Of those that
+%% went just now, the cluster may not know yet.)
+speak_for_others(#state{} = State, Gone) ->
+    Up = ejabberd_cluster:get_nodes() -- Gone,
+    case lists:min([node() | Up]) =:= node() of
+        true -> State#state{down = ejabberd_cluster:get_known_nodes() -- [node() | Up]};
+        false -> State
+    end.
+
+%% A node that was out of sight may have spoken for this one.
+tell_again(#state{current = none} = State) ->
+    State;
+tell_again(State) ->
+    count(replays, State),
+    pump(State#state{replay = {own, first}}).
 
 %% The component has another instance than before: it was started anew, unless it is one of two that take turns.
 renewed(Component, Old, New, #state{former = Former} = State) ->
@@ -263,7 +316,7 @@ say_conflict(Component, #state{host = Host, conflict_said = Said} = State) ->
 forget(#state{queue = Queue} = State) ->
     set_unready(State),
     [fail(Request) || {request, Request} <- queue:to_list(Queue)],
-    State#state{current = none, queue = queue:new(), queued = 0, replay = done, sent = none}.
+    State#state{current = none, queue = queue:new(), queued = 0, replay = done, sent = none, probing = none}.
 
 known_instance(Component, #state{current = {Component, Instance}}) -> Instance;
 known_instance(_, _) -> <<>>.
@@ -295,6 +348,9 @@ pump_queue(#state{queue = Queue, sent = Sent} = State) ->
             {Component, _} = State#state.current,
             send(Type, Payload, Component, {request, Component, From, Tag}, ?REQUEST_TIMEOUT, State),
             pump_queue(State#state{queue = queue:drop(Queue)});
+        _ when Sent =:= none, State#state.down =/= [] ->
+            [Node | _] = State#state.down,
+            feed({down, Node}, [], State);
         {value, {event, _}} when Sent =:= none ->
             {Events, Rest} = take_events(Queue, ?BATCH, ?BATCH_BYTES, []),
             pump_queue(feed(goes_on, Events, State#state{queue = Rest, queued = State#state.queued - length(Events)}));
@@ -332,9 +388,16 @@ feed(Which, Events, #state{current = {Component, Instance}} = State) ->
 %% Nodes of a cluster report under one domain, each its own sessions: they are told apart by a name that a node keeps.
 feed_of(Events, Instance, Which) ->
     #xmlel{attrs = Attrs} = Feed = mod_capsd_stanza:feed(Events, Instance),
-    Node = base64:encode(erlang:md5(atom_to_binary(node(), utf8))),
-    Feed#xmlel{attrs = [{<<"feeder">>, Node} | [{<<"anew">>, <<"true">>} || Which =:= begins]] ++ Attrs}.
+    Node =
+        case Which of
+            {down, Other} -> Other;
+            _ -> node()
+        end,
+    Feeder = base64:encode(erlang:md5(atom_to_binary(Node, utf8))),
+    Feed#xmlel{attrs = [{<<"feeder">>, Feeder} | [{<<"anew">>, <<"true">>} || Which =/= goes_on]] ++ Attrs}.
 
+fed({ok, Instance}, {down, Node}, _, #state{current = {_, Instance}, down = Down} = State) ->
+    pump(State#state{down = lists:delete(Node, Down)});
 fed({ok, Instance}, _, _, #state{current = {Component, Instance}} = State) when is_binary(Component) ->
     pump(State);
 fed({ok, Instance}, _, _, #state{current = {Component, Old}} = State) ->
@@ -343,6 +406,9 @@ fed(failed, begins, _, State) ->
     count(feed_failures, State),
     set_unready(State),
     choose(State#state{replay = {own, first}});
+fed(failed, {down, _}, _, State) ->
+    count(feed_failures, State),
+    choose(set_unready(State));
 fed(failed, goes_on, Events, #state{queue = Queue, queued = Queued} = State) ->
     count(feed_failures, State),
     set_unready(State),
@@ -350,11 +416,15 @@ fed(failed, goes_on, Events, #state{queue = Queue, queued = Queued} = State) ->
     Again = lists:foldr(fun(Event, Rest) -> queue:in_r({event, Event}, Rest) end, Queue, Events),
     choose(State#state{queue = Again, queued = Queued + length(Events)}).
 
-requested({ok, Instance}, Component, #state{current = {Component, Old}} = State) when Instance =/= Old, Instance =/= <<>> ->
-    pump(renewed(Component, Old, Instance, State));
-requested(failed, Component, #state{current = {Component, _}} = State) ->
-    set_unready(State),
-    choose(State);
+%% Without an answer it may wait for a client still, if the deadline of capsd is a long one.
+requested(timeout, Component, #state{current = {Component, _}} = State) ->
+    probe(State);
+requested(IQ, Component, #state{current = {Component, Old}} = State) ->
+    case mod_capsd_stanza:instance(IQ) of
+        {ok, Instance} when Instance =/= Old, Instance =/= <<>> -> pump(renewed(Component, Old, Instance, State));
+        {ok, _} -> State;
+        failed -> choose(set_unready(State))
+    end;
 requested(_, _, State) ->
     State.
 
@@ -376,12 +446,17 @@ set_ready(#state{host = Host, components = Components, current = {Component, _}}
     #capsd{state = Shared} = mod_capsd:find(Host),
     atomics:put(Shared, ?COMPONENT, 1 + length(lists:takewhile(fun(Other) -> Other =/= Component end, Components))),
     atomics:put(Shared, ?READY, 1),
-    State.
+    set_holding(1, State).
 
 set_unready(#state{host = Host} = State) ->
     #capsd{state = Shared} = mod_capsd:find(Host),
     atomics:put(Shared, ?READY, 0),
     atomics:put(Shared, ?COMPONENT, 0),
+    set_holding(0, State).
+
+set_holding(Whether, #state{host = Host} = State) ->
+    #capsd{state = Shared} = mod_capsd:find(Host),
+    atomics:put(Shared, ?HOLDING, Whether),
     State.
 
 count(Name, State) ->

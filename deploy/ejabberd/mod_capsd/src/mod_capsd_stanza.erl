@@ -1,7 +1,7 @@
 %%% XML of disco#info, entity capabilities and urn:capsd:0, read and written as plain data.
 -module(mod_capsd_stanza).
 
--export([announcement/1, way/1, is_own_unavailable/1]).
+-export([announcement/1, way/1, is_entering/1, is_own_unavailable/1]).
 -export([question/1, info/1, answer/3]).
 -export([lookup/2, contribute/3, feed/2, bytes/1, instance/1, lookup_result/2, contribute_result/1]).
 
@@ -91,6 +91,18 @@ way(Presence) ->
         _ -> room
     end.
 
+%% Whether that content of a presence enters a room (XEP-0045 section 7.2).
+-spec is_entering([xmpp_element() | fxml:xmlel()]) -> boolean().
+is_entering(Els) ->
+    lists:any(
+        fun
+            (#muc{}) -> true;
+            (#xmlel{name = <<"x">>} = X) -> fxml:get_tag_attr_s(<<"xmlns">>, X) =:= ?NS_MUC;
+            (_) -> false
+        end,
+        Els
+    ).
+
 %% Whether a room says that the receiver itself has left (status 110), not that it has another nick (303).
 -spec is_own_unavailable(presence()) -> boolean().
 is_own_unavailable(Presence) ->
@@ -137,20 +149,29 @@ question(#iq{sub_els = [#disco_info{node = Node}]}) ->
 question(_) ->
     none.
 
-%% The <query/> of a disco#info result, and the node that it names, empty if it names none.
+%% The <query/> of a disco#info result, and the node that it names, empty if it names none. The language of the stanza, which identities
+%% without one inherit (XEP-0390 section 4.1 counts it), is written on it.
 -spec info(iq()) -> {binary(), fxml:xmlel()} | none.
-info(#iq{sub_els = [El]} = IQ) ->
+info(#iq{sub_els = [El], lang = Lang} = IQ) ->
     case question(IQ) of
-        {node, Node} -> {Node, xmpp:encode(El)};
+        {node, Node} -> {Node, with_language(xmpp:encode(El), Lang)};
         _ -> none
     end;
 info(_) ->
     none.
 
-%% The result in the place of the addressed client.
+with_language(#xmlel{attrs = Attrs} = Query, Lang) ->
+    case Lang =:= <<>> orelse lists:keymember(<<"xml:lang">>, 1, Attrs) of
+        true -> Query;
+        false -> Query#xmlel{attrs = [{<<"xml:lang">>, Lang} | Attrs]}
+    end.
+
+%% The result in the place of the addressed client. capsd writes every language that counts on the identity itself; the empty one on the
+%% <query/> keeps the others from inheriting that of the stanza or the stream, as in capsd's own answers.
 -spec answer(iq(), binary(), [fxml:xmlel()]) -> iq().
 answer(IQ, Node, Content) ->
-    xmpp:make_iq_result(IQ, #xmlel{name = <<"query">>, attrs = [{<<"xmlns">>, ?NS_DISCO_INFO} | node_attribute(Node)], children = Content}).
+    Attrs = [{<<"xmlns">>, ?NS_DISCO_INFO}, {<<"xml:lang">>, <<>>} | node_attribute(Node)],
+    xmpp:make_iq_result(IQ, #xmlel{name = <<"query">>, attrs = Attrs, children = Content}).
 
 node_of(Attrs) ->
     case lists:keyfind(<<"node">>, 1, Attrs) of

@@ -21,7 +21,7 @@ count(#capsd{counters = Counters}, Name, Increment) ->
 -spec list(#capsd{}) -> [{atom(), non_neg_integer()}].
 list(#capsd{counters = Counters, state = State} = Capsd) ->
     [
-        {ready, atomics:get(State, ?READY)},
+        {ready, min(atomics:get(State, ?READY), atomics:get(State, ?HOLDING))},
         {component, atomics:get(State, ?COMPONENT)},
         {held_now, max(0, atomics:get(State, ?HELD))},
         {sessions_announcing, ets:info(Capsd#capsd.own, size)},

@@ -8,7 +8,7 @@
 -module(mod_capsd_watch).
 
 -export([self_presence/1, routed/1, user_receive_packet/2, filters/1, filters_changed/2, session_pending/1, copy_session/2, handle_cast/2]).
--export([tables/0, forget/3, own_nodes/2, announced/2, session/2, heard/3, next_reports/3]).
+-export([tables/0, sessions/1, forget/3, own_nodes/2, announced/2, session/2, heard/3, next_reports/3]).
 
 -include("mod_capsd.hrl").
 
@@ -23,6 +23,17 @@ tables() ->
     Options = [ordered_set, public, {read_concurrency, true}, {write_concurrency, true}],
     {ets:new(mod_capsd_heard, Options), ets:new(mod_capsd_own, Options), ets:new(mod_capsd_passing, Options)}.
 
+%% The sessions about which there are rows, each with its address, which is empty if it has announced nothing.
+-spec sessions(#capsd{}) -> #{pid() => jid:ljid()}.
+sessions(#capsd{own = Own, heard = Heard}) ->
+    ets:foldl(fun({LJID, Session, _, _, _}, Sessions) -> Sessions#{Session => LJID} end, hearing(ets:first(Heard), Heard, #{}), Own).
+
+hearing('$end_of_table', _, Sessions) ->
+    Sessions;
+hearing({Session, _}, Heard, Sessions) ->
+    %% Every text comes after every address.
+    hearing(ets:next(Heard, {Session, <<>>}), Heard, Sessions#{Session => {<<>>, <<>>, <<>>}}).
+
 %%% Hooks
 
 %% A session sends presence to everybody, or is not available to anybody any longer.
@@ -35,7 +46,7 @@ self_presence({#presence{type = available} = Presence, #{jid := JID, lserver := 
     Acc;
 self_presence({#presence{type = unavailable}, #{jid := JID, lserver := Host}} = Acc) ->
     _ = erase(?SENT),
-    mod_capsd_told:forget(),
+    mod_capsd_told:forget_all(),
     case mod_capsd:find(Host) of
         undefined ->
             ok;
@@ -91,6 +102,8 @@ tell(#capsd{heard_per_session = Max} = Capsd, LTo, Els) ->
             {Els, Nodes} -> Nodes =/= none;
             _ -> false
         end,
+    IsEntering = element(3, LTo) =/= <<>> andalso mod_capsd_stanza:is_entering(Els),
+    IsEntering andalso (mod_capsd_told:entered(LTo, Max) orelse mod_capsd_stats:count(Capsd, heard_full)),
     mod_capsd_told:sent(LTo, IsTold, Max) orelse mod_capsd_stats:count(Capsd, heard_full).
 
 %% Whether this process is the session with that address.
@@ -110,8 +123,11 @@ user_receive_packet({#presence{type = available, from = #jid{lresource = Resourc
     {Presence, State};
 user_receive_packet({#presence{type = unavailable, from = From} = Presence, State}, Capsd) ->
     case mod_capsd_stanza:is_own_unavailable(Presence) of
-        true -> leave(Capsd, From);
-        false -> unhear(Capsd, {self(), jid:tolower(From)})
+        true ->
+            mod_capsd_told:revoked(jid:tolower(From)),
+            leave(Capsd, From);
+        false ->
+            unhear(Capsd, {self(), jid:tolower(From)})
     end,
     {Presence, State};
 user_receive_packet(Acc, _) ->
@@ -194,15 +210,21 @@ copy_session(#{lserver := Host} = State, #{jid := JID, sid := {_, Old}}) ->
 copy_session(State, _) ->
     State.
 
-%% The module was loaded while the session was there already: its last presence tells what it announces.
+%% The module was loaded while the session was there already: its last presence tells what it announces. If it has announced by directed
+%% presence since, that is what counts.
 -spec handle_cast(ejabberd_c2s:state(), term()) -> ejabberd_c2s:state() | {stop, ejabberd_c2s:state()}.
-handle_cast(#{jid := JID, lserver := Host, pres_last := Presence} = State, mod_capsd_tell) ->
+handle_cast(#{jid := JID, lserver := Host} = State, mod_capsd_tell) ->
     case mod_capsd:find(Host) of
         undefined ->
             ok;
         Capsd ->
-            _ = announce(Capsd, JID, Presence),
-            ask(Capsd, jid:tolower(JID), maps:get(mgmt_state, State, active) =/= pending)
+            LJID = jid:tolower(JID),
+            mod_capsd_link:watch(Capsd, self(), LJID),
+            case {own_nodes(Capsd, LJID), State} of
+                {none, #{pres_last := Presence}} -> announce(Capsd, JID, Presence);
+                _ -> true
+            end,
+            ask(Capsd, LJID, maps:get(mgmt_state, State, active) =/= pending)
     end,
     {stop, State};
 handle_cast(State, mod_capsd_tell) ->
