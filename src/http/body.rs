@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
+use serde::de::DeserializeOwned;
 
 use super::api::Problem;
 use crate::caps::Reason;
@@ -36,6 +37,18 @@ fn is_length(fault: &axum::Error) -> bool {
         cause = fault.source();
     }
     false
+}
+
+/// What a body says that is to be a JSON object with those names. serde would take a list of the values for one, too.
+///
+/// # Errors
+/// A plain 400 where it is something else.
+pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bad = |detail: String| Problem::http(StatusCode::BAD_REQUEST, detail);
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(bad("the body is to be a JSON object".to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|fault| bad(fault.to_string()))
 }
 
 /// The media type of the body, in lower case, without its parameters; empty where none is said.

@@ -11,7 +11,8 @@
 //! A store that is in memory only still serves: `/readyz` says 200 and "degraded". A link that is down makes it 503 although
 //! the others are served; `capsd_component_up` tells them apart.
 //!
-//! On a loopback address only requests by a name of this machine are answered, see [`hosts`]; others have a 421.
+//! On a loopback address only requests by a name of this machine are answered, others have a 421; what a browser asks for a part of another
+//! site's page has a 403, see [`hosts`].
 //!
 //! Nothing that is asked over HTTP makes capsd ask a client: what is stored is told, and whoever wants more asks over XMPP, where
 //! capsd knows who asks. No answer holds a JID of a user or a secret, and no list a hash that only few announce. A connection

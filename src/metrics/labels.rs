@@ -429,8 +429,8 @@ impl Route {
             ],
             Route::Metrics | Route::Healthz => [&["200"], &[], &["405"]],
             Route::Readyz => [&["200", "503"], &[], &["405"]],
-            // What is asked by a name that is not capsd's is 421, whatever is asked for.
-            Route::Other => [&["404", "421"], &[], &["404", "421"]],
+            // What strangers' pages make browsers send is refused as one of these, whatever is asked for.
+            Route::Other => [&["404", "4xx"], &[], &["404", "4xx"]],
         }
     }
 }

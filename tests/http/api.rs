@@ -330,6 +330,7 @@ async fn a_batch_is_bounded() {
         "",
         "{}",
         "[]",
+        "[[]]",
         "{\"keys\":7}",
         "{\"keys\":[7]}",
         "{\"keys\":[],\"more\":1}",
@@ -419,6 +420,11 @@ async fn what_is_no_disco_info_is_refused_in_words() {
         ("text/xml", &"x".repeat(1 << 20), 413),
         ("application/json", "{\"query\":7}", 400),
         ("application/json", "{}", 400),
+        (
+            "application/json",
+            "[\"<query xmlns='http://jabber.org/protocol/disco#info'/>\", null]",
+            400,
+        ),
         (
             "application/json",
             "{\"query\":\"<query/>\",\"node\":\"x\"}",

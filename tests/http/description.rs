@@ -181,13 +181,18 @@ async fn each_answer_has_the_names_and_headers_that_are_described() {
         let route = format!("/api/v1/{route}");
         check("get", &route, &server.get(&route).await);
     }
-    // By a name that was led here: each route says the same.
-    let foreign = [("host", "rebound.example")];
+    // By a name that was led here, and for a part of another page: each route says the same.
+    let strangers = [
+        ("host", "rebound.example"),
+        ("sec-fetch-site", "cross-site"),
+    ];
     for (route, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
             let request = format!("{} {route}", method.to_uppercase());
             let request = request.replace(['{', '}'], "x");
-            check(method, route, &server.send(&request, &foreign, "").await);
+            for stranger in strangers {
+                check(method, route, &server.send(&request, &[stranger], "").await);
+            }
         }
     }
     let keys = json!({ "keys": [key("K1").to_node(NODE_URL), key("K9").to_node(NODE_URL), "x"] });

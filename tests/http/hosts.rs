@@ -111,6 +111,41 @@ async fn each_name_is_judged() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_learns_nothing_by_having_this_as_a_part() {
+    let server = server().await;
+    let as_part = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: object";
+    let mut answers = std::collections::BTreeSet::new();
+    for path in ROUTES {
+        let headers = format!("Host: localhost\r\n{as_part}\r\n");
+        let answer = ask(server.address, &format!("GET {path} HTTP/1.1"), &headers).await;
+        assert_eq!(status(&answer), 403, "{path}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(body.contains("\"reason\":\"forbidden\""), "{body}");
+        answers.insert(body.to_owned());
+    }
+    assert_eq!(answers.len(), 1, "they differ: {answers:?}");
+    let counted = HttpAnswer::of(Route::Other, "GET", 403).unwrap();
+    let counted = server.metrics().http_requests.get(counted).get();
+    assert_eq!(counted, ROUTES.len() as u64);
+    for (site, mode, dest, expected) in [
+        ("same-site", "no-cors", "script", 403),
+        ("cross-site", "cors", "empty", 403),
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "object", 403),
+        // Somebody follows a link, types the address, or is on the page already.
+        ("cross-site", "navigate", "document", 200),
+        ("none", "navigate", "document", 200),
+        ("same-origin", "no-cors", "style", 200),
+    ] {
+        let headers = format!(
+            "Host: localhost\r\nSec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\n"
+        );
+        let answer = ask(server.address, "GET /healthz HTTP/1.1", &headers).await;
+        assert_eq!(status(&answer), expected, "{headers}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn every_name_that_a_request_has_counts() {
     let server = server().await;
     for (line, headers, expected) in [

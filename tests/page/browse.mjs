@@ -25,6 +25,22 @@ async function rebound(paths) {
   return read;
 }
 
+// Which addresses the page of another site can have as a part of it: `localhost` is not the same site as 127.0.0.1.
+async function loaded(addresses) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`http://localhost:${new URL(wanted.url).port}/healthz`);
+  const load = (address) =>
+    new Promise((done) => {
+      const part = Object.assign(document.createElement("object"), { data: address, onload: () => done(true), onerror: () => done(false) });
+      document.body.append(part);
+    });
+  const parts = {};
+  for (const address of addresses) parts[address] = await page.evaluate(load, address);
+  await context.close();
+  return parts;
+}
+
 async function check(page) {
   await page.getByRole("textbox", { name: "The <query/> of a client" }).fill(wanted.query);
   await page.getByRole("textbox", { name: /^The hash that it should have/ }).fill(wanted.hash);
@@ -56,6 +72,8 @@ try {
   await page.context().close();
 
   seen.rebound = await rebound(["/", "/api/v1/status", "/api/v1/population", "/metrics", `/?node=${encodeURIComponent(wanted.node)}`]);
+
+  seen.loaded = await loaded(["healthz", "api/v1/status", "style.css", "nothing"].map((path) => wanted.url + path));
 
   for (const [name, options] of Object.entries(LOOKS)) {
     const page = await open(options, wanted.url);

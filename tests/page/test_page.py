@@ -50,6 +50,11 @@ async def test_a_name_that_was_led_here_reads_nothing(seen):
         assert json.loads(answer["text"])["status"] == 421
 
 
+async def test_a_page_of_another_site_cannot_tell_what_there_is(seen):
+    """By whether it loads, it could find out which hashes are stored."""
+    assert len(seen["loaded"]) == 4 and set(seen["loaded"].values()) == {False}
+
+
 async def test_the_keyboard_reaches_everything_in_reading_order(seen):
     """Each stop has a name and can be seen."""
     names = [re.sub(r'^- (\w+):? "?(.*?)"?(?: \[.*|:.*)?$', r"\1 \2", stop["snapshot"].split("\n")[0]) for stop in seen["stops"]]

@@ -249,8 +249,7 @@ pub(super) async fn look_up(
         return Err(Problem::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let bytes = body::read(request.into_body(), MAX_BODY).await?;
-    let LookUp { keys } = serde_json::from_slice(&bytes)
-        .map_err(|fault| Problem::http(StatusCode::BAD_REQUEST, fault.to_string()))?;
+    let LookUp { keys } = body::object(&bytes)?;
     if keys.len() > MAX_KEYS {
         let detail = format!("at most {MAX_KEYS} keys are looked up at once");
         return Err(Problem::of(Reason::TooLarge, detail));

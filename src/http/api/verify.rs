@@ -129,7 +129,7 @@ pub(super) async fn verify(
             node: in_url,
         }
     } else {
-        let given: Given = serde_json::from_slice(&bytes).map_err(|f| bad(f.to_string()))?;
+        let given: Given = body::object(&bytes)?;
         if given.node.is_some() && in_url.is_some() {
             let detail = "`node` stands in the body and in the address: leave one of them out";
             return Err(bad(detail.to_owned()));
