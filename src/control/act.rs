@@ -115,6 +115,10 @@ impl Desk {
         let Some(act) = act(&request) else {
             return self.answer(request).await;
         };
+        if matches!(request, Request::LogLevel { .. }) {
+            // The level that is wanted may keep the line from the log that says who wanted it.
+            tracing::info!(%by, "wanted: {act}");
+        }
         let answer = self.carry_out(request).await;
         log(by, &act, &answer);
         answer

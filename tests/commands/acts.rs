@@ -382,6 +382,10 @@ fn the_log_level_changes_at_once_and_until_a_reload() {
         !said.contains("carried out: log level error"),
         "it is in force: {said}"
     );
+    let line = said
+        .lines()
+        .find(|line| line.contains("wanted: log level error"));
+    assert!(line.is_some_and(|line| line.contains(&user())), "{said}");
     assert!(!said.contains("ended"), "{said}");
 }
 

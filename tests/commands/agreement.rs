@@ -158,7 +158,7 @@ impl Scene {
         let mut connection = Connection::connect(&self.http).unwrap();
         let length = body.len();
         let request = format!(
-            "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+            "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         connection.write_all(request.as_bytes()).unwrap();
