@@ -141,6 +141,8 @@ pub struct Flights<W> {
     next: u64,
     looking: usize,
     waiters: usize,
+    /// Whether the process ends: nothing begins any more.
+    stopped: bool,
     new_keys: SourceQuotas,
     more_questions: SourceQuotas,
     dice: RandomState,
@@ -168,6 +170,7 @@ impl<W> Flights<W> {
             next: 0,
             looking: 0,
             waiters: 0,
+            stopped: false,
             new_keys: SourceQuotas::new(
                 settings.new_keys_per_account,
                 settings.new_keys_per_domain,
@@ -413,7 +416,8 @@ impl<W> Flights<W> {
         keys: Vec<CapsKey>,
         effects: &mut Vec<Effect<W>>,
     ) -> Option<FlightId> {
-        if self.looking >= self.settings.max_flights.saturating_mul(LOOKUPS_PER_FLIGHT) {
+        let room = self.settings.max_flights.saturating_mul(LOOKUPS_PER_FLIGHT);
+        if self.stopped || self.looking >= room {
             return None;
         }
         self.next += 1;
@@ -561,9 +565,11 @@ impl<W> Flights<W> {
         effects
     }
 
-    /// Ends every flight; whoever waits is told. For the end of the process.
+    /// Ends every flight; whoever waits is told, and whoever comes later is told at once. For the end of the process.
     pub fn stop(&mut self) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
+        // A request may be on its way here that saw no sign of the end; the tiers would not look for it any more.
+        self.stopped = true;
         self.queued.clear();
         let ids: Vec<FlightId> = self.flights.keys().copied().collect();
         for id in ids {

@@ -118,6 +118,8 @@ struct Questions {
     open: HashMap<QuestionId, Asked>,
     /// By whom and for what, so that one question serves all.
     by_node: HashMap<(Who, Box<str>), QuestionId>,
+    /// Whether the process ends: nobody is asked any more.
+    stopped: bool,
 }
 
 impl Questions {
@@ -427,7 +429,8 @@ impl Unverified {
             return Wanted::Waits;
         }
         let settings = self.settings();
-        if questions.open.len() >= settings.max_questions || questions.open.contains_key(&id) {
+        let room = !questions.stopped && questions.open.len() < settings.max_questions;
+        if !room || questions.open.contains_key(&id) {
             return Wanted::Tell(listener, Err(Reason::Overloaded));
         }
         if !may_ask() {
@@ -474,9 +477,11 @@ impl Unverified {
         listeners(asked)
     }
 
-    /// Ends all questions. Returns who waits.
+    /// Ends all questions, and no other begins. Returns who waits.
     pub fn stop(&self) -> Vec<Listener> {
-        listeners(self.lock().take_where(|_| true))
+        let mut questions = self.lock();
+        questions.stopped = true;
+        listeners(questions.take_where(|_| true))
     }
 
     /// The questions that are overdue.

@@ -128,3 +128,17 @@ fn a_question_outlives_the_loss_of_another_link() {
     assert_eq!(table.forget_link(LinkId(1)).len(), 0);
     assert_eq!(table.forget_link(LINK).len(), 1);
 }
+
+/// Whoever comes when the process ends already is told so at once, and nobody is asked for him.
+#[test]
+fn nobody_is_asked_after_the_end() {
+    let table = table();
+    let now = Instant::now();
+    assert_eq!(want(&table, now, 1).0, Some(QuestionId(1)));
+    assert_eq!(table.stop().len(), 1);
+    let (asked, told) = want(&table, now, 2);
+    assert_eq!(
+        (asked, told.try_recv()),
+        (None, Ok(Err(Reason::Overloaded)))
+    );
+}

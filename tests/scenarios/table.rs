@@ -37,6 +37,21 @@ fn flights_are_limited() {
     assert_eq!(table.flights.in_progress(), 2);
 }
 
+/// Whoever comes when the process ends already is told so at once: the tiers are closed by then.
+#[test]
+fn nothing_begins_after_the_end() {
+    let mut table = Table::new(settings());
+    table.ask_only("one", "K1");
+    let ended = table.flights.stop();
+    table.take_in(ended);
+    assert_eq!(table.told(), [tell("one", Reason::Overloaded)]);
+    table.loads.clear();
+    table.ask_only("two", "K1");
+    table.announce_only("alice@a/r", "K2");
+    assert_eq!(table.told(), [tell("two", Reason::Overloaded)]);
+    assert_eq!((table.loads.len(), table.flights.in_progress()), (0, 0));
+}
+
 /// The tiers answer within microseconds, so more look-ups than flights may be under way, but not any number.
 #[test]
 fn lookups_are_limited() {
