@@ -10,6 +10,7 @@ from crowd.scene import Scene
 from crowd.several import SECOND, cluster, server_for_two
 from harness.caps import sample
 from harness.client import Client, log_out_all
+from harness.one_ejabberd import stats
 from harness.processes import until
 from harness.raw import RawSession, previous_id
 from harness.scripted import ScriptedCapsd
@@ -189,13 +190,13 @@ async def test_a_session_that_goes_on_on_another_node_is_still_there(nodes):
         session.writer.transport.abort()
         session = await begin(two)
         await session.say(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous_id(enabled)}' h='0'/>", "<resumed")
-        await until(lambda: one.command("capsd_stats", host=DOMAIN)["sessions_announcing"] == 0, "the first node has it no longer")
-        assert two.command("capsd_stats", host=DOMAIN)["sessions_announcing"] == 1, "the second one has"
+        await until(lambda: stats(one)["sessions_announcing"] == 0, "the first node has it no longer")
+        assert stats(two)["sessions_announcing"] == 1, "the second one has"
         # The same address begins anew on the first node.
         session = await begin(one)
         await session.bind("r")
         await session.say(f"<presence>{info.c_0390()}</presence>", "<presence")
-        await until(lambda: two.command("capsd_stats", host=DOMAIN)["sessions_announcing"] == 0, "it was replaced")
+        await until(lambda: stats(two)["sessions_announcing"] == 0, "it was replaced")
         await asyncio.sleep(0.5)
         assert capsd.present().get(address) and "gone" not in {word for word, jid, _, _ in capsd.reports if jid == address}
         await session.say("</stream:stream>", "</stream:stream>")

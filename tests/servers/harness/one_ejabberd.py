@@ -102,7 +102,7 @@ async def people(server):
 
 def stats(server):
     """The module's statistics."""
-    return server.command("capsd_stats", host=DOMAIN)
+    return {one["statistic"]: one["count"] for one in server.command("capsd_stats", host=DOMAIN)}
 
 
 async def show(holder, *clients, to=None):

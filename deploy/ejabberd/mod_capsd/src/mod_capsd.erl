@@ -159,17 +159,18 @@ commands() ->
             args = [{host, binary}],
             args_desc = ["Name of the virtual host"],
             args_example = [<<"example.org">>],
-            result = {stats, {list, {stat, {tuple, [{name, atom}, {value, integer}]}}}},
+            %% Not by the names `name` and `value`, nor with an atom first: of such lists some releases make an object, and fail over it.
+            result = {stats, {list, {stat, {tuple, [{statistic, string}, {count, integer}]}}}},
             result_desc = "Names and values",
-            result_example = [{ready, 1}, {answered, 1234}]
+            result_example = [{<<"ready">>, 1}, {<<"answered">>, 1234}]
         }
     ].
 
--spec capsd_stats(binary()) -> [{atom(), integer()}].
+-spec capsd_stats(binary()) -> [{binary(), integer()}].
 capsd_stats(Host) ->
     case find(jid:nameprep(Host)) of
         undefined -> [];
-        Capsd -> mod_capsd_stats:list(Capsd)
+        Capsd -> [{atom_to_binary(Name, utf8), Value} || {Name, Value} <- mod_capsd_stats:list(Capsd)]
     end.
 
 %%% Options
