@@ -150,10 +150,12 @@ impl Link {
         Some(place + 1)
     }
 
-    /// Whether it is the address of a domain whose reports are believed: the domain itself, to the letter, which no user can have.
+    /// Whether it is the address of a domain whose reports are believed: the domain itself, to the letter, which no user can have; alone, or
+    /// with the resource `capsd`, because ejabberd's mod_privilege drops what a component answers to the domain alone (24.12).
     pub fn is_feed(&self, address: &str) -> bool {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
-        settings.feeds.iter().any(|feed| feed == address)
+        let domain = address.strip_suffix("/capsd").unwrap_or(address);
+        settings.feeds.iter().any(|feed| feed == domain)
     }
 
     /// What the server grants for a domain.

@@ -139,10 +139,11 @@ impl Service {
 
     fn feed(&self, now: Instant, request: &Request<'_>, feed: Feed) {
         let link = request.link;
+        let domain = jid::bare(request.from);
         self.instance
-            .believed(link, request.from, feed.instance.as_deref());
+            .believed(link, domain, feed.instance.as_deref());
         let name = feed.feeder.unwrap_or_default();
-        let feeder = self.resolver.feeder(link.id, request.from, &name);
+        let feeder = self.resolver.feeder(link.id, domain, &name);
         if feed.anew {
             self.resolver.begin_anew(now, feeder);
         }

@@ -114,7 +114,7 @@ async fn what_is_told_anew_is_all_that_counts() {
     assert!(reply.contains(" type='error'"), "{reply}");
 }
 
-/// Only the domain itself is believed: no user, no resource of the domain, no other domain.
+/// Only the domain itself is believed: no user, no other resource of the domain, no other domain.
 #[tokio::test]
 async fn a_user_cannot_pretend_to_be_a_server() {
     let world = World::new().await;
@@ -126,6 +126,8 @@ async fn a_user_cannot_pretend_to_be_a_server() {
         "example.org@example.org",
         "example.org/x",
         "mallory@example.org/example.org",
+        "mallory@example.org/capsd",
+        "example.org/x/capsd",
         "conference.example.org",
         "elsewhere.example",
     ] {
@@ -148,7 +150,7 @@ async fn a_user_cannot_pretend_to_be_a_server() {
     assert_eq!(world.metrics.holders.get(), 0);
     let forbidden = world.metrics.operations.get(Operation::FeedForbidden);
     // Those of other domains are turned away before it is looked at what they want.
-    assert_eq!(forbidden.get(), 5 * 4);
+    assert_eq!(forbidden.get(), 7 * 4);
     // A user's keys count for a quota, and it may not ask for what others said.
     server
         .send(&lookup(
@@ -161,6 +163,25 @@ async fn a_user_cannot_pretend_to_be_a_server() {
 }
 
 /// A feed of the configuration may ask, though its domain is none of those whose users may.
+/// A server that keeps answers to the domain alone from its modules asks by this resource. It is the same feeder.
+#[tokio::test]
+async fn the_domain_may_have_one_resource() {
+    let world = World::with(|flights, _| flights.on_announce = false).await;
+    let mut server = world.accept().await;
+    let report = holder("user@example.org/r", true, &caps("K1"));
+    let holders = |world: &World| {
+        let later = crate::world::clock() + capsd::holders::feeders::REMOVED_AFTER * 2;
+        world.resolver.expire(later);
+        world.metrics.holders.get()
+    };
+    server.send(&feed("example.org/capsd", "", &[report])).await;
+    assert!(server.next().await.contains("<feed "));
+    assert_eq!(holders(&world), 1);
+    server.send(&feed(SERVER, "anew='true'", &[])).await;
+    assert!(server.next().await.contains("<feed "));
+    assert_eq!(holders(&world), 0);
+}
+
 #[tokio::test]
 async fn a_feed_may_ask_too() {
     let world = World::with_feeds(&["conference.example.org"]).await;

@@ -433,7 +433,8 @@ fail({_, _, From, Tag}) ->
     ok.
 
 send(Type, Payload, Component, Context, Timeout, #state{host = Host}) ->
-    IQ = #iq{type = Type, from = jid:make(Host), to = jid:make(Component), sub_els = [Payload]},
+    %% mod_privilege of newer releases drops what a component answers to the server's bare address.
+    IQ = #iq{type = Type, from = jid:make(<<>>, Host, <<"capsd">>), to = jid:make(Component), sub_els = [Payload]},
     ejabberd_router:route_iq(IQ, Context, self(), Timeout).
 
 %%% State that others see
