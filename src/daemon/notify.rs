@@ -24,7 +24,7 @@ pub const ATTEMPT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How often the status is looked at.
-const STATUS: Duration = Duration::from_secs(5);
+const STATUS: Duration = Duration::from_secs(1);
 
 /// How many beats fit into an interval of the watchdog: two may come late.
 const BEATS: u32 = 3;

@@ -185,7 +185,7 @@ def test_the_trial_of_a_new_operator(machine, kind):
     vm.type(f"capsd lookup '{asked}' | head -c 300")
     print(vm.told())
     (DIST / f"trial-{kind}.txt").write_text(vm.told())
-    assert "link caps.im.example.net: up" in vm.do("systemctl show -P StatusText capsd")
+    wait_until(lambda: "link caps.im.example.net: up" in vm.do("systemctl show -P StatusText capsd"), "systemd has the status", timeout=5)
     vm.do("systemctl restart capsd; capsd lookup '" + asked + "'")
     assert seconds < 300, vm.told()
     # The module, by its lines in README.
