@@ -1,6 +1,7 @@
 """Free ports, private processes, and waiting for conditions instead of for time."""
 
 import asyncio
+import itertools
 import random
 import signal
 import socket
@@ -11,20 +12,23 @@ from pathlib import Path
 # Below the range that the kernel gives to outgoing connections, so that a port stays free while its server restarts.
 PORT_RANGE = range(20000, 32000)
 
+# Each is given out once before any is given out again: one whose server has not started yet looks as free as the others.
+PORTS = itertools.cycle(random.sample(PORT_RANGE, len(PORT_RANGE)))
+
 
 def free_ports(count):
     """That many distinct loopback ports on which nothing listens; none of them is a standard one."""
-    ports = []
-    while len(ports) < count:
-        port = random.choice(PORT_RANGE)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in ports:
-            ports.append(port)
-    return ports
+    return list(itertools.islice(filter(nobody_listens, PORTS), count))
+
+
+def nobody_listens(port):
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def attempts(condition, what, timeout):
