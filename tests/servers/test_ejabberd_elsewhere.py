@@ -39,6 +39,8 @@ async def let_in(elsewhere, client, contact):
     elsewhere.send(f"<presence type='subscribe' from='{bare}' to='{client.bare}'/>")
     await until(lambda: client.presences_from(bare, "subscribe"), "it asks for a subscription")
     client.send(f"<presence type='subscribed' to='{bare}'/>")
+    # What the contact announces comes by another stream, and could be there first.
+    await until(lambda: any(presence.get("type") == "subscribed" and presence.get("to") == bare for presence in elsewhere.presences), "it may")
 
 
 async def test_ejabberd_itself_learns_what_contacts_elsewhere_can_do(server, connect, people, elsewhere):

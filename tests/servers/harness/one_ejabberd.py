@@ -129,6 +129,7 @@ class Elsewhere(ScriptedCapsd):
         self.silent = True
         self.replies = []
         self.messages = []
+        self.presences = []
 
     def contact(self, name):
         """The full address of somebody there."""
@@ -138,6 +139,8 @@ class Elsewhere(ScriptedCapsd):
         super().on_stanza(stanza)
         if stanza.tag.endswith("}message"):
             self.messages.append(stanza)
+        elif stanza.tag.endswith("}presence"):
+            self.presences.append(stanza)
         elif stanza.tag.endswith("}iq") and stanza.get("type") in ("result", "error"):
             self.replies.append(stanza)
 

@@ -12,7 +12,8 @@
 
 -include("mod_capsd.hrl").
 
-%%% Hooks. The head of each function is all that other stanzas meet.
+%%% Hooks. The head of each function is all that other stanzas meet. A result has the mark of the question that was answered here: what comes
+%%% from a client has none.
 
 %% Where a query, an answer or a presence starts. Runs in the process of the sender's session, if the sender has one here.
 -spec filter_packet(stanza()) -> stanza() | drop.
@@ -21,6 +22,8 @@ filter_packet(#iq{type = get, to = #jid{lresource = Resource}} = IQ) when Resour
         {node, Node} -> outgoing(IQ, Node);
         none -> IQ
     end;
+filter_packet(#iq{type = result, meta = #{?MARK := _}} = IQ) ->
+    IQ;
 filter_packet(#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ) ->
     case mod_capsd_stanza:info(IQ) of
         {Node, Query} -> answered(IQ, Node, Query);
@@ -49,6 +52,8 @@ user_receive_packet({#presence{}, #{lserver := Host}} = Acc) ->
         undefined -> Acc;
         Capsd -> mod_capsd_watch:user_receive_packet(Acc, Capsd)
     end;
+user_receive_packet({#iq{type = result, meta = #{?MARK := _}}, _} = Acc) ->
+    Acc;
 user_receive_packet({#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ, #{lserver := Host}} = Acc) ->
     case mod_capsd_stanza:info(IQ) of
         {Node, Query} -> heard_answer(IQ, self(), Node, Query, Host);

@@ -94,14 +94,7 @@ way(Presence) ->
 %% Whether that content of a presence enters a room (XEP-0045 section 7.2).
 -spec is_entering([xmpp_element() | fxml:xmlel()]) -> boolean().
 is_entering(Els) ->
-    lists:any(
-        fun
-            (#muc{}) -> true;
-            (#xmlel{name = <<"x">>} = X) -> fxml:get_tag_attr_s(<<"xmlns">>, X) =:= ?NS_MUC;
-            (_) -> false
-        end,
-        Els
-    ).
+    x_of(muc, ?NS_MUC, Els) =/= false.
 
 %% Whether a room says that the receiver itself has left (status 110), not that it has another nick (303).
 -spec is_own_unavailable(presence()) -> boolean().
@@ -118,22 +111,20 @@ status_codes(false) ->
     [].
 
 muc_user(#presence{sub_els = Els}) ->
-    first(
-        fun
-            (#muc_user{}) -> true;
-            (#xmlel{name = <<"x">>} = X) -> fxml:get_tag_attr_s(<<"xmlns">>, X) =:= ?NS_MUC_USER;
-            (_) -> false
-        end,
-        Els
-    ).
+    x_of(muc_user, ?NS_MUC_USER, Els).
 
-first(_, []) ->
+%% The first <x/> of that namespace, which is that record once it is decoded.
+x_of(_, _, []) ->
     false;
-first(Test, [El | Rest]) ->
-    case Test(El) of
-        true -> El;
-        false -> first(Test, Rest)
-    end.
+x_of(Record, _, [El | _]) when element(1, El) =:= Record ->
+    El;
+x_of(Record, Namespace, [#xmlel{name = <<"x">>} = X | Rest]) ->
+    case fxml:get_tag_attr_s(<<"xmlns">>, X) of
+        Namespace -> X;
+        _ -> x_of(Record, Namespace, Rest)
+    end;
+x_of(Record, Namespace, [_ | Rest]) ->
+    x_of(Record, Namespace, Rest).
 
 %%% Queries between clients
 
