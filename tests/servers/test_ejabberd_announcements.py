@@ -3,6 +3,7 @@
 import pytest
 
 from harness.caps import CAPS_0115, sample
+from harness.client import Client
 from harness.one_ejabberd import befriend, connect, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until
 
@@ -87,3 +88,31 @@ async def test_one_element_of_each_family_counts_however_many_there_are(server, 
     assert await heard(asker, target, first.node_0115(), first.node_0390(), second.node_0115(), second.node_0390()) == [0, 0, 1, 1]
     reported = [event for feed in capsd.named("feed") for event in feed if event.get("jid") == target.jid]
     assert [c.get("ver") for c in reported[-1]] in ([first.ver(), None], [None, first.ver()]), "nor is more reported"
+
+
+async def test_what_the_server_repeats_is_not_what_was_announced_last(server, connect, people):
+    """It sends to those who come later what was sent to all, whatever was said to somebody since."""
+    before, after = sample("repeated"), sample("said-since")
+    capsd = await connect(known={info.node_0115(): info for info in (before, after)})
+    target, subscriber, told, late = await people(repeated=None, repeated_subscriber=None, repeated_told=None, repeated_late=None)
+    await befriend(target, subscriber)
+    target.info = before
+    target.announce()
+    await until(lambda: subscriber.presences_from(target.bare), "it is announced to all")
+    target.info = after
+    await show(target, told)
+    reports = capsd.reports
+
+    again = Client(server, subscriber.bare.split("@")[0], resource="again")
+    await again.log_in()
+    try:
+        again.announce_nothing()
+        await until(lambda: again.presences_from(target.bare), "it is repeated to whoever logs in")
+        await befriend(target, late)
+        await until(lambda: late.presences_from(target.bare), "it is repeated to whoever is permitted to see it")
+        assert await heard(told, target, None, after.node_0115()) == [0, 0]
+        for asker in (subscriber, again, late):
+            assert await heard(asker, target, None) == [1], "the client itself says what it is now"
+        assert [report for report in capsd.reports[len(reports) :] if report[1] == target.jid] == [], "nothing has changed"
+    finally:
+        await again.log_out()

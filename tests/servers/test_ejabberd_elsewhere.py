@@ -33,6 +33,23 @@ async def test_contacts_elsewhere_are_answered_for_and_asked_once(server, connec
         await until(lambda: contact not in capsd.present(), "it is gone")
 
 
+async def test_an_account_that_is_gone_is_gone_with_all_its_clients(server, connect, people, elsewhere):
+    """As a server answers a probe when nobody is there any more, such as after it was killed."""
+    info = sample("account-gone")
+    await connect(known={info.node_0390(): info})
+    asker, = await people(account_gone=None)
+    contacts = [elsewhere.contact("account").replace("/r", f"/r{number}") for number in range(2)]
+    for contact in contacts:
+        await elsewhere.announce(contact, asker, info.c_0390())
+        assert (await asker.ask(to=contact)).info.covered() == info.covered()
+    assert not elsewhere.questions()
+    await elsewhere.leave(contacts[0].split("/")[0], asker)
+    for contact in contacts:
+        answer = asyncio.create_task(asker.ask(to=contact))
+        elsewhere.reply(await elsewhere.until_asked(contact), info)
+        assert (await answer).kind == "result"
+
+
 async def let_in(elsewhere, client, contact):
     """The contact asks to see the client's presence, and may."""
     bare = contact.split("/")[0]

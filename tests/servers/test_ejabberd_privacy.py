@@ -137,6 +137,20 @@ async def test_contacts_elsewhere_are_answered_if_they_were_sent_what_is_announc
     client.send(f"<presence type='unavailable' to='{friend.split('/')[0]}'/>")
     await ordered(client)
     assert await asked() == [True, True, True], "it was told that nobody is there"
+    await announce(first)
+    await announce(second, to=other)
+    elsewhere.send(f"<presence type='probe' from='{friend}' to='{client.bare}'/>")
+    repeated = lambda: any(xml.get("to") == friend and first.hash_0390() in "".join(xml.itertext()) for xml in elsewhere.presences)
+    await until(repeated, "what was sent to all is repeated to who probes")
+    assert await asked() == [True, False, True], "which is not what was announced last"
+    await announce(second)
+    client.send(f"<presence type='unavailable' to='{friend.split('/')[0]}'/>")
+    await ordered(client)
+    assert await asked() == [True, False, True]
+    before = len(elsewhere.presences)
+    elsewhere.send(f"<presence type='probe' from='{friend}' to='{client.bare}'/>")
+    await until(lambda: any(xml.get("to") == friend for xml in elsewhere.presences[before:]), "it is repeated")
+    assert await asked() == [False, False, True], "now it is"
 
 
 async def test_who_is_invisible_to_a_contact_elsewhere_is_not_answered_for_to_it(server, connect, people, elsewhere):

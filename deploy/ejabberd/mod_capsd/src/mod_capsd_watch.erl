@@ -13,10 +13,11 @@
 -include("mod_capsd.hrl").
 
 %% What a session's process remembers: `{Heard, LJID, Count}` once its end is watched, with the table that counts its rows and how many
-%% there are; and the content of the presence that it sent last, with the nodes that it announces. (Hooks that are handed a stanza alone
-%% have no other place.) See mod_capsd_told as well.
+%% there are; and the contents of the presence that it sent last, and of that which it sent last to everybody, each with the nodes that it
+%% announces. (Hooks that are handed a stanza alone have no other place.) See mod_capsd_told as well.
 -define(SESSION, mod_capsd_session).
 -define(SENT, mod_capsd_sent).
+-define(SENT_TO_ALL, mod_capsd_sent_to_all).
 
 -spec tables() -> {ets:tid(), ets:tid(), ets:tid()}.
 tables() ->
@@ -40,12 +41,16 @@ hearing({Session, _}, Heard, Sessions) ->
 -spec self_presence({presence(), ejabberd_c2s:state()}) -> {presence(), ejabberd_c2s:state()}.
 self_presence({#presence{type = available} = Presence, #{jid := JID, lserver := Host}} = Acc) ->
     case mod_capsd:find(Host) of
-        undefined -> ok;
-        Capsd -> announce(Capsd, JID, Presence) orelse fall_silent(Capsd, JID)
+        undefined ->
+            ok;
+        Capsd ->
+            _ = announce(Capsd, JID, Presence) orelse fall_silent(Capsd, JID),
+            put(?SENT_TO_ALL, get(?SENT))
     end,
     Acc;
 self_presence({#presence{type = unavailable}, #{jid := JID, lserver := Host}} = Acc) ->
     _ = erase(?SENT),
+    _ = erase(?SENT_TO_ALL),
     mod_capsd_told:forget_all(),
     case mod_capsd:find(Host) of
         undefined ->
@@ -60,17 +65,19 @@ self_presence(Acc) ->
     Acc.
 
 %% A presence is on its way, and no filter of its sender has stopped it. What goes to everybody was seen before; directed presence is, to
-%% whomever it goes, the session's last announcement. Who is elsewhere and has it may ask.
+%% whomever it goes, the session's last announcement; what the server repeats to those who come later is not. Who is elsewhere and has the
+%% last announcement may ask.
 -spec routed(presence()) -> ok.
 routed(#presence{type = available, from = #jid{lserver = Host} = From, to = #jid{lserver = Server} = To, sub_els = Els} = Presence) ->
-    IsNew = Els =/= [] andalso not is_sent(Els),
+    IsNew = Els =/= [] andalso sent(Els) =:= false,
     IsElsewhere = mod_capsd:find(Server) =:= undefined,
     case (IsNew orelse IsElsewhere) andalso mod_capsd:find(Host) of
         #capsd{} = Capsd ->
-            case is_own_session(Capsd, jid:tolower(From)) of
+            LFrom = jid:tolower(From),
+            case is_own_session(Capsd, LFrom) of
                 true ->
                     IsNew andalso announce(Capsd, From, Presence),
-                    IsElsewhere andalso tell(Capsd, jid:tolower(To), Els),
+                    IsElsewhere andalso tell(Capsd, jid:tolower(To), Els, is_in_force(Capsd, LFrom, sent(Els))),
                     ok;
                 false ->
                     ok
@@ -90,21 +97,32 @@ routed(#presence{type = unavailable, from = #jid{lserver = Host} = From, to = To
 routed(_) ->
     ok.
 
-is_sent(Els) ->
+%% Whether that is the content of the presence that this session sent last, or a repetition of the one that went to everybody (to which the
+%% server adds when that was), with the nodes in it.
+sent(Els) ->
     case get(?SENT) of
-        {Els, _} -> true;
-        _ -> false
+        {Els, Nodes} ->
+            {last, Nodes};
+        _ ->
+            case get(?SENT_TO_ALL) of
+                {Before, Nodes} -> is_repetition(Before, Els) andalso {repeated, Nodes};
+                _ -> false
+            end
     end.
 
-tell(#capsd{heard_per_session = Max} = Capsd, LTo, Els) ->
-    IsTold =
-        case get(?SENT) of
-            {Els, Nodes} -> Nodes =/= none;
-            _ -> false
-        end,
+is_repetition([El | Before], [El | Els]) -> is_repetition(Before, Els);
+is_repetition([], [#delay{}]) -> true;
+is_repetition(Before, Els) -> Before =:= Els.
+
+%% Whether a presence with these nodes says what the session announced last.
+is_in_force(_, _, {last, Nodes}) -> Nodes =/= none;
+is_in_force(Capsd, LFrom, {repeated, Nodes}) -> Nodes =/= none andalso own_nodes(Capsd, LFrom) =:= Nodes;
+is_in_force(_, _, false) -> false.
+
+tell(#capsd{heard_per_session = Max} = Capsd, LTo, Els, IsInForce) ->
     IsEntering = element(3, LTo) =/= <<>> andalso mod_capsd_stanza:is_entering(Els),
     IsEntering andalso (mod_capsd_told:entered(LTo, Max) orelse mod_capsd_stats:count(Capsd, heard_full)),
-    mod_capsd_told:sent(LTo, IsTold, Max) orelse mod_capsd_stats:count(Capsd, heard_full).
+    mod_capsd_told:sent(LTo, IsInForce, Max) orelse mod_capsd_stats:count(Capsd, heard_full).
 
 %% Whether this process is the session with that address.
 is_own_session(#capsd{heard = Heard}, {User, Server, Resource} = LJID) ->
@@ -121,6 +139,10 @@ user_receive_packet({#presence{type = available, from = #jid{lresource = Resourc
         {Nodes, Cs} -> hear(Capsd, From, {Nodes, mod_capsd_stanza:way(Presence)}, Cs, jid:tolower(maps:get(jid, State)))
     end,
     {Presence, State};
+user_receive_packet({#presence{type = unavailable, from = #jid{lresource = <<>>} = From}, _} = Acc, Capsd) ->
+    %% Of an account, all resources are gone; servers say so to a probe.
+    leave(Capsd, From),
+    Acc;
 user_receive_packet({#presence{type = unavailable, from = From} = Presence, State}, Capsd) ->
     case mod_capsd_stanza:is_own_unavailable(Presence) of
         true ->
@@ -204,7 +226,8 @@ copy_session(#{lserver := Host} = State, #{jid := JID, sid := {_, Old}}) ->
             ets:insert(Heard, [{{self(), Announcer}, What} || {Announcer, What} <- Rows]),
             ets:select_delete(Heard, [{{{Old, '_'}, '_'}, [], [true]}]),
             _ = heard_count(Capsd, LJID),
-            put(?SESSION, {Heard, LJID, length(Rows)})
+            put(?SESSION, {Heard, LJID, length(Rows)}),
+            remember_sent_to_all(State)
     end,
     State;
 copy_session(State, _) ->
@@ -224,13 +247,26 @@ handle_cast(#{jid := JID, lserver := Host} = State, mod_capsd_tell) ->
                 {none, #{pres_last := Presence}} -> announce(Capsd, JID, Presence);
                 _ -> true
             end,
-            ask(Capsd, LJID, maps:get(mgmt_state, State, active) =/= pending)
+            ask(Capsd, LJID, maps:get(mgmt_state, State, active) =/= pending),
+            remember_sent_to_all(State)
     end,
     {stop, State};
 handle_cast(State, mod_capsd_tell) ->
     {stop, State};
 handle_cast(State, _) ->
     State.
+
+%% The presence that the server will repeat was sent before this process or this module was there.
+remember_sent_to_all(#{pres_last := #presence{sub_els = Els} = Presence}) ->
+    put(?SENT_TO_ALL, {Els, nodes_in(Presence)});
+remember_sent_to_all(_) ->
+    erase(?SENT_TO_ALL).
+
+nodes_in(Presence) ->
+    case mod_capsd_stanza:announcement(Presence) of
+        {Nodes, _} -> Nodes;
+        none -> none
+    end.
 
 %%% What is known
 
@@ -383,7 +419,7 @@ unhear(#capsd{heard = Heard} = Capsd, {_, LFrom} = Key) ->
         _ -> pass_by(Capsd, LFrom)
     end.
 
-%% The session left that room: nothing said by its occupants counts any longer.
+%% The session left that room, or that account is gone: nothing said by its occupants or resources counts any longer.
 leave(#capsd{heard = Heard} = Capsd, #jid{luser = User, lserver = Server}) ->
     [unhear(Capsd, Key) || Key <- ets:select(Heard, [{{{self(), {User, Server, '_'}}, '_'}, [], [{element, 1, '$_'}]}])],
     ok.
