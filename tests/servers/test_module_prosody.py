@@ -196,6 +196,18 @@ async def test_by_which_announcement_who_is_answered(server, connect, people, co
     assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
 
 
+async def test_a_change_of_one_family_alone_is_a_change(server, connect, people):
+    before, after = sample("one-family"), sample("one-family-next")
+    target, asker, other = await people(family_target=None, family_asker=None, family_other=None)
+    await connect(known={before.node_0115(): before, before.node_0390(): before, after.node_0390(): after})
+    for client, info in ((asker, before), (other, after)):
+        target.info = info
+        target.announce(before.c_0115(), info.c_0390(), to=client.jid)
+        await until(lambda: client.presences_from(target.bare), "it arrives")
+        assert await asked(client, target) == 0
+    assert await asked(asker, target) == 1, "what it was told is not what was announced last"
+
+
 def by_an_algorithm_of_that_name(info):
     """The digest of XEP-0115 as if it were one of XEP-0390, by an algorithm that is named like the other family."""
     c = f"<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='0115'>{info.ver()}</hash></c>"
@@ -225,6 +237,19 @@ async def test_what_one_announces_is_no_bar_for_others(server, connect, people, 
     replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=target.jid) for _ in range(5)))
     assert [reply.info.covered() for reply in replies] == [info.covered()] * 5
     assert len(target.questions) == 1, "one question for all, as for any other hash"
+
+
+async def test_one_hash_that_reads_like_two_is_no_bar_for_those_two(server, connect, people):
+    info = sample("reads-like-two")
+    target, asker, mallory = await people(two_target=None, two_asker=None, two_mallory=None)
+    await connect(known={info.node_0390(algorithm): info for algorithm in ("sha-256", "sha3-256")})
+    two = f"{info.hash_0390('sha-256')}\nsha3-256.{info.hash_0390('sha3-256')}"
+    mallory.announce(f"<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='sha-256'>{two}</hash></c>", to=asker.jid)
+    await until(lambda: asker.presences_from(mallory.bare), "the presence arrives")
+    target.info = info
+    target.announce(info.c_0390("sha-256", "sha3-256"), to=asker.jid)
+    await until(lambda: asker.presences_from(target.bare), "the presence arrives")
+    assert [await asked(asker, target, node) for node in (None, info.node_0390(), info.node_0390("sha3-256"))] == [0, 0, 0]
 
 
 async def test_an_answer_that_does_not_verify_serves_nobody_else(server, connect, people, configure):

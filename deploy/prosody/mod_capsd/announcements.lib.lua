@@ -15,6 +15,8 @@ local longest_text = 1023;
 -- capsd refuses longer nodes, whatever their hash is.
 local longest_node = 1024;
 local most_hashes = 16;
+-- Between the parts of a text by which announcements are told apart. No XML holds it, so that none of the parts does.
+local between = "\0";
 
 -- Equal announcements are one table, so that a room of a thousand costs a thousand references.
 local interned = setmetatable({}, { __mode = "v" });
@@ -27,7 +29,8 @@ end
 local function text_of_0115(c)
 	local attr = c.attr;
 	if not (is_text(attr.node) and is_text(attr.ver)) then return; end
-	return (is_text(attr.hash) and attr.hash or "") .. "\n" .. attr.node .. "\n" .. attr.ver .. "\n" .. (is_text(attr.ext) and attr.ext or "");
+	local hash, ext = is_text(attr.hash) and attr.hash or "", is_text(attr.ext) and attr.ext or "";
+	return table.concat({ hash, attr.node, attr.ver, ext }, between);
 end
 
 -- The same without what does not belong there.
@@ -59,14 +62,15 @@ local function trim_0390(c)
 end
 
 -- An announcement has:
---   id        the text by which two announcements of one address are compared
+--   id        the text by which two announcements of one address are compared: all that they say of both families
+--   cached_as the node under which session.caps_cache has the content: that of XEP-0115, for which modules look, if there is one
 --   nodes     caps node (as in disco#info) → key: whatever is the same for every client with the same content
 --   node, key those to look up when a query has no node; nil for legacy announcements, which prove nothing
 --   new       whether it is made by XEP-0390
 --   elements  the <c/> elements, and `size`, about their bytes
 --   room      whether it came from a room
-local function make(c_0115, c_0390, room)
-	local announcement = { nodes = {}, elements = {}, size = 0, room = room, new = c_0390 and true or false };
+local function make(id, c_0115, c_0390, room)
+	local announcement = { id = id, nodes = {}, elements = {}, size = 0, room = room, new = c_0390 and true or false };
 	if c_0390 then
 		for _, text in ipairs(hashes_of(c_0390)) do
 			-- The family first: an algorithm may have any name, also one by which it would pass for the other family.
@@ -76,12 +80,12 @@ local function make(c_0115, c_0390, room)
 				announcement.node, announcement.key = node, key;
 			end
 		end
-		announcement.id = announcement.node;
+		announcement.cached_as = announcement.node;
 		table.insert(announcement.elements, trim_0390(c_0390));
 	end
 	if c_0115 then
 		local node = c_0115.attr.node .. "#" .. c_0115.attr.ver;
-		announcement.id = node;
+		announcement.cached_as = node;
 		if c_0115.attr.hash and #node <= longest_node then
 			-- The hash does not cover the URL in `node`: clients that differ in that alone have one key.
 			announcement.nodes[node] = "0115." .. c_0115.attr.ver;
@@ -108,7 +112,7 @@ local function read(stanza)
 		if xmlns == xmlns_0115 and child.name == "c" then
 			c_0115, text_0115 = child, text_of_0115(child);
 		elseif xmlns == xmlns_0390 and child.name == "c" then
-			c_0390, text_0390 = child, table.concat(hashes_of(child), "\n");
+			c_0390, text_0390 = child, table.concat(hashes_of(child), between);
 			if text_0390 == "" then text_0390 = nil; end
 		elseif xmlns == xmlns_muc_user then
 			room = true;
@@ -116,10 +120,11 @@ local function read(stanza)
 	end
 	local announcement;
 	if text_0115 or text_0390 then
-		local text = (room and "room" or "") .. "\n\n" .. (text_0115 or "") .. "\n\n" .. (text_0390 or "");
+		local id = (text_0115 or "") .. between .. between .. (text_0390 or "");
+		local text = (room and "room" or "direct") .. between .. id;
 		announcement = interned[text];
 		if not announcement then
-			announcement = make(text_0115 and c_0115, text_0390 and c_0390, room);
+			announcement = make(id, text_0115 and c_0115, text_0390 and c_0390, room);
 			interned[text] = announcement;
 		end
 	end

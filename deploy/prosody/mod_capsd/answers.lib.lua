@@ -27,6 +27,8 @@ local first_pause, longest_pause = 30, 600;
 local most_flights, most_contributions = 512, 64;
 -- Nodes of one content (URLs of clients that differ in nothing else) for which the answer is kept ready.
 local most_forms = 8;
+-- Between an address, an id and a node that are one key: no XML holds it.
+local between = "\0";
 
 -- `settings`: cache_size, hold, most_held, old_style. `listener.known(session, announcement, query)`: what that session announced is known;
 -- `listener.count(name, label)` counts; `listener.waited(seconds)` tells how long a query was held.
@@ -156,7 +158,7 @@ local function new(settings, link, listener)
 		if not wish then return; end
 		forget_wish(wish);
 		for session, announcement in pairs(wish.sessions) do
-			listener.known(session, announcement, answer_for(content, announcement.id));
+			listener.known(session, announcement, answer_for(content, announcement.cached_as));
 		end
 	end
 
@@ -164,8 +166,8 @@ local function new(settings, link, listener)
 	local function let_go(flight, item)
 		flight.gone = true;
 		released[item.stanza] = true;
-		local probe = item.stanza.attr.to .. "\n" .. item.stanza.attr.id;
-		local exact = probe .. "\n" .. (item.stanza.tags[1].attr.node or "");
+		local probe = item.stanza.attr.to .. between .. item.stanza.attr.id;
+		local exact = probe .. between .. (item.stanza.tags[1].attr.node or "");
 		probes[probe], probes[exact] = flight, flight;
 		flight.probes[probe], flight.probes[exact] = true, true;
 		resend(item);
@@ -273,7 +275,7 @@ local function new(settings, link, listener)
 		local key = announcement.key;
 		if not link.usable or not key then return; end
 		local content = fresh(key);
-		if content then return listener.known(session, announcement, answer_for(content, announcement.id)); end
+		if content then return listener.known(session, announcement, answer_for(content, announcement.cached_as)); end
 		local wish = wishes[key];
 		if not wish then
 			wish = { key = key, node = announcement.node, sessions = {}, pause = first_pause };
@@ -320,10 +322,10 @@ local function new(settings, link, listener)
 	function answers.passing(stanza, announcement)
 		local from = stanza.attr.from;
 		if not stanza.attr.id then return; end
-		local probe = from .. "\n" .. stanza.attr.id;
+		local probe = from .. between .. stanza.attr.id;
 		local query = stanza:get_child("query", xmlns_disco_info);
 		local node = query and query.attr.node or "";
-		local flight = probes[probe .. "\n" .. node] or node == "" and probes[probe];
+		local flight = probes[probe .. between .. node] or node == "" and probes[probe];
 		if stanza.attr.type == "error" then
 			flight = flight or probes[probe];
 			if flight then give_up(flight); end
