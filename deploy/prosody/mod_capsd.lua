@@ -232,6 +232,8 @@ local function start()
 		local bare, told = jid_bare(to), directed[session];
 		if not announcement then
 			if told then forget_directed(told, bare); end
+			-- Who leaves a room gets no answer of it any more, however long the room takes to say so.
+			if kind == "unavailable" and to ~= bare then seen.forget_bare(session, bare); end
 			return;
 		end
 		if not told then
@@ -294,7 +296,8 @@ local function start()
 
 	function on_stanza_out(stanza, session)
 		if stanza.name == "presence" then
-			seen.on_presence(session, stanza);
+			local left = seen.on_presence(session, stanza);
+			if left and directed[session] then forget_directed(directed[session], left); end
 		elseif stanza.attr.id == "disco" and stanza.name == "iq" and pep.take(session, stanza) then
 			return nil;
 		end
@@ -346,11 +349,11 @@ local function start()
 		if is_in_room then return heard; end
 		local asker = stanza.attr.from;
 		local bare = jid_bare(asker);
-		if asker == module.host or bare == target.username .. "@" .. target.host then
-			return announced[target];
-		end
+		local own = target.username .. "@" .. target.host;
+		-- The server's own questions, and those of mod_pep.
+		if asker == module.host or asker == own then return announced[target]; end
 		local contact = target.roster and target.roster[bare];
-		local subscribed = contact and (contact.subscription == "both" or contact.subscription == "from");
+		local subscribed = bare == own or contact and (contact.subscription == "both" or contact.subscription == "from");
 		if origin.full_jid == asker then
 			return (subscribed or own_settings.answer == "announced") and heard_from(origin, target.full_jid);
 		end

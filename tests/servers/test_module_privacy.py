@@ -430,6 +430,24 @@ async def test_a_resource_that_announced_nothing(compare, with_module):
     assert dressed.heard == [False, True, True]
 
 
+async def test_another_session_of_the_same_account(compare, with_module):
+    async def own_session(stage):
+        target = await stage.enter("target", sample("own-session"))
+        await until(lambda: announced(target.info, target, target.bare), "it is announced")
+        await stage.learn(target, target)
+        other = Client(stage.server, target.bare.split("@")[0], resource="other")
+        stage.clients.append(other)
+        await other.log_in()
+        await stage.ask(other, target)
+        await stage.ask(other, target, target.info.node_0115())
+        other.announce_nothing()
+        await until(lambda: announced(target.info, other, target.bare), "it hears of the other session")
+        await stage.ask(other, target)
+
+    bare, dressed = await compare(own_session, with_module)
+    assert dressed.heard == [*bare.heard[:2], False], "before it has heard anything it asks the client"
+
+
 async def test_narrowed_to_subscribers_and_rooms(compare, narrow_module):
     async def narrow(stage):
         target, friend = await stage.befriend(("target", sample("narrow")), ("friend", None))

@@ -158,6 +158,41 @@ async def test_who_is_seen_is_reported_while_somebody_hears_it(server, connect, 
         await gateway.stop()
 
 
+async def leaves(gateway, client):
+    """The client leaves; what the room says to that has not come yet."""
+    client.send(f"<presence type='unavailable' to='friend@{GATEWAY}/me'/>")
+
+
+async def is_shown_out(gateway, client):
+    """The room says that the client is in it no more."""
+    gateway.show_out(client)
+    await until(lambda: client.presences_from(f"friend@{GATEWAY}", "unavailable"), "the client is out")
+
+
+@pytest.mark.parametrize("end", [leaves, is_shown_out])
+async def test_who_is_no_longer_in_a_room_elsewhere(server, connect, people, end):
+    info = sample("was-in-a-room")
+    await connect(known={info.node_0115(): info})
+    client, = await people(**{f"room_{end.__name__}": info})
+    gateway = await Gateway(server, info).start()
+    room = f"friend@{GATEWAY}"
+    occupant = f"{room}/far"
+    try:
+        client.announce(to=f"{room}/me", extra=f"<x xmlns='{MUC}'/>")
+        await gateway.hears(client, f"{room}/me")
+        gateway.send(f"<presence from='{occupant}' to='{client.jid}'>{info.c_0115()}<x xmlns='{MUC}#user'/></presence>")
+        await until(lambda: client.presences_from(room), "the occupant is seen")
+        assert (await client.ask(to=occupant)).info.covered() == info.covered() and gateway.requests == []
+        assert await gateway.ask(client, of=occupant) == info and by_user(client) == []
+        await end(gateway, client)
+        await client.ask(to=occupant)
+        assert len(gateway.requests) == 1, "it is for the room to answer or to refuse that"
+        assert await gateway.ask(client, of=occupant) == info
+        assert len(by_user(client)) == 1, "who is in the room is told nothing any more"
+    finally:
+        await gateway.stop()
+
+
 @pytest.fixture
 async def subscriber(server, connect, people, configure, request):
     """A contact that is no user of this server and is subscribed to one who announced what capsd knows, that one, and what it may announce next."""

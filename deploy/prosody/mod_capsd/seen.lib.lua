@@ -52,7 +52,7 @@ local function new(announcements, settings, is_of_module, report, count)
 		report(address);
 	end
 
-	-- A presence is about to be delivered.
+	-- A presence is about to be delivered. Returns the address of a room that the session is no longer in because of it.
 	function seen.on_presence(session, stanza)
 		local from, kind = stanza.attr.from, stanza.attr.type;
 		if not from then return; end
@@ -73,6 +73,7 @@ local function new(announcements, settings, is_of_module, report, count)
 			elseif room and has_status(room, "110") and not has_status(room, "303") then
 				-- It is no longer in that room itself, and would be refused by it; 303 is a change of its nick alone.
 				announcements.forget_bare(session, jid_bare(from), lost);
+				return jid_bare(from);
 			elseif hear(session, from, nil, 0) == "last" then
 				lost(from);
 			end
