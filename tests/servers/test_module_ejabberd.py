@@ -156,6 +156,23 @@ async def test_what_is_held_goes_its_way_when_the_module_is_switched_off(server,
         assert server.command("reload_config") == 0
 
 
+async def test_nothing_is_held_when_nobody_is_there_any_more_to_let_it_go(server, connect):
+    """A hook may be at work while the module is switched off."""
+    await connect()
+    hold = "mod_capsd_flights:hold(Capsd, <<\"node\">>, query)"
+    server.evaluate(
+        f"spawn(fun() -> process_flag(priority, max), Capsd = mod_capsd:find(<<\"{DOMAIN}\">>), monitor(process, 'mod_capsd_flights_{DOMAIN}'), "
+        f"persistent_term:put(late_hook, waits), receive {{'DOWN', _, _, _, _}} -> persistent_term:put(late_hook, {hold}) end end)"
+    )
+    await until(lambda: server.evaluate("persistent_term:get(late_hook, none)") == "waits", "the hook is at work")
+    server.set_option("enabled", False)
+    try:
+        await until(lambda: server.evaluate("persistent_term:get(late_hook)") != "waits", "the module is switched off")
+        assert server.evaluate("persistent_term:get(late_hook)") == "false"
+    finally:
+        server.set_option("enabled", True)
+
+
 # What ejabberd does not report by itself
 
 

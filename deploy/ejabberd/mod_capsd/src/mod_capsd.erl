@@ -64,12 +64,12 @@ enable(Host, Opts) ->
 disable(Host) ->
     [ejabberd_hooks:delete(Hook, Host, Module, Function, Order) || {Hook, Module, Function, Order} <- hooks()],
     is_alone(Host) andalso disable_once(),
-    %% First the one that lets go what it holds.
+    %% First the one without which nothing more is held; hooks may still be at work, here and for other hosts.
+    _ = gen_mod:stop_child(mod_capsd_link, Host),
     _ = gen_mod:stop_child(mod_capsd_flights, Host),
     _ = gen_mod:stop_child(mod_capsd_pep, Host),
-    _ = gen_mod:stop_child(mod_capsd_link, Host),
-    _ = gen_mod:stop_child(mod_capsd_keeper, Host),
     unpublish(Host),
+    _ = gen_mod:stop_child(mod_capsd_keeper, Host),
     ok.
 
 %% Filters that drop come before; mod_caps, which asks at 75, comes after what is heard is known.

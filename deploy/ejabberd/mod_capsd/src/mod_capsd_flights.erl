@@ -7,7 +7,7 @@
 
 -behaviour(gen_server).
 
--export([hold/3, learn/4, asked/3, options/2, unasked/1]).
+-export([hold/3, learn/4, asked/3, options/2, unasked/1, release_all/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -100,7 +100,7 @@ init([Host, _]) ->
     #capsd{opts = Opts} = Capsd = mod_capsd:find(Host),
     ets:delete_all_objects(Capsd#capsd.scouts),
     State = take_options(Opts, #state{host = Host, capsd = Capsd, bounds = {1, 1}, life = 1}),
-    release_all(State),
+    release_all(Capsd),
     {ok, State}.
 
 handle_call(_, _, State) ->
@@ -134,7 +134,8 @@ handle_info(_, State) ->
 
 %% Whatever is held goes its way.
 terminate(_, State) ->
-    release_all(renew(State)).
+    #state{capsd = Capsd} = renew(State),
+    release_all(Capsd).
 
 code_change(_, State, _) ->
     {ok, State}.
@@ -147,7 +148,7 @@ hold_query(Node, Query, #state{capsd = Capsd, flights = Flights} = State) ->
         {false, _, _} ->
             State;
         {true, unknown, #{Key := #flight{phase = overdue}}} ->
-            release(Query, pass, State),
+            release(Query, pass, Capsd),
             State;
         {true, unknown, #{Key := Flight}} ->
             State#state{flights = Flights#{Key := add(Key, Query, Flight, Capsd)}};
@@ -156,7 +157,7 @@ hold_query(Node, Query, #state{capsd = Capsd, flights = Flights} = State) ->
             _ = erlang:start_timer(mod_capsd_link:prompt(Capsd), self(), {doubt, Key}),
             State#state{flights = Flights#{Key => add(Key, Query, #flight{}, Capsd)}};
         {true, Found, _} ->
-            release(Query, mark(Found), State),
+            release(Query, mark(Found), Capsd),
             State
     end.
 
@@ -194,7 +195,7 @@ looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = 
             {Others, [{Timer, Query}]} = lists:split(length(Held) - 1, Held),
             _ = erlang:cancel_timer(Timer),
             Scout = send_scout(Query, Capsd),
-            release(Query, pass, State),
+            release(Query, pass, Capsd),
             State#state{flights = Flights#{Key := Flight#flight{phase = scout, scout = Scout, held = Others}}};
         {true, _} ->
             land(Key, pass, State);
@@ -262,11 +263,11 @@ give_up(Node, Timer, #state{flights = Flights} = State) ->
         _ -> State
     end.
 
-let_go(#flight{held = Held}, Mark, State) ->
+let_go(#flight{held = Held}, Mark, #state{capsd = Capsd}) ->
     lists:foreach(
         fun({Timer, Query}) ->
             _ = erlang:cancel_timer(Timer),
-            release(Query, Mark, State)
+            release(Query, Mark, Capsd)
         end,
         lists:reverse(Held)
     ).
@@ -278,7 +279,7 @@ expire(Key, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
             case lists:keytake(Timer, 1, Held) of
                 {value, {_, Query}, Others} ->
                     mod_capsd_stats:count(Capsd, hold_timeouts),
-                    release(Query, pass, State),
+                    release(Query, pass, Capsd),
                     Left = Flight#flight{held = Others},
                     case {Flight#flight.phase, Others} of
                         {lookup, _} ->
@@ -295,7 +296,7 @@ expire(Key, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
             State
     end.
 
-release(Query, Mark, #state{capsd = #capsd{state = Held, held = Table} = Capsd}) ->
+release(Query, Mark, #capsd{state = Held, held = Table} = Capsd) ->
     case ets:take(Table, Query) of
         [{_, _, IQ}] ->
             atomics:sub(Held, ?HELD, 1),
@@ -304,8 +305,10 @@ release(Query, Mark, #state{capsd = #capsd{state = Held, held = Table} = Capsd})
             ok
     end.
 
-release_all(#state{capsd = #capsd{held = Table}} = State) ->
-    [release(Query, pass, State) || {Query, _, _} <- ets:tab2list(Table)],
+%% Everything that is held goes its way.
+-spec release_all(#capsd{}) -> ok.
+release_all(#capsd{held = Table} = Capsd) ->
+    [release(Query, pass, Capsd) || {Query, _, _} <- ets:tab2list(Table)],
     ok.
 
 go_on(#iq{meta = Meta} = IQ, Mark, Capsd) ->

@@ -9,6 +9,7 @@
 -include("mod_capsd.hrl").
 
 init([Host, Given]) ->
+    process_flag(trap_exit, true),
     {Heard, Own, Passing} = mod_capsd_watch:tables(),
     Before = mod_capsd:find(Host),
     Opts =
@@ -16,35 +17,34 @@ init([Host, Given]) ->
             undefined -> Given;
             #capsd{opts = InForce} -> InForce
         end,
-    mod_capsd:publish(
-        #capsd{
-            host = Host,
-            heard = Heard,
-            own = Own,
-            passing = Passing,
-            scouts = ets:new(mod_capsd_scouts, [public, {read_concurrency, true}]),
-            held = ets:new(mod_capsd_held, [public, {write_concurrency, true}]),
-            answers = mod_capsd_answers:new(),
-            counters = mod_capsd_stats:new(),
-            state = atomics:new(?PLACES, [])
-        },
-        Opts
-    ),
+    Capsd = #capsd{
+        host = Host,
+        heard = Heard,
+        own = Own,
+        passing = Passing,
+        scouts = ets:new(mod_capsd_scouts, [public, {read_concurrency, true}]),
+        held = ets:new(mod_capsd_held, [public, {write_concurrency, true}]),
+        answers = mod_capsd_answers:new(),
+        counters = mod_capsd_stats:new(),
+        state = atomics:new(?PLACES, [])
+    },
+    mod_capsd:publish(Capsd, Opts),
     %% Somebody has killed this process: nothing is known any longer.
     Before =:= undefined orelse mod_capsd_link:begin_anew(Host),
-    {ok, Host}.
+    {ok, Capsd}.
 
-handle_call(_, _, Host) ->
-    {reply, {error, unknown}, Host}.
+handle_call(_, _, Capsd) ->
+    {reply, {error, unknown}, Capsd}.
 
-handle_cast(_, Host) ->
-    {noreply, Host}.
+handle_cast(_, Capsd) ->
+    {noreply, Capsd}.
 
-handle_info(_, Host) ->
-    {noreply, Host}.
+handle_info(_, Capsd) ->
+    {noreply, Capsd}.
 
-terminate(_, _) ->
-    ok.
+%% What a session held when nobody worked with the tables any more goes its way with the tables.
+terminate(_, Capsd) ->
+    mod_capsd_flights:release_all(Capsd).
 
-code_change(_, Host, _) ->
-    {ok, Host}.
+code_change(_, Capsd, _) ->
+    {ok, Capsd}.
