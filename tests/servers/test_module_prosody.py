@@ -188,6 +188,8 @@ async def test_by_which_announcement_who_is_answered(server, connect, people, co
     assert await heard(info.c_0115(), info.c_0390()) == [0, 0, 0, 1]
     assert await heard(info.c_0115()) == [0, 0, 1, 1], "only the node that it announced itself"
     assert await heard(info.c_0115(url=other_client)) == [0, 1, 1, 0], "the same hash under another URL is the same content"
+    twice = info.c_0115(), info.c_0390(), info.c_0115(url=other_client), info.c_0390("sha3-256")
+    assert await heard(*twice) == [0, 0, 0, 1], "the first of each family counts"
     assert await heard(f"<c xmlns='{CAPS_0115}' node='https://client.example/old' ver='1.0'/>") == [1, 1, 1, 1], "that proves nothing"
     assert await heard(" ") == [1, 1, 1, 1], "it announced nothing"
     configure(**{"0115": False})

@@ -109,9 +109,10 @@ local function read(stanza)
 	local c_0115, c_0390, room, text_0115, text_0390;
 	for _, child in ipairs(stanza.tags) do
 		local xmlns = child.attr.xmlns;
-		if xmlns == xmlns_0115 and child.name == "c" then
+		-- The first of each family counts, as for capsd.
+		if xmlns == xmlns_0115 and child.name == "c" and not c_0115 then
 			c_0115, text_0115 = child, text_of_0115(child);
-		elseif xmlns == xmlns_0390 and child.name == "c" then
+		elseif xmlns == xmlns_0390 and child.name == "c" and not c_0390 then
 			c_0390, text_0390 = child, table.concat(hashes_of(child), between);
 			if text_0390 == "" then text_0390 = nil; end
 		elseif xmlns == xmlns_muc_user then
