@@ -384,6 +384,45 @@ async def test_occupants_of_a_room(compare, with_module):
     assert dressed.heard[:2] == [False, False]
 
 
+async def test_two_sessions_under_one_nick(compare, with_module):
+    async def shared_nick(stage):
+        one, asker = await stage.enter("target"), await stage.enter("asker")
+        one.info, asker.info = sample("one-of-the-nick"), sample("asks-the-nick")
+        other = Client(stage.server, one.bare.split("@")[0], sample("other-of-the-nick"), resource="other")
+        stage.clients.append(other)
+        await other.log_in()
+        await stage.join(asker)
+        address = nick("room", one)
+        for client in (one, other):
+            client.announce()
+            await stage.join(client, others=[asker])
+            # What it announces is known by the time at which somebody asks.
+            await stage.tell(client, asker, directed=True)
+            await stage.learn(asker, client)
+
+        async def ask():
+            for node in (None, one.info.node_0115(), other.info.node_0115()):
+                await stage.ask(asker, one, node, to=address)
+
+        await ask()
+        changed = len(asker.presences)
+        one.info = sample("one-of-the-nick-changes")
+        one.announce(to=address)
+        await until(lambda: any(xml.get("from") == address for xml in asker.presences[changed:]), "it changes")
+        await ask()
+        other.info = sample("other-of-the-nick-changes")
+        changed = len(asker.presences)
+        other.announce(to=address)
+        # Whether the room tells of that is its own affair.
+        await stage.ask(other, asker, to=nick("room", asker))
+        await ask()
+        one.send(f"<presence type='unavailable' to='{address}'/>")
+        await stage.ask(one, asker)
+        await ask()
+
+    await compare(shared_nick, with_module)
+
+
 async def test_an_occupant_who_blocks_another(compare, with_module):
     async def room_block(stage):
         target, asker = await stage.enter("target"), await stage.enter("asker")

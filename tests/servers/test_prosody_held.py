@@ -1,0 +1,70 @@
+"""What becomes of a query that Prosody's module holds when one of the two ends meanwhile."""
+
+import asyncio
+
+import pytest
+
+from harness.caps import sample
+from harness.one_prosody import LONG_HOLD, by_user, configure, connect, people, server  # noqa: F401 (fixtures)
+from harness.processes import until
+
+
+async def breaks_off(target):
+    target.abort()
+
+
+async def logs_out(target):
+    await target.log_out()
+
+
+async def is_unavailable(target):
+    target.become_unavailable()
+
+
+@pytest.fixture
+async def hold(server, connect, people, configure):
+    """Has a query held; returns the target, the asker, the answer to come, and what makes capsd say that it knows the content, or that not."""
+    configure(hold=LONG_HOLD)
+    capsd = await connect()
+
+    async def make(name):
+        info = sample(f"held-{name}")
+        target, asker = await people(**{f"{name}_target": None, f"{name}_asker": None})
+        target.info, capsd.slow = info, {"lookup"}
+        # By XEP-0390, about which Prosody itself asks nothing.
+        target.announce(info.c_0390(), to=asker.jid)
+        await until(lambda: asker.presences_from(target.bare), "it arrives")
+        answer = asyncio.create_task(asker.ask(to=target.jid))
+        await until(lambda: server.statistics()["held", None] == 1, "the query is held")
+
+        def capsd_answers(knows):
+            capsd.known, capsd.slow = {info.node_0390(): info} if knows else {}, set()
+            for request in [iq for iq in capsd.requests if iq[0].tag.endswith("}lookup")]:
+                capsd.answer(request)
+
+        return target, asker, answer, capsd_answers
+
+    return make
+
+
+@pytest.mark.parametrize("end, kind, asked", [(breaks_off, "error", 0), (logs_out, "error", 0), (is_unavailable, "result", 1)])
+async def test_who_is_asked_ends(server, hold, end, kind, asked):
+    target, _, answer, capsd_answers = await hold(end.__name__)
+    gone = lambda: server.statistics()["reports_total", "gone"]
+    before = gone()
+    await end(target)
+    await until(lambda: gone() > before, "it is gone")
+    capsd_answers(knows=True)
+    assert (await answer).kind == kind, "as without the module"
+    assert len(by_user(target)) == asked
+    assert server.statistics()["held", None] == 0
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_who_asks_ends(server, hold, knows):
+    target, asker, answer, capsd_answers = await hold(f"asker_ends_{knows}".lower())
+    answer.cancel()
+    await asker.log_out()
+    capsd_answers(knows)
+    await until(lambda: server.statistics()["held", None] == 0, "nothing is held any more")
+    assert by_user(target) == [], "nobody wants to know any more"
