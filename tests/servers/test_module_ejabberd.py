@@ -218,6 +218,9 @@ async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothin
     enabled = await session.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled")
     address = f"resumes@{DOMAIN}/r"
     await session.say(f"<presence>{sample('resumes').c_0115()}</presence>", "<presence")
+    since = sample("resumes-since")
+    session.writer.write(f"<presence to='{holder.jid}'>{since.c_0115()}</presence>".encode())
+    await until(lambda: holder.presences_from(address.split("/")[0]), "it has said something else to one")
     holder.announce(to=address)
     await session.say("<r xmlns='urn:xmpp:sm:3'/>", f"from='{holder.jid}'")
     assert address in capsd.present()
@@ -234,6 +237,13 @@ async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothin
     await until(lambda: capsd.present()[address] is True, "now it may again")
     await asyncio.sleep(0.3)
     assert ("gone", address, False, 0) not in capsd.reports and stats(server)["announcements_heard"] == heard
+    again = Client(server, "resumes", resource="again")
+    await again.log_in()
+    again.announce_nothing()
+    await until(lambda: [xml for xml in again.presences if xml.get("from") == address], "what was sent to all is repeated")
+    await again.log_out()
+    last = [event for feed in capsd.named("feed") for event in feed if event.get("jid") == address][-1]
+    assert [c.get("ver") for c in last] == [since.ver()], "and is no announcement, whichever process repeats it"
     await session.say("</stream:stream>", "</stream:stream>")
     await until(lambda: ("gone", address, False, 0) in capsd.reports, "its end is reported")
 
