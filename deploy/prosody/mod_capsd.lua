@@ -321,13 +321,11 @@ local function start()
 	-- Who may be answered
 
 	-- capsd asks from its own address, or by XEP-0356 from the user's with an id of its own kind.
-	local function is_from_capsd(stanza)
-		local from = stanza.attr.from;
+	local function is_capsd(asker, id, asked)
 		for _, component in ipairs(own_settings.components) do
-			if from == component then return true; end
+			if asker == component then return true; end
 		end
-		local id = stanza.attr.id;
-		return #id == 32 and not id:find("[^0-9a-f]") and from == jid_bare(stanza.attr.to);
+		return #id == 32 and not id:find("[^0-9a-f]") and asker == jid_bare(asked);
 	end
 
 	local function find_room(room_jid)
@@ -372,7 +370,7 @@ local function start()
 			local target = full_sessions[stanza.attr.to];
 			local announcement = target and announced[target];
 			-- Other servers and components may send queries without an id, to which there is no answer.
-			if not announcement or not stanza.attr.id or is_from_capsd(stanza) then return; end
+			if not announcement or not stanza.attr.id or is_capsd(stanza.attr.from, stanza.attr.id, stanza.attr.to) then return; end
 			local told = told_by(target, stanza, origin);
 			if not told or told.id ~= announcement.id then return; end
 			return answers.take(stanza, query, told, origin, to_own) or nil;
@@ -391,9 +389,13 @@ local function start()
 	end
 
 	local function on_answer_from_own(event)
-		local kind, query = event.stanza.attr.type, event.stanza.tags[1];
+		local stanza = event.stanza;
+		local kind, query = stanza.attr.type, stanza.tags[1];
 		if kind == "result" and query and query.attr.xmlns == xmlns_disco_info or kind == "error" and answers.has_probes() then
-			answers.passing(event.stanza, announced[event.origin]);
+			-- What capsd asked for, it has. (Without an address it goes to the account of its sender.)
+			local to = stanza.attr.to or jid_bare(stanza.attr.from);
+			if not stanza.attr.id or is_capsd(to, stanza.attr.id, stanza.attr.from) then return; end
+			answers.passing(stanza, announced[event.origin]);
 		end
 	end
 
@@ -447,6 +449,9 @@ local function start()
 	function listener.lost()
 		usable:set(0);
 		answers.release();
+	end
+	function listener.withdrawn()
+		answers.withdraw();
 	end
 	function listener.known(session, announcement, query)
 		if announced[session] == announcement and session.caps_cache ~= query then set_caps_cache(session, query); end

@@ -146,14 +146,14 @@ impl Algorithm {
 pub enum NodeError {
     /// No separator, no strict base64, or a digest of another length than the named algorithm has.
     #[error(
-        "malformed-node: expected NODE#VER or urn:xmpp:caps#ALGO.BASE64 with strictly padded base64"
+        "there is no hash of its algorithm's length, in strictly padded base64; a node is NODE#VER or urn:xmpp:caps#ALGO.BASE64"
     )]
     Malformed,
     /// The digest is well-formed base64, of an algorithm that is not supported.
-    #[error("unsupported-algorithm: the hash is of an algorithm that cannot be verified")]
+    #[error("the hash is of an algorithm that cannot be verified")]
     UnsupportedAlgorithm,
     /// Longer than [`MAX_NODE_LEN`].
-    #[error("too-large: the node is longer than {MAX_NODE_LEN} bytes")]
+    #[error("the node is longer than {MAX_NODE_LEN} bytes")]
     TooLarge,
 }
 

@@ -18,6 +18,7 @@ use crate::config::{self, Config, ConfigFaults, DEFAULT_PATH};
 use crate::control::Request;
 use crate::control::client::{Client, ClientFault};
 use crate::control::protocol::{Answer, Examined, Status};
+use crate::control::words::counted;
 use crate::daemon::{link_settings, trust};
 use crate::http::readiness::NOT_TRIED;
 use crate::metrics::Metrics;
@@ -84,12 +85,15 @@ fn show(arguments: &Arguments, findings: &[Finding]) -> Result<(), Failure> {
         findings
             .iter()
             .filter(|finding| finding.state == state)
-            .count()
+            .map(|_| 1)
+            .sum()
     };
     let (problems, warnings) = (count(State::Problem), count(State::Warning));
     print(&format!(
-        "{}\n\n{problems} problems, {warnings} warnings",
-        lines.join("\n")
+        "{}\n\n{}, {}",
+        lines.join("\n"),
+        counted(problems, "problem"),
+        counted(warnings, "warning")
     ))
 }
 

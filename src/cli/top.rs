@@ -102,10 +102,10 @@ impl Sight {
     }
 }
 
-/// In hundredths of all queries: those that nobody was asked for.
+/// In hundredths of all queries but those that were rejected, as on the page: those that nobody was asked for.
 fn hits(counts: &Counts) -> Option<f64> {
     let count = |word: &str| counts.lookups.get(word).copied().unwrap_or(0);
-    let all: u64 = counts.lookups.values().sum();
+    let all = counts.lookups.values().sum::<u64>() - count("rejected");
     (all > 0).then(|| (count("hit") + count("override")) as f64 * 100.0 / all as f64)
 }
 
@@ -211,5 +211,24 @@ fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
             message: format!("cannot write to standard output: {error}"),
             exit: Exit::Usage,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_rejected_is_no_query_that_could_be_a_hit() {
+        let of = |counts: &[(&str, u64)]| {
+            let lookups = counts.iter().map(|(word, n)| (word.to_string(), *n));
+            hits(&Counts {
+                lookups: lookups.collect(),
+                ..Counts::default()
+            })
+        };
+        assert_eq!(of(&[("rejected", 7)]), None);
+        let counts = [("hit", 2), ("override", 1), ("miss", 1), ("rejected", 96)];
+        assert_eq!(of(&counts), Some(75.0));
     }
 }

@@ -4,7 +4,7 @@
 //! the operator sees everything that is wrong at once.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,12 @@ use super::quantity::{Bound, Quantity, shown};
 
 /// How a configuration sees the environment of the process: the value of a variable, if it is set.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<OsString>;
+
+/// The largest file of which more than the first syntax error is told, in bytes: one that is no TOML at all has one at every byte.
+const MAX_RECOVERED: usize = 64 * 1024;
+
+/// The most syntax errors that are looked at.
+const MAX_SYNTAX_FAULTS: usize = 100;
 
 /// One file and what is wrong with it.
 pub(super) struct Source<'s> {
@@ -48,19 +54,32 @@ impl<'s> Source<'s> {
         }
     }
 
-    /// Parses the file into its outermost table. A syntax error is the only fault then, and the table is empty.
+    /// Parses the file into its outermost table. Syntax errors are the only faults then, one of each line, and the table is empty.
     pub(super) fn root(&'s self) -> Table<'s> {
         let entries = DeTable::parse(self.text)
             .map(Spanned::into_inner)
-            .unwrap_or_else(|error| {
-                let offset = error.span().map_or(0, |span| span.start);
+            .unwrap_or_else(|first| {
+                self.syntax_faults(first);
+                DeTable::new()
+            });
+        Table::new(self, "", 0, entries)
+    }
+
+    fn syntax_faults(&self, first: toml::de::Error) {
+        let errors = match self.text.len() <= MAX_RECOVERED {
+            true => DeTable::parse_recoverable(self.text).1,
+            false => vec![first],
+        };
+        let mut lines = BTreeSet::new();
+        for error in errors.iter().take(MAX_SYNTAX_FAULTS) {
+            let offset = error.span().map_or(0, |span| span.start);
+            if lines.insert(self.line(offset)) {
                 let message = format!("the file is not TOML: {}", error.message());
                 let hint = "correct that line; strings stand in quotes, as in `path = \"/var/lib/capsd\"`, and each key \
                             and section stands once";
                 self.fault_at(offset, None, Wrong::new(message, hint));
-                DeTable::new()
-            });
-        Table::new(self, "", 0, entries)
+            }
+        }
     }
 
     /// The line of a byte, counted from 1.

@@ -188,7 +188,7 @@ fn request(word: &str, command: &Command) -> Result<Request, Reply> {
         "reload" => Request::Reload,
         "log-level" => match value("level").as_deref().and_then(LogLevel::from_word) {
             Some(level) => Request::LogLevel { level },
-            None => return Err(ask(Some("the level is missing"))),
+            None => return Err(ask(Some("the level is none of those that there are"))),
         },
         _ => Request::Status,
     })
@@ -253,16 +253,16 @@ fn fields(word: &str) -> Vec<Field> {
         required: true,
         ..Field::default()
     };
-    let reason = Field {
+    let reason = |label: &str| Field {
         var: "reason".into(),
         kind: "text-single",
-        label: "Why; whoever asks for a denied hash is told".to_owned(),
+        label: label.to_owned(),
         required: true,
         ..Field::default()
     };
     match word {
         "lookup" | "resolve" | "flush" | "undeny" | "unpin" => vec![key],
-        "deny" => vec![key, reason],
+        "deny" => vec![key, reason("Why; whoever asks for the hash is told")],
         "pin" => vec![
             key,
             Field {
@@ -272,7 +272,7 @@ fn fields(word: &str) -> Vec<Field> {
                 required: true,
                 ..Field::default()
             },
-            reason,
+            reason("Why"),
         ],
         "flush-all" => vec![Field {
             var: "sure".into(),

@@ -373,7 +373,10 @@ fn proven(key: &CapsKey, info: DiscoInfo, policy: &Policy) -> Option<VerifiedInf
 /// What to answer where it is none.
 pub fn key_of(text: &str) -> Result<CapsKey, Answer> {
     let parsed = text.parse().or_else(|_| CapsKey::from_node(text));
-    parsed.map_err(|fault| Answer::refused_for(fault.reason(), fault.to_string()))
+    parsed.map_err(|fault| {
+        let reason = fault.reason();
+        Answer::refused_for(reason, format!("{reason}: {fault}"))
+    })
 }
 
 impl From<Finding> for Answer {

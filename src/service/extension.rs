@@ -9,7 +9,7 @@ use crate::caps::{CapsKey, Family, Reason};
 use crate::metrics::{ContributionResult, Operation, RateScope};
 use crate::resolver::limits;
 use crate::stanza::read::{self, Contribution, Extension, Feed, Report};
-use crate::stanza::write::{self, ErrorReply, InfoAnswer};
+use crate::stanza::write::{self, ErrorReply, InfoAnswer, Source};
 use crate::stanza::{IqKind, jid};
 
 impl Service {
@@ -55,6 +55,14 @@ impl Service {
                 }
             }
             _ => request.refuse(ErrorReply::plain("cancel", "service-unavailable")),
+        }
+    }
+
+    /// Who answers, as of now.
+    pub(super) fn source(&self) -> Source<'_> {
+        Source {
+            instance: self.instance.name(),
+            withdrawals: self.resolver.withdrawals(),
         }
     }
 
@@ -111,7 +119,7 @@ impl Service {
         }
         self.ended(Operation::ContributeOk);
         request.reply(|out, route| {
-            write::contribute(out, route, self.instance.name(), &answers);
+            write::contribute(out, route, self.source(), &answers);
         });
     }
 
@@ -159,7 +167,7 @@ impl Service {
             }
         }
         self.ended(Operation::FeedOk);
-        request.reply(|out, route| write::feed(out, route, self.instance.name()));
+        request.reply(|out, route| write::feed(out, route, self.source()));
     }
 }
 

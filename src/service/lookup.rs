@@ -21,7 +21,7 @@ use crate::resolver::flights::{Outcome, Patience};
 use crate::resolver::unverified::{Said, Unproven};
 use crate::stanza::jid;
 use crate::stanza::read::{Lookup, LookupKey};
-use crate::stanza::write::{self, ErrorReply, KeyAnswer, Meaning};
+use crate::stanza::write::{self, ErrorReply, KeyAnswer, Meaning, Source};
 
 /// For how many seconds whoever asked may keep what is verified.
 const MAX_AGE: u32 = 300;
@@ -119,6 +119,8 @@ struct Batch {
     from: Box<str>,
     id: Box<str>,
     asked: Instant,
+    /// The withdrawals before anything was looked at: what was withdrawn since may be in the answer.
+    withdrawals: u64,
     wait: bool,
     keys: Vec<LookupKey>,
     results: Mutex<Results>,
@@ -142,6 +144,7 @@ impl Service {
         trusted: bool,
     ) {
         let Lookup { wait, keys } = lookup;
+        let withdrawals = self.resolver.withdrawals();
         let mut resolving: HashMap<CapsKey, Vec<usize>> = HashMap::default();
         let mut alone = Vec::new();
         let mut results = Results {
@@ -163,6 +166,7 @@ impl Service {
             from: request.from.into(),
             id: request.id.into(),
             asked: now,
+            withdrawals,
             wait,
             keys,
             results: Mutex::new(results),
@@ -379,8 +383,11 @@ impl Batch {
                     meaning,
                 }
             });
-        let instance = service.instance.name();
+        let source = Source {
+            withdrawals: self.withdrawals,
+            ..service.source()
+        };
         self.request()
-            .reply(|out, route| write::lookup(out, route, instance, MAX_AGE, answers));
+            .reply(|out, route| write::lookup(out, route, source, MAX_AGE, answers));
     }
 }

@@ -196,7 +196,10 @@ impl Service {
         let request = Request { link, from, id };
         let permitted = link.serves(jid::domain(from)) || link.is_feed(from);
         if !permitted && link.admin(jid::bare(from)).is_none() {
-            self.rejected(Reason::Forbidden);
+            // Its own question, by which a link is tried, is no asker's that was refused.
+            if from != link.jid() {
+                self.rejected(Reason::Forbidden);
+            }
             request.refuse(ErrorReply::for_reason(Reason::Forbidden));
             return;
         }

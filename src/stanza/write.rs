@@ -5,7 +5,7 @@
 
 mod extension;
 
-pub use extension::{InfoAnswer, KeyAnswer, Meaning, contribute, feed, lookup};
+pub use extension::{InfoAnswer, KeyAnswer, Meaning, Source, contribute, feed, lookup};
 
 use super::ns;
 use crate::caps::Reason;

@@ -143,3 +143,11 @@ fn all_faults_are_found_at_once() {
     assert_eq!(faults.count(), 2);
     assert_eq!(daemon.stop().1, 0);
 }
+
+#[test]
+fn what_was_found_is_counted_as_people_count() {
+    let machine = Machine::new();
+    let _daemon = machine.daemon();
+    let said = machine.run("doctor", &[]).expect(1).out;
+    assert!(said.ends_with("\n1 problem, 0 warnings\n"), "{said}");
+}

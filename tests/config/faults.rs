@@ -148,6 +148,23 @@ fn a_syntax_error_is_the_only_fault() {
 }
 
 #[test]
+fn every_line_that_is_not_toml_is_told() {
+    let text =
+        format!("{LEAST}[log]\nlevel = info\nformat = text\n[store]\npath = '/x'\npath = '/y'\n");
+    let faults = Machine::new().faults(&text);
+    let lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [Some(6), Some(7), Some(10)], "{faults:#?}");
+    assert!(faults[2].message.contains("duplicate key"), "{faults:#?}");
+}
+
+#[test]
+fn of_a_file_that_is_no_toml_at_all_so_much_is_told_as_can_be_read() {
+    let machine = Machine::new();
+    assert_eq!(machine.faults(&"%\n".repeat(30_000)).len(), 100);
+    assert_eq!(machine.faults(&"%\n".repeat(500_000)).len(), 1);
+}
+
+#[test]
 fn a_key_twice() {
     let text = format!("{LEAST}[log]\nlevel = 'info'\nlevel = 'warn'\n");
     one(

@@ -195,8 +195,12 @@ async fn problems_name_their_reason() {
         } else {
             assert_eq!(problem["type"], format!("urn:capsd:0#{reason}"));
             assert_eq!(problem["reason"], reason);
+            // The word has its own place.
+            assert!(!problem["detail"].as_str().unwrap().starts_with(reason));
         }
     }
+    let short = server.get(&sha1("Zm9v")).await.json();
+    assert_eq!(short["detail"], "a sha-1 hash has 20 bytes, and this one 3");
     let denied = server.get(&path(&key("K3"))).await.json();
     assert_eq!(denied["detail"], DENIAL);
 }

@@ -193,7 +193,8 @@ fn the_page_on_the_configuration_has_every_key_with_its_default() {
             };
         } else if let Some((key, value)) = line.split_once(" = ") {
             let begin = match is {
-                "as in" => format!(" {key} (as in "),
+                // An empty list is no example.
+                "as in" if value != "[]" => format!(" {key} (as in "),
                 _ => format!(" {key} (default {value})"),
             };
             let section = rest.split_once(" [").map_or(rest, |(section, _)| section);

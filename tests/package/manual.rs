@@ -272,7 +272,10 @@ pub(crate) fn configuration_page() -> Vec<u8> {
                 for (place, line) in part.lines.iter().enumerate() {
                     let (key, value) = line.split_once(" = ").unwrap_or((line, ""));
                     let value = value.replace('\\', "\\e").replace('-', "\\-");
-                    let is = if in_component { "as in" } else { "default" };
+                    let is = match in_component && value != "[]" {
+                        true => "as in",
+                        false => "default",
+                    };
                     let tag = if place == 0 { ".TP" } else { ".TQ" };
                     let _ = write!(
                         page,

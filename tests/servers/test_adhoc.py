@@ -173,6 +173,10 @@ async def test_what_is_missing_is_asked_for_again(admin):
     assert again["form"].get_fields()["reason"]["value"] == "because"
     not_sure = await admin.submit("flush-all", sure="0")
     assert not_sure["status"] == "executing" and note(not_sure)[0] == "error"
+    noisy = await admin.submit("log-level", level="noisy")
+    assert note(noisy) == ("error", "the level is none of those that there are")
+    labels = {word: (await admin.begin(word))["form"].get_fields()["reason"]["label"] for word in ("deny", "pin")}
+    assert labels == {"deny": "Why; whoever asks for the hash is told", "pin": "Why"}
     wrong = await admin.submit("lookup", key="nonsense")
     assert wrong["status"] == "completed" and note(wrong)[0] == "error"
     canceled = await admin.plugin.send_command(COMPONENT, PREFIX + "deny", action="cancel", sessionid="x")

@@ -69,6 +69,7 @@ async def test_a_healthy_deployment(server, capsd, make_client):
     text = capsd.command("doctor")
     assert text.endswith("\n0 problems, 0 warnings\n")
     assert f"ok      query: a query to {COMPONENT} went through the server and back in" in text
+    assert capsd.metrics().total("capsd_lookup_failures_total") == 0, "its own query is nobody's that was refused"
 
 
 async def test_nobody_has_logged_in_yet(capsd):

@@ -79,7 +79,7 @@ def shape(element):
     """What is compared of an answer: elements, attributes and reasons, but not the values that are another time's."""
     name = element.tag.replace(f"{{{NAMESPACE}}}", "")
     attributes = {key: value for key, value in element.attrib.items() if not key.endswith("}lang")}
-    for key in ("instance", "var", "name"):
+    for key in ("instance", "epoch", "var", "name"):
         if key in attributes:
             attributes[key] = "any"
     children = [shape(child) for child in element]

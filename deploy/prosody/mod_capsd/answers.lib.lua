@@ -360,6 +360,11 @@ local function new(settings, link, listener)
 		return next(probes) ~= nil;
 	end
 
+	-- What is kept may be wrong by now.
+	function answers.withdraw()
+		for _, kept in ipairs { known, unanswerable, refused } do kept:clear(); end
+	end
+
 	-- Everything that is held goes its way, and nothing is looked up any more.
 	function answers.release()
 		for _, wish in pairs(wishes) do

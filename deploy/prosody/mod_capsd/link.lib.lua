@@ -33,11 +33,11 @@ end
 
 -- `settings`: components, stanza_size, retry, most_reports. `source.holder(jid)` returns what an address announces now and whether it
 -- may be asked, `source.holders()` iterates over all addresses that announce something. `listener.ready()` and `listener.lost()` tell of
--- changes; `listener.count(name, label)` counts.
+-- changes, `listener.withdrawn()` that what capsd said until now may be wrong; `listener.count(name, label)` counts.
 local function new(settings, source, listener)
 	-- `usable`: capsd answers. `prompt`: it did so lately, so that queries may be held for it.
 	local link = { usable = false, prompt = false };
-	local peers, current = {}, nil;
+	local peers, current, epoch = {}, nil, nil;
 	local pending, token, serial = {}, new_token(), 0;
 	-- Addresses of which something is to be told: jid → the queue that it is in. What is new comes before what is told anew.
 	local dirty, dirty_count, live, anew = {}, 0, new_queue(), new_queue();
@@ -64,6 +64,13 @@ local function new(settings, source, listener)
 		module:send(st.iq({ type = kind, id = id, from = module.host, to = peer.jid }):add_child(payload));
 	end
 
+	-- What was kept of another epoch of capsd counts no more.
+	local function keep_up()
+		if current.epoch == epoch then return; end
+		epoch = current.epoch;
+		listener.withdrawn();
+	end
+
 	-- Takes an answer to a request; returns whether it was one.
 	function link.receive(stanza)
 		local request = pending[stanza.attr.id];
@@ -72,6 +79,8 @@ local function new(settings, source, listener)
 		request.timer:stop();
 		local child = stanza.tags[1];
 		if stanza.attr.type == "result" and child and child.attr.xmlns == xmlns_capsd then
+			request.peer.epoch = child.attr.epoch;
+			if request.peer == current then keep_up(); end
 			request.callback(child);
 		else
 			local kind, condition = stanza:get_error();
@@ -150,6 +159,7 @@ local function new(settings, source, listener)
 	local function use(peer)
 		current = peer;
 		module:log("info", "%s is used", peer.jid);
+		keep_up();
 		tell_everything();
 	end
 
@@ -344,9 +354,10 @@ local function new(settings, source, listener)
 			if hosts[peer.jid] then watch(peer); end
 			greet(peer);
 		end
+		-- Also the one in use, which may have withdrawn something, or hang.
 		retry = module:add_timer(settings.retry, function ()
 			for _, peer in ipairs(peers) do
-				if not current or peer.rank < current.rank then greet(peer); end
+				if not current or peer.rank <= current.rank then greet(peer); end
 			end
 			return settings.retry;
 		end);

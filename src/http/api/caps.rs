@@ -79,7 +79,15 @@ fn key_in_path(family: &str, algorithm: &str, hash: &str) -> Result<CapsKey, Pro
         let detail = "the hash is to be in base64url: `-` and `_` instead of `+` and `/`";
         return Err(Problem::of(Reason::MalformedNode, detail));
     };
-    Ok(CapsKey::new(family, algorithm, &digest)?)
+    let key = CapsKey::new(family, algorithm, &digest);
+    key.map_err(|fault| match fault {
+        NodeError::Malformed => {
+            let (name, wanted, given) = (algorithm.name(), algorithm.digest_len(), digest.len());
+            let detail = format!("a {name} hash has {wanted} bytes, and this one {given}");
+            Problem::of(Reason::MalformedNode, detail)
+        }
+        fault => fault.into(),
+    })
 }
 
 /// The content that is served under a key, counted; nobody is asked for it.

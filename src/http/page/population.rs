@@ -51,6 +51,9 @@ fn features(population: &Population) -> Markup {
     rows.retain(|(_, sessions)| *sessions > 0);
     rows.sort_by_key(|(_, sessions)| std::cmp::Reverse(*sessions));
     rows.truncate(SHOWN);
+    if rows.is_empty() {
+        return html! { p { "None of the features that are counted is one of three accounts." } };
+    }
     table("Feature", &rows, population.total)
 }
 
@@ -71,5 +74,30 @@ fn table(what: &str, rows: &[(&str, u64)], total: u64) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::population::Feature;
+
+    #[test]
+    fn no_table_is_empty() {
+        let with = |sessions| {
+            let feature = "urn:xmpp:ping".to_owned();
+            let population = Population {
+                total: 3,
+                unknown: 3,
+                features: vec![Feature { feature, sessions }],
+                ..Population::default()
+            };
+            section(&population).into_string()
+        };
+        assert!(with(3).contains("urn:xmpp:ping"));
+        assert_eq!(with(3).matches("<table>").count(), 2);
+        let none = with(0);
+        assert_eq!(none.matches("<table>").count(), 1, "{none}");
+        assert!(none.contains("None of the features"), "{none}");
     }
 }

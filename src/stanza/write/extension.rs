@@ -25,15 +25,24 @@ pub struct KeyAnswer<'a> {
     pub meaning: Meaning<'a>,
 }
 
+/// Who answers, and as of when: the instance and the epoch of deploy/protocol.md, section 2.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The process.
+    pub instance: &'a str,
+    /// How often it had withdrawn something when the answer was begun.
+    pub withdrawals: u64,
+}
+
 /// The answer to a `<lookup/>`; `max_age` is in seconds.
 pub fn lookup<'a>(
     out: &mut Vec<u8>,
     route: Route<'_>,
-    instance: &str,
+    source: Source<'_>,
     max_age: u32,
     keys: impl Iterator<Item = KeyAnswer<'a>>,
 ) {
-    open(out, route, "lookup", instance);
+    open(out, route, "lookup", source);
     attribute(out, "max-age", &max_age.to_string());
     out.push(b'>');
     for key in keys {
@@ -73,8 +82,13 @@ pub struct InfoAnswer<'a> {
 }
 
 /// The answer to a `<contribute/>`.
-pub fn contribute(out: &mut Vec<u8>, route: Route<'_>, instance: &str, infos: &[InfoAnswer<'_>]) {
-    open(out, route, "contribute", instance);
+pub fn contribute(
+    out: &mut Vec<u8>,
+    route: Route<'_>,
+    source: Source<'_>,
+    infos: &[InfoAnswer<'_>],
+) {
+    open(out, route, "contribute", source);
     out.push(b'>');
     for info in infos {
         out.extend_from_slice(b"<info");
@@ -101,15 +115,18 @@ pub fn contribute(out: &mut Vec<u8>, route: Route<'_>, instance: &str, infos: &[
 }
 
 /// The answer to a `<feed/>`.
-pub fn feed(out: &mut Vec<u8>, route: Route<'_>, instance: &str) {
-    open(out, route, "feed", instance);
+pub fn feed(out: &mut Vec<u8>, route: Route<'_>, source: Source<'_>) {
+    open(out, route, "feed", source);
     out.extend_from_slice(b"/></iq>");
 }
 
-fn open(out: &mut Vec<u8>, route: Route<'_>, name: &str, instance: &str) {
+fn open(out: &mut Vec<u8>, route: Route<'_>, name: &str, source: Source<'_>) {
     open_iq(out, "result", route);
     out.push(b'<');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b" xmlns='urn:capsd:0'");
-    attribute(out, "instance", instance);
+    attribute(out, "instance", source.instance);
+    // With the instance in it, as another process counts from the beginning.
+    let epoch = format!("{}.{}", source.instance, source.withdrawals);
+    attribute(out, "epoch", &epoch);
 }

@@ -6,6 +6,7 @@
 //! | [`lookup`] | many keys in one request |
 //! | [`contribute`] | contents that are handed over |
 //! | [`feed`] | reports of servers, and who else answers |
+//! | [`epoch`] | whether answers that were kept still count |
 //! | [`alone`] | what is good for one address alone |
 //! | [`faults`] | requests that cannot be taken |
 //! | [`bounds`] | floods |
@@ -14,6 +15,7 @@
 mod alone;
 mod bounds;
 mod contribute;
+mod epoch;
 mod faults;
 mod feed;
 mod lookup;

@@ -54,10 +54,12 @@
 }).
 
 %% Places in the atomics: whether queries are answered (1) or not (0); how many are held now; bytes of the kept answers; which component is
-%% in use (0 for none); whether queries for what is not known are held (1), which they are not while capsd seems to hang (0).
+%% in use (0 for none); whether queries for what is not known are held (1), which they are not while capsd seems to hang (0); a digest of the
+%% epoch of capsd in which the kept answers were given.
 -define(READY, 1).
 -define(HELD, 2).
 -define(BYTES, 3).
 -define(COMPONENT, 4).
 -define(HOLDING, 5).
--define(PLACES, 5).
+-define(EPOCH, 6).
+-define(PLACES, 6).

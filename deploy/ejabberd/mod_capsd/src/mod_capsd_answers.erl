@@ -4,7 +4,7 @@
 %%% Past a bound, what was not used for longest goes, a tenth at a time, so that the search for it is paid once per tenth.
 -module(mod_capsd_answers).
 
--export([new/0, key/1, find/2, is_known/2, is_wanted/2, put/5, fail/5]).
+-export([new/0, key/1, find/2, is_known/2, is_wanted/2, put/5, fail/5, forget/1]).
 
 -include("mod_capsd.hrl").
 
@@ -89,6 +89,12 @@ put(Capsd, Node, Content, Life, Bounds) ->
 -spec fail(#capsd{}, binary(), unprovable | unanswered, pos_integer(), {pos_integer(), pos_integer()}) -> non_neg_integer().
 fail(Capsd, Node, Why, Life, Bounds) ->
     insert(Capsd, key(Node), Life, 0, {failed, Why}, Bounds).
+
+%% Nothing of it may be used any longer.
+-spec forget(#capsd{}) -> ok.
+forget(#capsd{answers = Answers, state = State}) ->
+    ets:delete_all_objects(Answers),
+    atomics:put(State, ?BYTES, 0).
 
 insert(#capsd{answers = Answers, state = State} = Capsd, Key, Life, Bytes, Content, Bounds) ->
     Before =

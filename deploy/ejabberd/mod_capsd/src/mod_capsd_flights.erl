@@ -7,7 +7,7 @@
 
 -behaviour(gen_server).
 
--export([hold/3, learn/4, asked/3, options/2, unasked/1, release_all/1]).
+-export([hold/3, learn/4, asked/3, options/2, unasked/1, keep_up/2, release_all/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -92,6 +92,16 @@ options(Host, Opts) ->
 unasked(Host) ->
     gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), unasked).
 
+%% capsd answers in that epoch: if it is another one than before, what is kept counts no more, nor what was refuted. What capsd said after that
+%% comes after this.
+-spec keep_up(#capsd{}, binary()) -> ok.
+keep_up(#capsd{host = Host, state = State}, Epoch) ->
+    <<Digest:56, _/bitstring>> = erlang:md5(Epoch),
+    case atomics:exchange(State, ?EPOCH, Digest) of
+        Digest -> ok;
+        _ -> gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), withdraw)
+    end.
+
 %%% gen_server
 
 %% What another process of this kind held goes its way.
@@ -110,6 +120,10 @@ handle_cast({hold, Node, Query}, State) ->
     {noreply, hold_query(Node, Query, renew(State))};
 handle_cast(unasked, #state{flights = Flights} = State) ->
     {noreply, lists:foldl(fun(Key, Left) -> land(Key, pass, Left) end, renew(State#state{contributing = #{}}), maps:keys(Flights))};
+handle_cast(withdraw, State0) ->
+    State = renew(State0),
+    mod_capsd_answers:forget(State#state.capsd),
+    {noreply, State#state{refuted = #{}}};
 handle_cast({learn, Node, JID, Query}, State) ->
     {noreply, contribute(Node, JID, Query, renew(State))};
 handle_cast({options, Opts}, State) ->

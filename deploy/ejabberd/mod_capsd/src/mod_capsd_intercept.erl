@@ -295,7 +295,7 @@ node_for(#capsd{xep0115 = XEP0115}, Asked, Nodes) ->
 
 %% A local session answers, if this process is that session; or somebody elsewhere does: a question that is to be answered from, one of a
 %% local session, or one that mod_caps asked in its name.
-answered(#iq{id = Id, from = #jid{lserver = Host} = From, to = #jid{lserver = Server}} = IQ, Given, Query) ->
+answered(#iq{id = Id, from = #jid{lserver = Host} = From, to = #jid{lserver = Server} = To} = IQ, Given, Query) ->
     LFrom = jid:tolower(From),
     case mod_capsd:find(Host) of
         undefined ->
@@ -304,8 +304,18 @@ answered(#iq{id = Id, from = #jid{lserver = Host} = From, to = #jid{lserver = Se
                 Capsd -> answered_elsewhere(IQ, mod_capsd_flights:asked(Capsd, LFrom, Id), Given, Query)
             end;
         Capsd ->
-            learn(Capsd, mod_capsd_watch:own_nodes(Capsd, LFrom), From, mod_capsd_flights:asked(Capsd, LFrom, Id), Given, Query)
+            %% What capsd asked for, it has.
+            is_capsd(Capsd, To, Id, From) orelse
+                learn(Capsd, mod_capsd_watch:own_nodes(Capsd, LFrom), From, mod_capsd_flights:asked(Capsd, LFrom, Id), Given, Query)
     end.
+
+%% capsd asks from its own address, or by XEP-0356 from the user's with an id of its own kind.
+is_capsd(_, #jid{luser = User, lserver = Host, lresource = <<>>}, <<Id:32/binary>>, #jid{luser = User, lserver = Host}) ->
+    re:run(Id, "^[0-9a-f]{32}$", [{capture, none}]) =:= match;
+is_capsd(#capsd{components = Components}, #jid{luser = <<>>, lserver = Server}, _, _) ->
+    lists:member(Server, Components);
+is_capsd(_, _, _, _) ->
+    false.
 
 %% A local room does not tell its occupants who they are: what the asker heard was said by the occupant.
 answered_elsewhere(#iq{to = #jid{lserver = Server}}, {_, {#jid{lserver = Host}, Session, LHeard}} = Asked, Given, Query) ->

@@ -162,17 +162,10 @@ handle_cast(census, #state{host = Host} = State) ->
 handle_cast(_, State) ->
     {noreply, State}.
 
-handle_info({iq_reply, IQ, {feed, Ref}}, #state{sent = {Ref, Which, Events}} = State) ->
-    {noreply, fed(mod_capsd_stanza:instance(IQ), Which, Events, State#state{sent = none})};
-handle_info({iq_reply, IQ, {try_it, Ref, Component, Others}}, #state{trying = Ref} = State) ->
-    {noreply, tried(mod_capsd_stanza:instance(IQ), Component, Others, State#state{trying = none})};
-handle_info({iq_reply, IQ, {probe, Ref, Component}}, #state{probing = Ref} = State) ->
-    {noreply, probed(mod_capsd_stanza:instance(IQ), Component, State#state{probing = none})};
+handle_info({iq_reply, IQ, Context}, State) ->
+    {noreply, replied(Context, IQ, State)};
 handle_info({timeout, _, {late, Ref}}, #state{probing = Ref} = State) ->
     {noreply, set_holding(0, State)};
-handle_info({iq_reply, IQ, {request, Component, From, Tag}}, State) ->
-    From ! {capsd, Tag, IQ},
-    {noreply, requested(IQ, Component, State)};
 handle_info({'DOWN', _, process, Session, _}, #state{host = Host, sessions = Sessions} = State) ->
     case maps:take(Session, Sessions) of
         {LJID, Rest} ->
@@ -204,6 +197,32 @@ terminate(_, #state{queue = Queue} = State) ->
 
 code_change(_, State, _) ->
     {ok, State}.
+
+replied({feed, Ref}, IQ, #state{sent = {Ref, Which, Events}} = State) ->
+    keep_up(IQ, State),
+    fed(mod_capsd_stanza:instance(IQ), Which, Events, State#state{sent = none});
+replied({try_it, Ref, Component, Others}, IQ, #state{trying = Ref} = State) ->
+    keep_up(IQ, State),
+    tried(mod_capsd_stanza:instance(IQ), Component, Others, State#state{trying = none});
+replied({probe, Ref, Component}, IQ, #state{probing = Ref} = State) ->
+    keep_up(IQ, State),
+    probed(mod_capsd_stanza:instance(IQ), Component, State#state{probing = none});
+replied({request, Component, From, Tag}, IQ, State) ->
+    is_current(Component, State) andalso keep_up(IQ, State),
+    From ! {capsd, Tag, IQ},
+    requested(IQ, Component, State);
+replied(_, _, State) ->
+    State.
+
+is_current(Component, #state{current = {Component, _}}) -> true;
+is_current(_, _) -> false.
+
+%% The component in use, or to be used, has answered: what was kept of another epoch counts no more.
+keep_up(IQ, #state{host = Host}) ->
+    case mod_capsd_stanza:epoch(IQ) of
+        {ok, Epoch} -> mod_capsd_flights:keep_up(mod_capsd:find(Host), Epoch);
+        failed -> ok
+    end.
 
 %%% Which component
 

@@ -3,7 +3,7 @@
 
 -export([announcement/1, way/1, is_entering/1, is_own_unavailable/1]).
 -export([question/1, info/1, answer/3]).
--export([lookup/2, contribute/3, feed/2, bytes/1, instance/1, lookup_result/2, contribute_result/1]).
+-export([lookup/2, contribute/3, feed/2, bytes/1, instance/1, epoch/1, lookup_result/2, contribute_result/1]).
 
 -include("mod_capsd.hrl").
 
@@ -216,12 +216,20 @@ element(Name, Attrs, Children) ->
 
 %% The instance that gave an answer, whatever it is an answer to.
 -spec instance(iq() | timeout) -> {ok, binary()} | failed.
-instance(#iq{type = result, sub_els = [#xmlel{} = El]}) ->
+instance(IQ) ->
+    of_capsd(IQ, <<"instance">>).
+
+%% The epoch in which it was given; empty if capsd does not say.
+-spec epoch(iq() | timeout) -> {ok, binary()} | failed.
+epoch(IQ) ->
+    of_capsd(IQ, <<"epoch">>).
+
+of_capsd(#iq{type = result, sub_els = [#xmlel{} = El]}, Attribute) ->
     case fxml:get_tag_attr_s(<<"xmlns">>, El) of
-        ?NS_CAPSD -> {ok, fxml:get_tag_attr_s(<<"instance">>, El)};
+        ?NS_CAPSD -> {ok, fxml:get_tag_attr_s(Attribute, El)};
         _ -> failed
     end;
-instance(_) ->
+of_capsd(_, _) ->
     failed.
 
 %% What capsd says about the one node that was asked for, with the seconds for which it may be kept.
