@@ -218,7 +218,7 @@ impl Unverified {
         })
     }
 
-    /// Whether nobody is remembered; cheap. Nobody is asked then either.
+    /// Whether nobody is remembered; cheap. Nobody else is asked then; who was asked before may answer still.
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
@@ -321,12 +321,9 @@ impl Unverified {
 
     /// An address may be asked whose announcement there was no room to keep: then nothing is known of that.
     fn forget_where(&self, which: impl Fn(&Who, Option<&Announced>) -> bool) -> Vec<Listener> {
-        if self.is_empty() {
-            return Vec::new();
-        }
         let mut questions = self.lock();
         let mut forgotten = HashSet::default();
-        for (who, announced) in self.announced() {
+        for (who, announced) in self.announced.get().into_iter().flatten() {
             if which(&who, Some(&announced)) {
                 self.announced().invalidate(&*who);
                 forgotten.insert(who);

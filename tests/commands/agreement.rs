@@ -72,11 +72,7 @@ impl Scene {
             "server = '127.0.0.1:1'",
             &format!("server = '{server}'\nadmins = ['admin@example.org']"),
         );
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let http = free.local_addr().unwrap().to_string();
-        drop(free);
-        machine.rewrite("listen = '127.0.0.1:0'", &format!("listen = '{http}'"));
-        let daemon = machine.daemon();
+        let (daemon, http) = machine.daemon_that_logs(&mut machine.command("run", &[]));
         let (io, _) = listener.accept().await.unwrap();
         io.set_nodelay(true).unwrap();
         Scene {
@@ -240,6 +236,9 @@ async fn whoever_looks_sees_what_is_served_and_uses_nothing() {
     scene.announce(1).await;
     scene.answer(1).await;
     scene.announce(2).await;
+    // The commands come by another way than the announcements: these have been heard.
+    let ping = "<ping xmlns='urn:xmpp:ping'/>";
+    scene.request("get", SAME_ACCOUNT, ping).await;
     // Nobody is asked for what is beyond the quota before somebody wants it; the first who does is an operator.
     let node = Names::of(2).nodes[0].clone();
     let mut resolving = scene.machine.command("resolve", &[Path::new(&node)]);

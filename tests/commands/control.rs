@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::contents::{query, ver};
-use crate::machine::{Machine, PATIENCE, Talk};
+use crate::linked::wait;
+use crate::machine::{Machine, PATIENCE, Talk, signal};
 
 #[test]
 fn it_is_for_the_user_and_the_group_and_goes_with_its_daemon() {
@@ -105,16 +106,11 @@ fn without_a_default_socket_the_daemon_goes_on() {
         text.replace(&here, "/run/capsd/control.sock"),
     )
     .unwrap();
-    let daemon = machine.start_daemon();
-    // It has its store, so it runs.
-    let begun = Instant::now();
-    let ended = loop {
-        let ended = machine.run("import", &[Path::new("/dev/null")]);
-        assert!(begun.elapsed() < PATIENCE);
-        if ended.code == 3 {
-            break ended;
-        }
-    };
+    let mut daemon = machine.start_daemon_that_logs(&mut machine.command("run", &[]));
+    // Not before it has its store: a command would open that itself, and keep it from the daemon.
+    let words = "there is no control socket, so commands cannot speak to this daemon";
+    wait("it goes on", || machine.log().contains(words));
+    let ended = machine.run("import", &[Path::new("/dev/null")]).expect(3);
     assert!(
         ended
             .err
@@ -122,12 +118,9 @@ fn without_a_default_socket_the_daemon_goes_on() {
         "{}",
         ended.err
     );
-    let (said, code) = daemon.stop();
-    assert_eq!(code, 0);
-    assert!(
-        said.contains("there is no control socket, so commands cannot speak to this daemon"),
-        "{said}"
-    );
+    signal(&daemon.0, "TERM");
+    assert!(daemon.0.wait().unwrap().success());
+    let said = machine.log();
     assert!(said.contains("RuntimeDirectory=capsd"), "{said}");
 }
 

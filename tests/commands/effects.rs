@@ -73,7 +73,7 @@ effects! {
     public_keys: "trusted.public-keys", "[]" => "['$PUBLIC']", [("trusted.bundles", "['$DIR/signed.capsd']")], effect::trusted::public_keys;
     overrides: "trusted.overrides", "" => "'$DIR/deny.toml'", [], effect::trusted::overrides;
     resolve: "resolver.resolve", "'on-demand'" => "'on-announce'", [], effect::resolver::resolve;
-    deadline: "resolver.deadline", "'1m'" => "'100ms'", [("resolver.holder-timeout", "'50ms'")], effect::resolver::deadline;
+    deadline: "resolver.deadline", "'1m'" => "'1s'", [("resolver.holder-timeout", "'50ms'"), ("resolver.resolve", "'on-demand'")], effect::resolver::deadline;
     holder_timeout: "resolver.holder-timeout", "'1m'" => "'50ms'", [("resolver.deadline", "'1m'")], effect::resolver::holder_timeout;
     holder_timeout_alone: "resolver.holder-timeout", "'1m'" => "'50ms'", [("resolver.deadline", "'1m'")], effect::alone::timeout;
     retry_after: "resolver.retry-after", "'1d'" => "'1s'", [], effect::resolver::retry_after;

@@ -1,9 +1,8 @@
 //! A daemon with a link to a server that is played by the test, and with settings that change.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -38,12 +37,7 @@ impl Linked {
             write_secret(&machine, name, secret);
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let http = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .unwrap()
-            .to_string();
         let server = format!("'{}'", listener.local_addr().unwrap());
-        let listen = format!("'{http}'");
         let mut all = BTreeMap::new();
         let usual = [
             ("component.jid", "'caps.example.org'"),
@@ -53,7 +47,7 @@ impl Linked {
             ("component.feeds", "['example.org']"),
             ("component.admins", "['admin@example.org']"),
             ("store.path", "'$DIR/store'"),
-            ("http.listen", listen.as_str()),
+            ("http.listen", "'127.0.0.1:0'"),
             ("trusted.directories", "[]"),
             ("control.socket", "'$DIR/socket'"),
         ];
@@ -61,11 +55,9 @@ impl Linked {
             all.insert((*key).to_owned(), (*value).to_owned());
         }
         write(&machine, &all);
-        let log = File::create(machine.path("log")).unwrap();
         let mut program = machine.command("run", &[]);
         program.env("FIRST", SECRET).env("SECOND", OTHER_SECRET);
-        let daemon = Daemon(program.stderr(Stdio::from(log)).spawn().unwrap());
-        machine.wait_until_it_answers();
+        let (daemon, http) = machine.daemon_that_logs(&mut program);
         let server = accept(&listener, SECRET).await;
         let mut linked = Linked {
             machine,
@@ -83,7 +75,7 @@ impl Linked {
 
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.machine.path("log")).unwrap()
+        self.machine.log()
     }
 
     /// Gives settings other values and reloads; what the reload says.
@@ -146,9 +138,18 @@ impl Linked {
         line.trim().parse().unwrap()
     }
 
-    /// The next stanza that capsd sends.
+    /// The next stanza that capsd sends, but for its question whether the server is there, which comes whenever that has been silent for
+    /// long.
     pub(crate) async fn next(&mut self) -> String {
-        self.server.next().await
+        loop {
+            let next = self.server.next().await;
+            if !(next.starts_with("<iq type='get'") && next.contains("<ping ")) {
+                return next;
+            }
+            let id = attribute(&next, "id");
+            let here = format!("<iq type='result' from='example.org' to='{COMPONENT}' id='{id}'/>");
+            self.server.send(&here).await;
+        }
     }
 
     /// What capsd sends before it has worked off all that it was sent, look-ups included.

@@ -107,6 +107,27 @@ impl Machine {
         daemon
     }
 
+    /// Starts the daemon with its log in a file.
+    pub(crate) fn start_daemon_that_logs(&self, program: &mut Command) -> Daemon {
+        let log = fs::File::create(self.path("log")).unwrap();
+        Daemon(program.stderr(Stdio::from(log)).spawn().unwrap())
+    }
+
+    /// What that has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// The same when it answers, with where its HTTP listens, which it chooses itself: a port that was free a moment ago may be anybody's.
+    pub(crate) fn daemon_that_logs(&self, program: &mut Command) -> (Daemon, String) {
+        let daemon = self.start_daemon_that_logs(program);
+        self.wait_until_it_answers();
+        let said = self.log();
+        let (_, address) = said.split_once("/readyz address=").expect("where it is");
+        let address = address.split_whitespace().next().unwrap().to_owned();
+        (daemon, address)
+    }
+
     /// Waits for a daemon that was started.
     pub(crate) fn wait_until_it_answers(&self) {
         let begun = Instant::now();

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests/servers"))
 
 from harness.caps import Info, sample  # noqa: E402
-from harness.client import Client, log_in_all, log_out_all  # noqa: E402
+from harness.client import Client, log_in_all, log_out_all, until_asked  # noqa: E402
 from harness.daemon import Capsd  # noqa: E402
 from harness.servers import KINDS  # noqa: E402
 
@@ -61,6 +61,8 @@ class Village:
         await log_in_all(self.clients)
         for client in [*honest, lone, exodus, liar, mute]:
             client.announce()
+        for client in [lone, exodus, liar, mute]:
+            await until_asked(client)
         for _ in range(40):
             await asker.ask(self.common.node_0115())
         await asker.ask(self.rare.node_0115())

@@ -110,9 +110,8 @@ fn links_are_kept_apart() {
     assert_eq!(table.said(now, LINK, "old@a/r", NODE), None);
 }
 
-/// Room for an announcement may end before the answer comes; the loss of another link is no reason to end the question.
-#[test]
-fn a_question_outlives_the_loss_of_another_link() {
+/// A table in which a question is open, and no room any more for the announcement that it is about: that is taken by so many others.
+fn crowded(others: usize) -> Unverified {
     let little = Settings {
         max_bytes: 4096,
         ..settings().unverified
@@ -121,11 +120,30 @@ fn a_question_outlives_the_loss_of_another_link() {
     table.announce(LINK, "old@a/r", vec![NODE.to_owned()], true);
     let (asked, _told) = want(&table, Instant::now(), 1);
     assert_eq!(asked, Some(QuestionId(1)));
-    for number in 0..1000 {
+    for number in 0..others {
         let address = format!("{number}@a/r");
         table.announce(LINK, &address, vec![NODE.to_owned()], true);
     }
+    table
+}
+
+/// Room for an announcement may end before the answer comes; the loss of another link is no reason to end the question.
+#[test]
+fn a_question_outlives_the_loss_of_another_link() {
+    let table = crowded(1000);
     assert_eq!(table.forget_link(LinkId(1)).len(), 0);
+    assert_eq!(table.forget_link(LINK).len(), 1);
+}
+
+/// Nobody waits for an answer over a link that is lost, whoever is remembered.
+#[test]
+fn a_question_ends_with_its_link_when_nobody_is_remembered_any_more() {
+    let table = crowded(1000);
+    for number in 0..1000 {
+        table.forget(LINK, &format!("{number}@a/r"), &[]);
+    }
+    table.sweep();
+    assert!(table.is_empty());
     assert_eq!(table.forget_link(LINK).len(), 1);
 }
 

@@ -63,7 +63,8 @@ async def test_only_the_client_says_whether_an_announcement_that_it_does_not_rep
     await until(lambda: len(subscriber.presences_from(target.bare)) > seen, "the presence without a word about capabilities arrives")
     for asker in (subscriber, told):
         assert await heard(asker, target, None, info.node_0115()) == [1, 1]
-    assert target.jid in capsd.present() and [jid for _, jid, _, _ in capsd.reports].count(target.jid) == 1, "for capsd it still holds"
+    await until(lambda: target.jid in capsd.present(), "it is reported")
+    assert [jid for _, jid, _, _ in capsd.reports].count(target.jid) == 1, "for capsd it still holds"
 
     # To one alone it says nothing: that one asks the client, the others do not.
     target.announce()
@@ -86,8 +87,8 @@ async def test_one_element_of_each_family_counts_however_many_there_are(server, 
     target.announce(*several, to=asker.jid)
     await until(lambda: len(asker.presences) > before, "it arrives")
     assert await heard(asker, target, first.node_0115(), first.node_0390(), second.node_0115(), second.node_0390()) == [0, 0, 1, 1]
-    reported = [event for feed in capsd.named("feed") for event in feed if event.get("jid") == target.jid]
-    assert [c.get("ver") for c in reported[-1]] in ([first.ver(), None], [None, first.ver()]), "nor is more reported"
+    reported = lambda: [[c.get("ver") for c in event] for feed in capsd.named("feed") for event in feed if event.get("jid") == target.jid][-1:]
+    await until(lambda: reported() in ([[first.ver(), None]], [[None, first.ver()]]), lambda: f"no more is reported, but {reported()}")
 
 
 async def test_what_the_server_repeats_is_not_what_was_announced_last(server, connect, people):
@@ -101,7 +102,9 @@ async def test_what_the_server_repeats_is_not_what_was_announced_last(server, co
     await until(lambda: subscriber.presences_from(target.bare), "it is announced to all")
     target.info = after
     await show(target, told)
-    reports = capsd.reports
+    reported = lambda: [[c.get("ver") for c in event] for feed in capsd.named("feed") for event in feed if event.get("jid") == target.jid]
+    await until(lambda: reported()[-1:] == [[after.ver()]], "that is reported")
+    reports = reported()
 
     again = Client(server, subscriber.bare.split("@")[0], resource="again")
     await again.log_in()
@@ -113,6 +116,6 @@ async def test_what_the_server_repeats_is_not_what_was_announced_last(server, co
         assert await heard(told, target, None, after.node_0115()) == [0, 0]
         for asker in (subscriber, again, late):
             assert await heard(asker, target, None) == [1], "the client itself says what it is now"
-        assert [report for report in capsd.reports[len(reports) :] if report[1] == target.jid] == [], "nothing has changed"
+        assert reported() == reports, "nothing has changed"
     finally:
         await again.log_out()

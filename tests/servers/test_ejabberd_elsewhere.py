@@ -6,12 +6,10 @@ import asyncio
 import pytest
 
 from harness.caps import info_of, sample
-from harness.one_ejabberd import ELSEWHERE, connect, elsewhere, people, server, stats  # noqa: F401 (fixtures)
+from harness.one_ejabberd import ELSEWHERE, connect, elsewhere, patient, people, server, stats  # noqa: F401 (fixtures)
 from harness.processes import until
 from harness.servers import ROOMS
-
-PUBSUB = "http://jabber.org/protocol/pubsub"
-MOOD = "http://jabber.org/protocol/mood"
+from test_notifications import MOOD, publish
 
 
 async def test_contacts_elsewhere_are_answered_for_and_asked_once(server, connect, people, elsewhere):
@@ -70,9 +68,8 @@ async def test_ejabberd_itself_learns_what_contacts_elsewhere_can_do(server, con
     assert (await other.ask(info.node_0115(), to=contact)).info.covered() == info.covered()
     await let_in(elsewhere, publisher, contact)
     await elsewhere.announce(contact, publisher, info.c_0115())
-    publish = f"<publish node='{MOOD}'><item id='current'><mood xmlns='{MOOD}'><happy/></mood></item></publish>"
-    for _ in range(20):
-        assert (await publisher.iq(None, f"<pubsub xmlns='{PUBSUB}'>{publish}</pubsub>", "set")).kind == "result"
+    for _ in range(100):
+        await publish(publisher, "happy")
         if elsewhere.messages:
             break
         await asyncio.sleep(0.1)
@@ -82,15 +79,6 @@ async def test_ejabberd_itself_learns_what_contacts_elsewhere_can_do(server, con
 
 
 ROOM_USER = "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' role='participant'/></x>"
-
-
-@pytest.fixture
-def patient(server):
-    """Queries are held for so long that no slow machine lets them go."""
-    server.set_option("hold", 5000)
-    yield
-    del server.options["hold"]
-    server.set_option("enabled", True)
 
 
 @pytest.mark.parametrize("change", ["announces", "leaves", "announces_nothing"])

@@ -80,6 +80,7 @@ async def people_of_the_same(server, client):
     other = Client(server, client.bare.split("@")[0], resource="other")
     await other.log_in()
     other.announce_nothing()
+    await until(lambda: any(xml.get("from") == other.jid for xml in client.presences), "the first one has heard of it")
     return other,
 
 

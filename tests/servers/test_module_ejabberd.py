@@ -12,14 +12,12 @@ import pytest
 
 from harness.caps import DISCO_INFO, LANG, sample
 from harness.client import Client
-from harness.one_ejabberd import connect, people, server, show, stats  # noqa: F401 (fixtures)
+from harness.one_ejabberd import connect, patient, people, server, show, stats  # noqa: F401 (fixtures)
 from harness.processes import until, wait_until
 from harness.raw import RawSession, previous_id
 from harness.scripted import ScriptedCapsd
 from harness.servers import COMPONENT, DOMAIN, REPOSITORY, Ejabberd, compile_ejabberd_module, library_directory
-
-PUBSUB = "http://jabber.org/protocol/pubsub"
-MOOD = "http://jabber.org/protocol/mood"
+from test_notifications import MOOD, publish
 
 
 # Installation and options
@@ -191,7 +189,7 @@ async def test_every_way_to_end_a_session_is_reported(server, connect, people):
     clients["hides"].become_unavailable()
     gone = {addresses[name] for name in names[:4]}
     await until(lambda: not gone & set(capsd.present()), lambda: f"they are gone: {capsd.reports}")
-    assert stats(server)["sessions_announcing"] == 1
+    await until(lambda: stats(server)["sessions_announcing"] == 1, "and nothing is left of them")
 
     # The same resource logs in again: the old session ends after the new one began, and must not take it with it.
     again = Client(server, "comes_again", other := sample("again"))
@@ -223,7 +221,7 @@ async def test_a_session_that_is_resumed_was_never_gone_and_has_forgotten_nothin
     await until(lambda: holder.presences_from(address.split("/")[0]), "it has said something else to one")
     holder.announce(to=address)
     await session.say("<r xmlns='urn:xmpp:sm:3'/>", f"from='{holder.jid}'")
-    assert address in capsd.present()
+    await until(lambda: address in capsd.present(), "it is reported")
     heard = stats(server)["announcements_heard"]
 
     session.writer.transport.abort()
@@ -258,6 +256,7 @@ async def test_a_session_that_nobody_resumes_is_gone_when_its_time_is_over(serve
     address = f"expires@{DOMAIN}/r"
     await session.say(f"<presence>{sample('expires').c_0115()}</presence>", "<presence")
     witness.announce(sample("witness").c_0115(), to=address)
+    await session.say("<r xmlns='urn:xmpp:sm:3'/>", f"from='{witness.jid}'")
     await until(lambda: capsd.present().get(address), "it is reported")
     heard = stats(server)["announcements_heard"]
     session.writer.transport.abort()
@@ -319,9 +318,7 @@ async def test_mod_caps_asks_nobody_and_notifications_arrive_right_after_login(s
     info = sample("pep", [f"{MOOD}+notify"])
     await connect(known={info.node_0115(): info})
     publisher, = await people(pep_publisher=sample("publisher"))
-    item = f"<item id='current'><mood xmlns='{MOOD}'><happy/></mood></item>"
-    reply = await publisher.iq(None, f"<pubsub xmlns='{PUBSUB}'><publish node='{MOOD}'>{item}</publish></pubsub>", "set")
-    assert reply.kind == "result", reply.xml
+    await publish(publisher, "happy")
     # The same account elsewhere is told of what was published, because its announcement says that it wants to know.
     reader = Client(server, "pep_publisher", info, resource="elsewhere")
     before = stats(server)["answered"]
@@ -330,10 +327,13 @@ async def test_mod_caps_asks_nobody_and_notifications_arrive_right_after_login(s
         reader.announce()
         heard = lambda: [message for message in reader.messages if message.find(f".//{{{MOOD}}}happy") is not None]
         await until(lambda: stats(server)["answered"] > before, "mod_caps has its answer")
-        await asyncio.sleep(0.2)
-        again = f"<item id='current'><mood xmlns='{MOOD}'><happy/><text>again</text></mood></item>"
-        await publisher.iq(None, f"<pubsub xmlns='{PUBSUB}'><publish node='{MOOD}'>{again}</publish></pubsub>", "set")
-        await until(heard, "a notification arrives")
+        # What it makes of that takes a moment.
+        for _ in range(100):
+            await publish(publisher, "happy")
+            if heard():
+                break
+            await asyncio.sleep(0.1)
+        assert heard(), "a notification arrives"
         assert not reader.questions
         await reader.log_out()
         # From now on right after login.
@@ -352,7 +352,7 @@ async def test_mod_caps_asks_nobody_and_notifications_arrive_right_after_login(s
 # One question for all
 
 
-async def test_of_many_queries_one_goes_its_way_and_the_others_are_answered_from_it(server, connect, people):
+async def test_of_many_queries_one_goes_its_way_and_the_others_are_answered_from_it(server, connect, people, patient):
     info = sample("one")
     capsd = await connect(verify=lambda node, content: content.ver() == info.ver() and node == info.node_0115())
     holder, *askers = await people(one_holder=None, **{f"one_asker_{number}": None for number in range(10)})
@@ -390,7 +390,7 @@ async def test_an_answer_that_does_not_verify_is_passed_on_to_its_asker_alone(se
     assert sorted(question.sender for question in holder.questions) == sorted(asker.jid for asker in askers), "each has asked for itself"
 
 
-async def test_a_query_that_was_held_is_not_answered_by_an_announcement_that_has_been_replaced(server, connect, people):
+async def test_a_query_that_was_held_is_not_answered_by_an_announcement_that_has_been_replaced(server, connect, people, patient):
     old, new = sample("old"), sample("new")
     capsd = await connect(known={old.node_0115(): old})
     holder, asker = await people(changes=None, waits=None)

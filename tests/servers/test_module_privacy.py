@@ -53,6 +53,8 @@ class Stage:
 
     server: object
     scene: str
+    # The one beside a server with the module, which knows nothing at first.
+    capsd: object = None
     clients: list = field(default_factory=list)
     # What askers got, in order; and for each of these questions, whether the asked client heard it.
     got: list = field(default_factory=list)
@@ -86,9 +88,14 @@ class Stage:
         return one, other
 
     async def tell(self, client, to, directed=False):
-        """The client announces its info, by directed presence or to all; `to` has received it."""
+        """The client announces its info, by directed presence or to all; `to` has received it, and what is new to capsd has been learned: a
+        question could overtake the report."""
+        verified = "capsd_verifications_total"
+        before = self.capsd.metrics().total(verified, result="ok") if self.capsd else 0
         client.announce(to=to.jid if directed else None)
         await until(lambda: announced(client.info, to, client.bare), f"{to.bare} hears of {client.bare}")
+        if self.capsd and not directed:
+            await self.capsd.until_metric(verified, before + 1, result="ok")
 
     async def ask(self, asker, target, node=None, to=None, id_=None):
         """Asks a client for its disco info; keeps what came back, and whether the client itself was asked by the asker."""
@@ -139,7 +146,7 @@ def compare(without_module, make_capsd, request):
         if server is not without_module:
             capsd = make_capsd(server).start()
             await Beside(server, capsd).until_fed()
-        stage = Stage(server, scene.__name__.replace("_", "-"))
+        stage = Stage(server, scene.__name__.replace("_", "-"), capsd)
         try:
             await scene(stage)
         finally:

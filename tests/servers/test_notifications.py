@@ -62,7 +62,7 @@ async def test_notifications(make_crowd_server, make_capsd, make_client, with_mo
     other = await contacts.log_in("deaf", deaf)
     await publish(publisher, "sad")
     for client in (first, second):
-        await until(lambda: moods(client)[-1] == "sad", lambda: f"the new mood is told, not {moods(client)}")
+        await until(lambda: moods(client)[-1:] == ["sad"], lambda: f"the new mood is told, not {moods(client)}")
 
     # Once more, when everything is known.
     await first.log_out()
@@ -106,6 +106,6 @@ async def test_notifications_while_capsd_is_in_trouble(make_crowd_server, make_c
         await until(lambda: set(moods(client)) == {"happy"}, lambda: f"the last mood is told at login, not {moods(client)}")
     await publish(publisher, "sad")
     for client in unlucky:
-        await until(lambda: moods(client)[-1] == "sad", lambda: f"the new mood is told, not {moods(client)}")
+        await until(lambda: moods(client)[-1:] == ["sad"], lambda: f"the new mood is told, not {moods(client)}")
     if trouble == "hung":
         capsd.go_on()

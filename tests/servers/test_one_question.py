@@ -22,10 +22,10 @@ async def ask_at_once(clients, node, count):
 @pytest.mark.parametrize("count", [8, 50])
 @pytest.mark.parametrize("resolve", ["on-announce", "on-demand"])
 async def test_logins_at_once_with_one_unknown_hash(server, make_capsd, make_client, count, resolve):
-    capsd = make_capsd(server, resolver=f'resolve = "{resolve}"').start()
+    capsd = make_capsd(server, resolver=f'resolve = "{resolve}"\nholder-timeout = "20s"\ndeadline = "30s"').start()
     info = sample(f"burst-{count}")
-    # The answer takes its time, so that everybody asks during the flight.
-    clients = await log_in_all([make_client(f"user{i}", info, delay=0.7) for i in range(count)])
+    # Nobody answers before everybody has asked.
+    clients = await log_in_all([make_client(f"user{i}", info, mode="silent") for i in range(count)])
     before = capsd.presences_heard()
     for client in clients:
         client.announce()
@@ -35,7 +35,14 @@ async def test_logins_at_once_with_one_unknown_hash(server, make_capsd, make_cli
     else:
         assert questions(clients) == 0, "nobody is asked before somebody wants to know"
 
-    replies = await ask_at_once(clients, info.node_0115(), 100)
+    asking = asyncio.create_task(ask_at_once(clients, info.node_0115(), 100))
+    await capsd.until_metric("capsd_waiters", 100)
+    await until(lambda: questions(clients), "somebody is asked")
+    for client in clients:
+        client.mode = "honest"
+        for question in client.caps_questions:
+            client.answer(question)
+    replies = await asking
 
     assert [reply.info.covered() for reply in replies] == [info.covered()] * 100
     assert {reply.node for reply in replies} == {info.node_0115()}

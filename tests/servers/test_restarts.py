@@ -9,15 +9,18 @@ from harness.caps import sample
 from harness.client import log_in_all, until_asked
 from harness.processes import until
 
-# Longer than the 200 ms between flushes that the tests configure.
-FLUSHED = 0.6
-
 
 async def learn(capsd, client, asker):
     """Lets capsd learn the caps of `client`."""
     client.announce()
     await until_asked(client)
     assert (await asker.ask(client.info.node_0115())).info.covered() == client.info.covered()
+
+
+def flushed(capsd, contents):
+    """Whether so many contents were learned, and a crash would lose none of them."""
+    metrics = capsd.metrics()
+    return metrics.total("capsd_cache_entries", tier="learned") >= contents and metrics.total("capsd_store_unconfirmed") == 0
 
 
 async def served_again(capsd, asker, info):
@@ -62,7 +65,7 @@ async def test_capsd_is_killed_and_started_again(server, make_capsd, make_client
     await log_in_all([*clients, asker])
     for client in clients:
         await learn(capsd, client, asker)
-    await asyncio.sleep(FLUSHED)
+    await until(lambda: flushed(capsd, 10), "all is on disk")
     capsd.kill()
     capsd.start()
     for info in infos:
@@ -114,7 +117,8 @@ async def test_an_orderly_stop_flushes_and_answers_waiters(server, make_capsd, m
 
 
 async def test_new_queries_during_the_stop_are_told_to_wait(server, make_capsd, make_client):
-    capsd = make_capsd(server).start()
+    # However often somebody asks until the end begins.
+    capsd = make_capsd(server, limits='queries-per-asker = "10000/s"').start()
     asker = make_client("asker")
     silent = make_client("silent", sample("holds-the-stop"), mode="silent")
     await log_in_all([asker, silent])

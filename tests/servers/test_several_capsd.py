@@ -191,7 +191,7 @@ async def test_a_session_that_goes_on_on_another_node_is_still_there(nodes):
         session = await begin(two)
         await session.say(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous_id(enabled)}' h='0'/>", "<resumed")
         await until(lambda: stats(one)["sessions_announcing"] == 0, "the first node has it no longer")
-        assert stats(two)["sessions_announcing"] == 1, "the second one has"
+        await until(lambda: stats(two)["sessions_announcing"] == 1, "the second one has")
         # The same address begins anew on the first node.
         session = await begin(one)
         await session.bind("r")

@@ -78,9 +78,14 @@ class Misfortune:
 
     async def until_firing(self, *names):
         """Waits until all of them fire, and gives them."""
-        missing = lambda: set(names) - set(self.firing())
+        firing = {}
+
+        def missing():
+            firing.clear()
+            firing.update(self.firing())
+            return set(names) - set(firing)
+
         await until(lambda: not missing(), lambda: f"{missing()} fire; the log of capsd:\n{self.capsd.log()[-3000:]}", 60, 0.2)
-        firing = self.firing()
         return [alert for name in names for alert in firing[name]]
 
     async def end(self):

@@ -135,7 +135,8 @@ async def test_the_numbers_are_those_of_what_happens(town):
             assert town.prometheus.value(queries[title]) == value, title
     moving = ['result="hit"', 'result="coalesced"', 'result="miss"', 'result="rejected"']
     for result in moving:
-        assert town.prometheus.value(f"rate(capsd_lookups_total{{{result},frontend='xmpp'}}[10s])") > 0, result
+        rate = f"rate(capsd_lookups_total{{{result},frontend='xmpp'}}[10s])"
+        await until(lambda: (town.prometheus.value(rate) or 0) > 0, result)
 
 
 async def test_the_population_is_that_of_the_town(town):

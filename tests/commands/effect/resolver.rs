@@ -14,13 +14,13 @@ pub(crate) async fn resolve(linked: &mut Linked, change: &Change) {
 
 pub(crate) async fn deadline(linked: &mut Linked, change: &Change) {
     linked.announce(HOLDER, 1).await;
-    let first = linked.question_to(HOLDER).await;
     linked.ask(ASKER, 1).await;
+    let first = linked.question_to(HOLDER).await;
     linked.assert_quiet().await;
     change.apply(linked);
     linked.announce(SECOND, 2).await;
-    linked.question_to(SECOND).await;
     linked.ask(THIRD, 2).await;
+    linked.question_to(SECOND).await;
     linked.refusal_for(THIRD, "timeout").await;
     // The deadline of a flight is that with which it began.
     linked.answer(&first, 1).await;

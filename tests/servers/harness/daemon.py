@@ -1,5 +1,6 @@
 """capsd as an operator runs it: a configuration file, a process, its metrics and its log."""
 
+import json
 import os
 import re
 import signal
@@ -184,8 +185,14 @@ domains = ["{DOMAIN}"]
         await self.until_metric("capsd_component_stanzas_total", before + more, direction="in", kind="presence")
 
     async def until_idle(self):
-        """Waits until no flight is in progress."""
-        await until(lambda: self.metrics().get(("capsd_flights", ())) == 0, "no flight is in progress")
+        """Waits until nothing is being resolved or looked up. The gauges of that lag behind."""
+        await until(self.idle, "no flight is in progress")
+
+    def idle(self):
+        """Whether nothing is being resolved or looked up now."""
+        status, text = self.get("/api/v1/flights")
+        flights = json.loads(text) if status == 200 else {}
+        return flights.get("in-progress") == flights.get("looking") == 0
 
     async def until_metric(self, name, value, timeout=15, **labels):
         """Waits until the sum of a metric is at least `value`."""

@@ -83,6 +83,15 @@ async def connect(server):
 
 
 @pytest.fixture
+def patient(server):
+    """Queries are held for so long that no slow machine lets them go."""
+    server.set_option("hold", 5000)
+    yield
+    del server.options["hold"]
+    server.set_option("enabled", True)
+
+
+@pytest.fixture
 async def people(server):
     """Logs clients in under names that no other test has; each announces what its name is given."""
     clients = []

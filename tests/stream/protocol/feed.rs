@@ -162,7 +162,6 @@ async fn a_user_cannot_pretend_to_be_a_server() {
     assert!(server.next().await.contains(" reason='forbidden'"));
 }
 
-/// A feed of the configuration may ask, though its domain is none of those whose users may.
 /// A server that keeps answers to the domain alone from its modules asks by this resource. It is the same feeder.
 #[tokio::test]
 async fn the_domain_may_have_one_resource() {
@@ -182,6 +181,7 @@ async fn the_domain_may_have_one_resource() {
     assert_eq!(holders(&world), 0);
 }
 
+/// A feed of the configuration may ask, though its domain is none of those whose users may.
 #[tokio::test]
 async fn a_feed_may_ask_too() {
     let world = World::with_feeds(&["conference.example.org"]).await;
