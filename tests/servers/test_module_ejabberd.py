@@ -390,6 +390,20 @@ async def test_an_answer_that_does_not_verify_is_passed_on_to_its_asker_alone(se
     assert sorted(question.sender for question in holder.questions) == sorted(asker.jid for asker in askers), "each has asked for itself"
 
 
+async def test_nobody_waits_for_a_client_that_answers_by_an_error(server, connect, people, patient):
+    info = sample("refuses")
+    await connect()
+    holder, *askers = await people(refuses=None, **{f"refused_{number}": None for number in range(3)})
+    # So that all are held before it answers.
+    holder.info, holder.mode, holder.delay = info, "error", 0.2
+    await show(holder, *askers)
+    timeouts = stats(server)["hold_timeouts"]
+    replies = await asyncio.gather(*(asker.ask(info.node_0115(), to=holder.jid) for asker in askers))
+    assert [reply.kind for reply in replies] == ["error"] * 3
+    assert sorted(question.sender for question in holder.questions) == sorted(asker.jid for asker in askers), "each has asked for itself"
+    assert stats(server)["hold_timeouts"] == timeouts, "and at once"
+
+
 async def test_a_query_that_was_held_is_not_answered_by_an_announcement_that_has_been_replaced(server, connect, people, patient):
     old, new = sample("old"), sample("new")
     capsd = await connect(known={old.node_0115(): old})

@@ -7,7 +7,7 @@
 
 -behaviour(gen_server).
 
--export([hold/3, learn/4, asked/3, options/2, unasked/1, keep_up/2, release_all/1]).
+-export([hold/3, learn/4, asked/3, refused/3, options/2, unasked/1, keep_up/2, release_all/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -83,6 +83,14 @@ asked(#capsd{scouts = Scouts}, LJID, Id) ->
         [] -> none
     end.
 
+%% That address answered the query with that id by an error.
+-spec refused(#capsd{}, jid:ljid(), binary()) -> ok.
+refused(#capsd{host = Host} = Capsd, LJID, Id) ->
+    case asked(Capsd, LJID, Id) of
+        {Node, _} -> gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {refused, Node, {LJID, Id}});
+        none -> ok
+    end.
+
 -spec options(binary(), gen_mod:opts()) -> ok.
 options(Host, Opts) ->
     gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {options, Opts}).
@@ -126,6 +134,8 @@ handle_cast(withdraw, State0) ->
     {noreply, State#state{refuted = #{}}};
 handle_cast({learn, Node, JID, Query}, State) ->
     {noreply, contribute(Node, JID, Query, renew(State))};
+handle_cast({refused, Node, Row}, State) ->
+    {noreply, give_up(Node, Row, renew(State))};
 handle_cast({options, Opts}, State) ->
     {noreply, take_options(Opts, State)};
 handle_cast(_, State) ->
@@ -269,11 +279,12 @@ end_scout(#flight{scout = {_, Row, Timer}}, #state{capsd = #capsd{scouts = Scout
 end_scout(_, _) ->
     true.
 
-%% The client that was asked has not answered, or not what it announced, for as long as anybody would wait.
-give_up(Node, Timer, #state{flights = Flights} = State) ->
+%% The client that was asked has not answered, or not what it announced, for as long as anybody would wait; or it said that it will not. A later
+%% flight may have asked somebody else.
+give_up(Node, Which, #state{flights = Flights} = State) ->
     Key = mod_capsd_answers:key(Node),
     case Flights of
-        #{Key := #flight{scout = {_, _, Timer}}} -> in_vain(Node, unanswered, State);
+        #{Key := #flight{scout = {_, Row, Timer}}} when Which =:= Row; Which =:= Timer -> in_vain(Node, unanswered, State);
         _ -> State
     end.
 

@@ -30,6 +30,9 @@ filter_packet(#iq{type = result, sub_els = [#xmlel{name = <<"query">>}]} = IQ) -
         none -> ok
     end,
     IQ;
+filter_packet(#iq{type = error} = IQ) ->
+    refused(IQ),
+    IQ;
 filter_packet(#presence{} = Presence) ->
     mod_capsd_watch:routed(Presence),
     Presence;
@@ -308,6 +311,16 @@ answered(#iq{id = Id, from = #jid{lserver = Host} = From, to = #jid{lserver = Se
             is_capsd(Capsd, To, Id, From) orelse
                 learn(Capsd, mod_capsd_watch:own_nodes(Capsd, LFrom), From, mod_capsd_flights:asked(Capsd, LFrom, Id), Given, Query)
     end.
+
+%% Whoever was asked so that others can be answered says nothing.
+refused(#iq{id = Id, from = #jid{lserver = Host} = From, to = #jid{lserver = Server}}) ->
+    case mod_capsd:find(Host) of
+        undefined -> refused(serving(Server), From, Id);
+        Capsd -> refused(Capsd, From, Id)
+    end.
+
+refused(undefined, _, _) -> ok;
+refused(Capsd, From, Id) -> mod_capsd_flights:refused(Capsd, jid:tolower(From), Id).
 
 %% capsd asks from its own address, or by XEP-0356 from the user's with an id of its own kind.
 is_capsd(_, #jid{luser = User, lserver = Host, lresource = <<>>}, <<Id:32/binary>>, #jid{luser = User, lserver = Host}) ->
