@@ -4,6 +4,7 @@
 
 local st = require "util.stanza";
 local new_token = require "util.id".short;
+local now = require "util.time".now;
 
 local hosts = prosody.hosts;
 
@@ -12,6 +13,8 @@ local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
 
 -- Seconds until a request counts as not answered. A look-up that waits takes as long as capsd's own deadline at most.
 local answer_timeout = 10;
+-- Seconds by which a timer is late only if the process is busy.
+local most_lag = 0.05;
 -- Elements in one feed, by the protocol.
 local most_elements = 256;
 
@@ -31,20 +34,20 @@ local function new_queue()
 	};
 end
 
--- `settings`: components, stanza_size, retry, most_reports. `source.holder(jid)` returns what an address announces now and whether it
+-- `settings`: components, stanza_size, retry, most_reports, hold. `source.holder(jid)` returns what an address announces now and whether it
 -- may be asked, `source.holders()` iterates over all addresses that announce something. `listener.ready()` and `listener.lost()` tell of
 -- changes, `listener.withdrawn()` that what capsd said until now may be wrong; `listener.count(name, label)` counts.
 local function new(settings, source, listener)
 	-- `usable`: capsd answers. `prompt`: it did so lately, so that queries may be held for it.
 	local link = { usable = false, prompt = false };
 	local peers, current, epoch = {}, nil, nil;
+	-- Seconds within which capsd answers what it answers at once. Twice that has passed before anybody was held for too long.
+	local promptness = settings.hold / 3;
 	local pending, token, serial = {}, new_token(), 0;
 	-- Addresses of which something is to be told: jid → the queue that it is in. What is new comes before what is told anew.
 	local dirty, dirty_count, live, anew = {}, 0, new_queue(), new_queue();
 	-- Whether the next part of the feed is the first of all that is told anew: what was told before holds no more then.
 	local begins = false;
-	-- Look-ups for addresses that are to be reported first.
-	local deferred = {};
 
 	local function is_connected(peer)
 		local host = hosts[peer.jid];
@@ -103,10 +106,6 @@ local function new(settings, source, listener)
 				table.insert(waiting, request);
 			end
 		end
-		if peer == current then
-			for _, request in ipairs(deferred) do table.insert(waiting, request); end
-			deferred = {};
-		end
 		return waiting;
 	end
 
@@ -125,11 +124,21 @@ local function new(settings, source, listener)
 
 	local greet;
 
+	-- Whether it hangs is being found out until this timer ends.
+	local doubting;
+
+	local function be_prompt(is_prompt)
+		link.prompt = is_prompt;
+		if doubting then doubting:stop(); end
+		doubting = nil;
+	end
+
 	local function lose(cause)
 		module:log("info", "%s is not used for now: %s", current.jid, cause);
 		local waiting = give_up(current);
 		current.asked, current = false, nil;
-		link.usable, link.prompt = false, false;
+		be_prompt(false);
+		link.usable = false;
 		forget_reports();
 		listener.lost();
 		for _, request in ipairs(waiting) do request.callback(nil, "absent"); end
@@ -177,7 +186,7 @@ local function new(settings, source, listener)
 		else
 			return;
 		end
-		link.prompt = true;
+		be_prompt(true);
 		if not link.usable then
 			link.usable = true;
 			listener.ready();
@@ -185,15 +194,19 @@ local function new(settings, source, listener)
 		pump();
 	end
 
-	local function feed(peer, element)
-		if peer.asked then return; end
-		peer.asked = true;
+	local function tell(peer, element, callback)
 		ask(peer, "set", element, function (answer, cause)
-			peer.asked = false;
+			if callback then callback(); end
 			if answer then return answered(peer, answer.attr.instance); end
 			complain(peer, cause);
 			if peer == current then lose(cause); end
 		end);
+	end
+
+	-- The next part of the feed, if the one before was answered: that is the pace.
+	local function feed(peer, element)
+		peer.asked = true;
+		tell(peer, element, function () peer.asked = false; end);
 	end
 
 	-- An empty feed: is it there, and who is it?
@@ -201,6 +214,21 @@ local function new(settings, source, listener)
 		if not peer.asked and is_connected(peer) then
 			feed(peer, new_feed(peer));
 		end
+	end
+
+	-- capsd takes its time: it is sent what it answers at once, and if that takes long, too, nothing more is held for it until it has
+	-- answered. While this process is busy with other things, the answer may be there already, unread.
+	local function doubt()
+		if doubting or not current then return; end
+		greet(current);
+		local since = now();
+		doubting = module:add_timer(promptness, function ()
+			if now() - since > promptness + most_lag then
+				since = now();
+				return promptness;
+			end
+			be_prompt(false);
+		end);
 	end
 
 	local function add_report(element, jid)
@@ -217,25 +245,10 @@ local function new(settings, source, listener)
 		return #jid + 40 + announcement.size;
 	end
 
-	local function send_lookup(request)
-		local payload = st.stanza("lookup", { xmlns = xmlns_capsd, wait = request.wait and "true" or "false" })
-			:tag("key", { node = request.node }):up();
-		local peer = current;
-		ask(peer, "get", payload, function (answer, cause)
-			if answer and peer == current and answer.attr.instance ~= peer.instance then
-				greet(peer);
-			end
-			local key = answer and answer:get_child("key", xmlns_capsd);
-			local query = key and key.attr.unverified == nil and key:get_child("query", xmlns_disco_info);
-			request.callback(query, key and key.attr.reason or cause, answer and tonumber(answer.attr["max-age"]));
-			if cause then link.doubt(); end
-		end);
-	end
-
-	-- Sends the next part of the feed if the one before was answered, and then the look-ups that waited for it.
+	-- Sends the next part of the feed if the one before was answered.
 	function pump()
 		local peer = current;
-		if not peer or peer.asked or (live.is_empty() and anew.is_empty() and not begins and not deferred[1]) then return; end
+		if not peer or peer.asked or (live.is_empty() and anew.is_empty() and not begins) then return; end
 		local element, count, bytes = new_feed(peer), 0, 0;
 		local is_first = begins;
 		if is_first then
@@ -254,17 +267,18 @@ local function new(settings, source, listener)
 			end
 		end
 		if count > 0 or is_first then feed(peer, element); end
-		local waiting = deferred;
-		deferred = {};
-		for _, request in ipairs(waiting) do
-			if dirty[request.jid] then
-				table.insert(deferred, request);
-			elseif current then
-				send_lookup(request);
-			else
-				request.callback(nil, "absent");
-			end
+	end
+
+	-- Reports what somebody waits for, whatever else is to be told, and however that is paced.
+	local function report_now(jid)
+		local element = new_feed(current);
+		add_report(element, jid);
+		-- Unless all is about to be told anew, and to count alone.
+		if not begins then
+			dirty[jid] = nil;
+			dirty_count = dirty_count - 1;
 		end
+		tell(current, element);
 	end
 
 	-- Something about that address changed: it announces something else, or is gone.
@@ -287,11 +301,22 @@ local function new(settings, source, listener)
 	-- the node: what is to be told of it is told before.
 	function link.lookup(node, jid, wait, callback)
 		if not current then return callback(nil, "absent"); end
-		local request = { node = node, jid = jid, wait = wait, callback = callback };
-		if not dirty[jid] then return send_lookup(request); end
-		table.insert(deferred, request);
-		link.report(jid);
-		pump();
+		if dirty[jid] then report_now(jid); end
+		local payload = st.stanza("lookup", { xmlns = xmlns_capsd, wait = wait and "true" or "false" })
+			:tag("key", { node = node }):up();
+		local peer = current;
+		-- A look-up that takes long may wait for a client, or capsd hangs: which of the two is known before who waits for it has waited enough.
+		local impatience = promptness > 0 and module:add_timer(promptness, function () doubt(); end);
+		ask(peer, "get", payload, function (answer, cause)
+			if impatience then impatience:stop(); end
+			if answer and peer == current and answer.attr.instance ~= peer.instance then
+				greet(peer);
+			end
+			local key = answer and answer:get_child("key", xmlns_capsd);
+			local query = key and key.attr.unverified == nil and key:get_child("query", xmlns_disco_info);
+			callback(query, key and key.attr.reason or cause, answer and tonumber(answer.attr["max-age"]));
+			if cause then doubt(); end
+		end);
 	end
 
 	-- Hands over what `jid` answered for `node` in a stanza of that language, which may count for a hash of XEP-0390; calls back with whether
@@ -308,12 +333,6 @@ local function new(settings, source, listener)
 			local info = answer:get_child("info", xmlns_capsd);
 			callback(info and info.attr.reason == nil);
 		end);
-	end
-
-	-- capsd kept somebody waiting: nothing more is held for it until it has answered a feed.
-	function link.doubt()
-		link.prompt = false;
-		if current then greet(current); end
 	end
 
 	local function watch(peer)
@@ -372,8 +391,9 @@ local function new(settings, source, listener)
 			end
 		end
 		for _, request in pairs(pending) do request.timer:stop(); end
-		pending, deferred, current = {}, {}, nil;
-		link.usable, link.prompt = false, false;
+		pending, current = {}, nil;
+		be_prompt(false);
+		link.usable = false;
 		forget_reports();
 		retry:stop();
 	end
