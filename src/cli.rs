@@ -155,20 +155,19 @@ impl Command {
             Command::Lookup(arguments) => arguments.is_json(),
             Command::Resolve(arguments) => arguments.is_json(),
             Command::Status(arguments) => arguments.json,
-            Command::Reload(arguments) => arguments.json,
+            Command::Reload(arguments) => arguments.order.json,
+            Command::Flush(arguments) => arguments.order.json,
+            Command::Deny(arguments) => arguments.order.json,
+            Command::Undeny(arguments) => arguments.order.json,
+            Command::Pin(arguments) => arguments.order.json,
+            Command::Unpin(arguments) => arguments.order.json,
+            Command::LogLevel(arguments) => arguments.order.json,
+            Command::Sync(arguments) => arguments.order.json,
             Command::Doctor(arguments) => arguments.json,
             Command::Top(arguments) => arguments.json,
             Command::Flights(arguments) => arguments.json,
             // `check` says itself all that there is to say.
-            Command::Check(_)
-            | Command::Run(_)
-            | Command::Flush(_)
-            | Command::Deny(_)
-            | Command::Undeny(_)
-            | Command::Pin(_)
-            | Command::Unpin(_)
-            | Command::LogLevel(_)
-            | Command::Sync(_) => false,
+            Command::Check(_) | Command::Run(_) => false,
         }
     }
 }

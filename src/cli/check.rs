@@ -28,8 +28,8 @@ pub struct CheckArguments {
     #[arg(long)]
     pub connect: bool,
 
-    /// Print one JSON object: `usable`, and `configuration`, `overrides`, `directories` and `bundles`, or `faults`; with `--connect` also
-    /// `links`
+    /// Print one JSON object: `usable`, and `configuration`, `overrides`, `directories` and `bundles`, or `faults`, each with `file`, `line`,
+    /// `key`, `value`, `message` and `hint`; with `--connect` also `links`
     #[arg(long)]
     pub json: bool,
 }

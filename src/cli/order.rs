@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::tier::{Place, ask};
 use super::{Exit, Failure, explain, print};
@@ -13,17 +13,24 @@ use crate::control::protocol::Answer;
 use crate::control::{Request, words};
 use crate::trusted::MAX_FILE_LEN;
 
-/// Read configuration, secrets, overrides and trusted content again, and apply what can be applied
-///
-/// What changed is printed: each key as `applied` or as `needs a restart`. Exit code 2: something is at fault, and nothing was changed.
+/// Where an order is given, and how what came of it is printed.
 #[derive(Debug, clap::Args)]
-pub(super) struct ReloadArguments {
+pub(super) struct Order {
     #[command(flatten)]
     place: Place,
 
     /// Print a JSON object instead
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Read configuration, secrets, overrides and trusted content again, and apply what can be applied
+///
+/// What changed is printed: each key as `applied` or as `needs a restart`. Exit code 2: something is at fault, and nothing was changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReloadArguments {
+    #[command(flatten)]
+    pub(super) order: Order,
 }
 
 /// Forget what was learned, in every tier, so that it is asked for again; what you trust or pinned stays
@@ -39,14 +46,14 @@ pub(super) struct FlushArguments {
     all: bool,
 
     #[command(flatten)]
-    place: Place,
+    pub(super) order: Order,
 }
 
 /// Make the daemon put on disk what it has learned, and wait for it
 #[derive(Debug, clap::Args)]
 pub(super) struct SyncArguments {
     #[command(flatten)]
-    place: Place,
+    pub(super) order: Order,
 }
 
 /// Serve a key no more, and ask nobody for it; kept over a restart
@@ -61,7 +68,7 @@ pub(super) struct DenyArguments {
     reason: String,
 
     #[command(flatten)]
-    place: Place,
+    pub(super) order: Order,
 }
 
 /// Serve a key again that was denied by `capsd deny`
@@ -72,7 +79,7 @@ pub(super) struct UndenyArguments {
     key: String,
 
     #[command(flatten)]
-    place: Place,
+    pub(super) order: Order,
 }
 
 /// Serve this content under a key, whatever anybody else says; kept over a restart
@@ -91,7 +98,7 @@ pub(super) struct PinArguments {
     reason: String,
 
     #[command(flatten)]
-    place: Place,
+    pub(super) order: Order,
 }
 
 /// End a pin that was made by `capsd pin`
@@ -102,7 +109,7 @@ pub(super) struct UnpinArguments {
     key: String,
 
     #[command(flatten)]
-    place: Place,
+    pub(super) order: Order,
 }
 
 /// Log more, or less, until a reload or a restart
@@ -113,7 +120,7 @@ pub(super) struct LogLevelArguments {
     level: LogLevel,
 
     #[command(flatten)]
-    place: Place,
+    pub(super) order: Order,
 }
 
 fn level(text: &str) -> Result<LogLevel, String> {
@@ -122,17 +129,17 @@ fn level(text: &str) -> Result<LogLevel, String> {
 
 /// Exit code 0: applied; 2: at fault, nothing was changed; 4: no daemon answers.
 pub(super) fn reload(arguments: &ReloadArguments) -> Result<Exit, Failure> {
-    let answer = ask(&mut arguments.place.daemon()?, &Request::Reload)?;
+    let answer = ask(&mut arguments.order.place.daemon()?, &Request::Reload)?;
     let exit = match &answer {
         Answer::NotReloaded { faults } => {
-            if arguments.json {
+            if arguments.order.json {
                 print(&json!({ "reloaded": false, "faults": faults }).to_string())?;
             } else {
                 explain(&words::words(&answer).1);
             }
             Exit::Usage
         }
-        Answer::Reloaded(changes) if arguments.json => {
+        Answer::Reloaded(changes) if arguments.order.json => {
             let (applied, restart) = (&changes.applied, &changes.needs_restart);
             print(
                 &json!({ "reloaded": true, "applied": applied, "needs-restart": restart })
@@ -148,9 +155,23 @@ pub(super) fn reload(arguments: &ReloadArguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn order(place: &Place, request: &Request) -> Result<Exit, Failure> {
-    let answer = ask(&mut place.daemon()?, request)?;
-    print(&words::words(&answer).1)?;
+/// Gives an order; `done` is what programs read of one that is carried out, beside what the answer says of it.
+fn give(order: &Order, request: &Request, mut done: Value) -> Result<Exit, Failure> {
+    let answer = ask(&mut order.place.daemon()?, request)?;
+    match &answer {
+        Answer::Flushed { contents, stays } => {
+            done["contents"] = json!(contents);
+            done["stays"] = json!(stays);
+        }
+        Answer::Ordered { until_restart } => done["until-restart"] = json!(until_restart),
+        _ => {}
+    }
+    match (order.json, request) {
+        (true, _) => print(&done.to_string())?,
+        // Scripts wait for it: there is nothing to read.
+        (_, Request::Sync) => {}
+        _ => print(&words::words(&answer).1)?,
+    }
     Ok(Exit::Done)
 }
 
@@ -160,24 +181,26 @@ pub(super) fn flush(arguments: &FlushArguments) -> Result<Exit, Failure> {
         Some(key) => Request::FlushKey { key },
         None => Request::FlushAll,
     };
-    order(&arguments.place, &request)
+    give(&arguments.order, &request, json!({ "flushed": true }))
 }
 
 /// Exit code 0: it is on disk; 2: the disk does not take it; 4: no daemon answers.
 pub(super) fn sync(arguments: &SyncArguments) -> Result<Exit, Failure> {
-    ask(&mut arguments.place.daemon()?, &Request::Sync).map(|_| Exit::Done)
+    give(&arguments.order, &Request::Sync, json!({ "synced": true }))
 }
 
 /// Exit code 0: denied; 2: it cannot be; 4: no daemon answers.
 pub(super) fn deny(arguments: &DenyArguments) -> Result<Exit, Failure> {
     let (key, reason) = (arguments.key.clone(), arguments.reason.clone());
-    order(&arguments.place, &Request::Deny { key, reason })
+    let request = Request::Deny { key, reason };
+    give(&arguments.order, &request, json!({ "denied": true }))
 }
 
 /// Exit code 0: done; 1: it was not denied by command; 2: the file of overrides speaks for it; 4: no daemon answers.
 pub(super) fn undeny(arguments: &UndenyArguments) -> Result<Exit, Failure> {
     let key = arguments.key.clone();
-    order(&arguments.place, &Request::Undeny { key })
+    let request = Request::Undeny { key };
+    give(&arguments.order, &request, json!({ "undenied": true }))
 }
 
 /// Exit code 0: pinned; 1: the content is not what the key means; 2: the file cannot be read; 4: no daemon answers.
@@ -203,17 +226,23 @@ pub(super) fn pin(arguments: &PinArguments) -> Result<Exit, Failure> {
         query,
         reason: arguments.reason.clone(),
     };
-    order(&arguments.place, &request)
+    give(&arguments.order, &request, json!({ "pinned": true }))
 }
 
 /// Exit code 0: done; 1: it was not pinned by command; 2: the file of overrides speaks for it; 4: no daemon answers.
 pub(super) fn unpin(arguments: &UnpinArguments) -> Result<Exit, Failure> {
     let key = arguments.key.clone();
-    order(&arguments.place, &Request::Unpin { key })
+    let request = Request::Unpin { key };
+    give(&arguments.order, &request, json!({ "unpinned": true }))
 }
 
 /// Exit code 0: in force; 4: no daemon answers.
 pub(super) fn log_level(arguments: &LogLevelArguments) -> Result<Exit, Failure> {
     let level = arguments.level;
-    order(&arguments.place, &Request::LogLevel { level })
+    let request = Request::LogLevel { level };
+    give(
+        &arguments.order,
+        &request,
+        json!({ "log-level": level.word() }),
+    )
 }

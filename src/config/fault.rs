@@ -16,6 +16,9 @@ pub struct Fault {
     pub line: Option<usize>,
     /// The key with its section, as in `resolver.deadline`; `None` when no single key is at fault.
     pub key: Option<String>,
+    /// The value of the key, or the member of the list, that is at fault, as the file has it, but at most its first 200 characters. `None`
+    /// where there is none, it holds a table, or it could be a secret: the place of one, or the value of an unknown key.
+    pub value: Option<String>,
     /// What to do about it.
     pub hint: String,
     /// Whether all that is wrong is that the user who looks may not read a secret. Whoever starts capsd may be able to.

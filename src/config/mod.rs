@@ -199,6 +199,7 @@ fn read_text(file: &Path, what: &str, option: &str) -> Result<String, ConfigFaul
             file: file.to_owned(),
             line: None,
             key: None,
+            value: None,
             hint: hint.to_owned(),
             unread_secret: false,
         }],

@@ -25,6 +25,12 @@ const MAX_RECOVERED: usize = 64 * 1024;
 /// The most syntax errors that are looked at.
 const MAX_SYNTAX_FAULTS: usize = 100;
 
+/// The most characters of a value that a fault repeats.
+const MAX_VALUE_CHARACTERS: usize = 200;
+
+/// Where something stands in the text, in bytes.
+type Place = Range<usize>;
+
 /// One file and what is wrong with it.
 pub(super) struct Source<'s> {
     file: &'s Path,
@@ -77,7 +83,7 @@ impl<'s> Source<'s> {
                 let message = format!("the file is not TOML: {}", error.message());
                 let hint = "correct that line; strings stand in quotes, as in `path = \"/var/lib/capsd\"`, and each key \
                             and section stands once";
-                self.fault_at(offset, None, Wrong::new(message, hint));
+                self.fault_at(offset, None, None, Wrong::new(message, hint));
             }
         }
     }
@@ -88,12 +94,14 @@ impl<'s> Source<'s> {
         1 + before.filter(|byte| *byte == b'\n').count()
     }
 
-    fn fault_at(&self, offset: usize, key: Option<String>, wrong: Wrong) {
+    fn fault_at(&self, offset: usize, key: Option<String>, value: Option<Place>, wrong: Wrong) {
+        let value = value.and_then(|place| self.text.get(place));
         self.faults.borrow_mut().push(Fault {
             message: wrong.message,
             file: self.file.to_owned(),
             line: Some(self.line(offset)),
             key,
+            value: value.map(|value| value.chars().take(MAX_VALUE_CHARACTERS).collect()),
             hint: wrong.hint,
             unread_secret: wrong.unread_secret,
         });
@@ -102,7 +110,7 @@ impl<'s> Source<'s> {
     /// A fault of no single key, at the end of the file.
     pub(super) fn fault_at_end(&self, message: &str, hint: &str) {
         let end = self.text.trim_end().len();
-        self.fault_at(end, None, Wrong::new(message, hint));
+        self.fault_at(end, None, None, Wrong::new(message, hint));
     }
 
     pub(super) fn is_faulty(&self) -> bool {
@@ -124,7 +132,8 @@ pub(super) struct Table<'s> {
     offset: usize,
     entries: DeTable<'s>,
     known: Vec<&'static str>,
-    offsets: HashMap<&'static str, usize>,
+    /// Where each key stands that was read, and its value if it may be told.
+    places: HashMap<&'static str, (usize, Option<Place>)>,
 }
 
 impl<'s> Table<'s> {
@@ -140,7 +149,7 @@ impl<'s> Table<'s> {
             offset,
             entries,
             known: Vec::new(),
-            offsets: HashMap::new(),
+            places: HashMap::new(),
         }
     }
 
@@ -154,27 +163,30 @@ impl<'s> Table<'s> {
 
     /// Says that a key is wrong: where it stands, or where its section begins if it does not.
     pub(super) fn fault(&self, key: &'static str, wrong: Wrong) {
-        let offset = self.offsets.get(key).copied();
-        self.fault_at(offset.unwrap_or(self.offset), key, wrong);
+        let place = self.places.get(key).cloned();
+        let (offset, value) = place.unwrap_or((self.offset, None));
+        self.fault_at(offset, key, value, wrong);
     }
 
     /// Says that the table itself is wrong, where it begins.
     pub(super) fn fault_at_start(&self, wrong: Wrong) {
         let wrong = wrong.after(&format!("`{}`", self.name));
         let key = Some(self.name.to_owned());
-        self.source.fault_at(self.offset, key, wrong);
+        self.source.fault_at(self.offset, key, None, wrong);
     }
 
-    fn fault_at(&self, offset: usize, key: &str, wrong: Wrong) {
+    fn fault_at(&self, offset: usize, key: &str, value: Option<Place>, wrong: Wrong) {
         let key = self.full(key);
         let wrong = wrong.after(&format!("`{key}`"));
-        self.source.fault_at(offset, Some(key), wrong);
+        self.source.fault_at(offset, Some(key), value, wrong);
     }
 
-    fn take(&mut self, key: &'static str) -> Option<(Range<usize>, DeValue<'s>)> {
+    fn take(&mut self, key: &'static str) -> Option<(Place, DeValue<'s>)> {
         self.known.push(key);
         let (name, value) = self.entries.remove_entry(key)?;
-        self.offsets.insert(key, name.span().start);
+        // Some write the secret itself where its place belongs.
+        let told = told(&value).filter(|_| !key.starts_with("secret"));
+        self.places.insert(key, (name.span().start, told));
         Some((value.span(), value.into_inner()))
     }
 
@@ -275,7 +287,7 @@ impl<'s> Table<'s> {
         for member in members {
             match read(member.get_ref()) {
                 Ok(value) => values.push(value),
-                Err(wrong) => self.fault_at(member.span().start, key, wrong),
+                Err(wrong) => self.fault_at(member.span().start, key, told(&member), wrong),
             }
         }
         Some(values)
@@ -286,7 +298,7 @@ impl<'s> Table<'s> {
         let Some((name, _)) = self.entries.remove_entry(key) else {
             return false;
         };
-        self.fault_at(name.span().start, key, wrong());
+        self.fault_at(name.span().start, key, None, wrong());
         true
     }
 
@@ -323,7 +335,7 @@ impl<'s> Table<'s> {
         };
         let mut blocks = Vec::new();
         for member in members {
-            let start = member.span().start;
+            let (start, told) = (member.span().start, told(&member));
             match member.into_inner() {
                 DeValue::Table(entries) => {
                     blocks.push(Table::new(self.source, key, start, entries));
@@ -333,6 +345,7 @@ impl<'s> Table<'s> {
                     self.fault_at(
                         start,
                         key,
+                        told,
                         Wrong::new(message, format!("write `[[{key}]]`")),
                     );
                 }
@@ -355,9 +368,26 @@ impl<'s> Table<'s> {
                 }
                 _ => format!("remove it; known here: {known}"),
             };
-            self.fault_at(name.span().start, written, Wrong::new("is unknown", hint));
+            self.fault_at(
+                name.span().start,
+                written,
+                None,
+                Wrong::new("is unknown", hint),
+            );
         }
     }
+}
+
+/// Where a value stands, if it may be told: a table may have keys that hold a secret.
+fn told(value: &Spanned<DeValue<'_>>) -> Option<Place> {
+    fn is_plain(value: &DeValue<'_>) -> bool {
+        match value {
+            DeValue::Table(_) => false,
+            DeValue::Array(members) => members.iter().all(|member| is_plain(member.get_ref())),
+            _ => true,
+        }
+    }
+    is_plain(value.get_ref()).then(|| value.span())
 }
 
 /// A string.

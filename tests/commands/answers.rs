@@ -1,5 +1,7 @@
-//! What programs read of `lookup` and `resolve`, and of every command that fails: a word of the closed set beside the words for people.
+//! What programs read of `lookup` and `resolve`, of orders, and of every command that fails: a word of the closed set beside the words for
+//! people.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -76,6 +78,13 @@ fn a_command_that_fails_says_so_in_json() {
         ("flights", vec![]),
         ("top", vec![]),
         ("reload", vec![]),
+        ("flush", vec![Path::new("--all")]),
+        ("deny", vec![Path::new(&node), Path::new("why")]),
+        ("undeny", vec![Path::new(&node)]),
+        ("pin", vec![Path::new(&node), Path::new("/dev/null")]),
+        ("unpin", vec![Path::new(&node)]),
+        ("log-level", vec![Path::new("info")]),
+        ("sync", vec![]),
     ] {
         let answer = machine.json(command, &arguments, 4);
         let error = answer["error"].as_str().unwrap();
@@ -91,4 +100,74 @@ fn a_command_that_fails_says_so_in_json() {
         let answer = machine.json(command, &arguments, 2);
         assert!(answer["error"].is_string(), "{command}: {answer}");
     }
+}
+
+#[test]
+fn an_order_says_in_json_what_was_done() {
+    let machine = Machine::new();
+    let _daemon = machine.daemon();
+    let files = directory(&machine.path("files"), 0..9);
+    machine.run("import", &[&files]).expect(0);
+    let (node, file) = (node(1), machine.path("1.xml"));
+    let node = Path::new(&node);
+    fs::write(&file, query(1)).unwrap();
+    let kept = Value::Null;
+    for (command, arguments, done) in [
+        (
+            "flush",
+            vec![node],
+            json!({ "flushed": true, "contents": 1, "stays": false }),
+        ),
+        (
+            "pin",
+            vec![node, &file],
+            json!({ "pinned": true, "until-restart": kept }),
+        ),
+        (
+            "flush",
+            vec![Path::new("--all")],
+            json!({ "flushed": true, "contents": 8, "stays": true }),
+        ),
+        (
+            "unpin",
+            vec![node],
+            json!({ "unpinned": true, "until-restart": kept }),
+        ),
+        (
+            "deny",
+            vec![node, Path::new("why")],
+            json!({ "denied": true, "until-restart": kept }),
+        ),
+        (
+            "undeny",
+            vec![node],
+            json!({ "undenied": true, "until-restart": kept }),
+        ),
+        (
+            "log-level",
+            vec![Path::new("warn")],
+            json!({ "log-level": "warn" }),
+        ),
+        ("sync", vec![], json!({ "synced": true })),
+    ] {
+        assert_eq!(machine.json(command, &arguments, 0), done, "{command}");
+    }
+    // What is refused has the words and the exit code that people get.
+    let nowhere = Path::new("/nowhere");
+    for (command, arguments, code) in [
+        ("flush", vec![Path::new("no node")], 2),
+        ("deny", vec![node, Path::new("")], 2),
+        ("undeny", vec![node], 1),
+        ("pin", vec![node, nowhere], 2),
+        ("unpin", vec![node], 1),
+    ] {
+        let answer = machine.json(command, &arguments, code);
+        let told = machine.run(command, &arguments).expect(code).err;
+        let error = answer["error"].as_str().unwrap();
+        assert_eq!(told, format!("capsd: {error}\n"), "{command}");
+    }
+    // Something is in the way of the file that keeps orders over a restart.
+    fs::create_dir(machine.path("store/orders.new")).unwrap();
+    let done = machine.json("deny", &[node, Path::new("why")], 0);
+    assert!(done["until-restart"].is_string(), "{done}");
 }

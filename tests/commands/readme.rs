@@ -67,6 +67,16 @@ fn it_has_every_command() {
     assert_eq!(commands, in_readme);
 }
 
+/// `run` alone has nothing to say to programs.
+#[test]
+fn every_command_speaks_json() {
+    for command in in_readme().into_keys().filter(|command| command != "run") {
+        let usage = help(&[&command, "--help"]);
+        let mut lines = usage.lines().map(str::trim_start);
+        assert!(lines.any(|line| line.starts_with("--json")), "{command}");
+    }
+}
+
 #[test]
 fn it_has_every_option() {
     for (command, named) in in_readme() {

@@ -86,6 +86,55 @@ fn json_says_the_same() {
     assert_eq!(faulty["faults"][0]["key"], "hot.max-bytes");
 }
 
+/// As it stands in the file: quotes, underscores and all; of a list the member alone, and of a long one the beginning.
+#[test]
+fn json_has_the_value_that_is_at_fault() {
+    let long = format!("'{}'", "ä".repeat(300));
+    for (lines, key, value) in [
+        ("[hot]\nmax-bytes = 5", "hot.max-bytes", Some("5")),
+        (
+            "[resolver]\ndeadline = \"2h\" # long",
+            "resolver.deadline",
+            Some("\"2h\""),
+        ),
+        (
+            "[limits]\nflights = 99_999_999",
+            "limits.flights",
+            Some("99_999_999"),
+        ),
+        (
+            "[trusted]\ndirectories = ['/a', 'b']",
+            "trusted.directories",
+            Some("'b'"),
+        ),
+        (
+            "[trusted]\ndirectories = ['/a', [1, 2]]",
+            "trusted.directories",
+            Some("[1, 2]"),
+        ),
+        ("domains = [ ]", "component.domains", Some("[ ]")),
+        (
+            &format!("[store]\npath = {long}"),
+            "store.path",
+            Some(&long[..1 + 2 * 199]),
+        ),
+        // There is none, or it is not that which is wrong.
+        (
+            "[[component]]\nserver = 'a:1'\nsecret-file = '$SECRET'",
+            "component.jid",
+            None,
+        ),
+        ("[store]\npaht = '/x'", "store.paht", None),
+    ] {
+        let text = format!("{LEAST}{lines}\n");
+        let (_, output, _) = check(&Machine::new(), &text, true);
+        let answer: Value = serde_json::from_str(&output).unwrap();
+        let faults = answer["faults"].as_array().unwrap();
+        let fault = faults.iter().find(|fault| fault["key"] == key).unwrap();
+        assert_eq!(fault.get("value").unwrap().as_str(), value, "{fault}");
+    }
+}
+
 #[test]
 fn a_missing_file_is_not_usable() {
     let arguments = CheckArguments {

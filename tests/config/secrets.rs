@@ -179,11 +179,15 @@ fn a_secret_at_the_place_of_its_name_is_not_repeated() {
             "secret = 'hunter2secret'",
             "does not stand in the configuration",
         ),
+        ("password = 'hunter2secret'", "is unknown"),
+        ("domains = [{ secret = 'hunter2secret' }]", "not a string"),
+        ("feeds = { secret = 'hunter2secret' }", "not a list"),
     ] {
         let text = LEAST.replace("secret-file = '$SECRET'", put);
-        let shown = Machine::new().read(&text).unwrap_err().to_string();
+        let faults = Machine::new().read(&text).unwrap_err();
+        let shown = faults.to_string();
         assert!(shown.contains(message), "{shown}");
-        let shown = shown.to_lowercase();
+        let shown = (shown + &serde_json::to_string(&faults).unwrap()).to_lowercase();
         assert!(
             !shown.contains("hunter2") && !shown.contains("2222"),
             "{shown}"

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words::{number, percent};
+use super::words::{counted, number, percent};
 use crate::population::Population;
 
 /// The most clients, and the most features, that are shown.
@@ -17,7 +17,7 @@ pub(super) fn section(population: &Population) -> Markup {
                 p { "Nobody is online whose client says what it can do." }
             } @else {
                 p.quiet {
-                    (number(population.total)) " sessions say what their clients can do. What fewer than three accounts use is not named."
+                    "Announced in " (counted(population.total, "session")) ". What fewer than three accounts use is not named."
                 }
                 div.pair {
                     (clients(population))
@@ -81,6 +81,23 @@ fn table(what: &str, rows: &[(&str, u64)], total: u64) -> Markup {
 mod tests {
     use super::*;
     use crate::population::Feature;
+
+    #[test]
+    fn sessions_are_counted_in_words() {
+        for (total, said) in [
+            (1, "Announced in 1 session. "),
+            (2, "Announced in 2 sessions. "),
+            (1000, "Announced in 1\u{202f}000 sessions. "),
+        ] {
+            let population = Population {
+                total,
+                unknown: total,
+                ..Population::default()
+            };
+            let shown = section(&population).into_string();
+            assert!(shown.contains(said), "{shown}");
+        }
+    }
 
     #[test]
     fn no_table_is_empty() {

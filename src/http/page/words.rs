@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::control::words;
+
 /// A number with its thousands set apart by narrow spaces that do not break.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
@@ -13,6 +15,11 @@ pub(super) fn number(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// So many things, named as [`words::counted`] names them.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    words::counted(count, one).replacen(&count.to_string(), &number(count), 1)
 }
 
 /// A count of what cannot be negative.
