@@ -68,3 +68,47 @@ async def test_who_asks_ends(server, hold, knows):
     capsd_answers(knows)
     await until(lambda: server.statistics()["held", None] == 0, "nothing is held any more")
     assert by_user(target) == [], "nobody wants to know any more"
+
+
+async def test_who_comes_later_is_held_for_the_answer_to_the_first_too(server, connect, people, configure):
+    """Each for its own time: the first one has gone its way before the second one came."""
+    configure(hold=0.5)
+    capsd = await connect()
+    info = sample("held-later")
+    target, first, second = await people(later_target=None, later_first=None, later_second=None)
+    # It is long in coming to an answer.
+    target.info, target.mode, capsd.slow = info, "silent", {"lookup"}
+    for asker in (first, second):
+        target.announce(info.c_0390(), to=asker.jid)
+        await until(lambda: asker.presences_from(target.bare), "it arrives")
+    early = asyncio.create_task(first.ask(to=target.jid))
+    await until(lambda: by_user(target), "the first one was held for long enough")
+    late = asyncio.create_task(second.ask(to=target.jid))
+    await until(lambda: server.statistics()["held", None] == 1, "the second one is held")
+    target.mode = "honest"
+    target.answer(by_user(target)[0])
+    assert (await early).info.covered() == info.covered()
+    capsd.known, capsd.slow = {info.node_0390(): info}, set()
+    for request in [iq for iq in capsd.requests if iq[0].tag.endswith("}lookup")]:
+        capsd.answer(request)
+    assert (await late).kind == "result"
+    assert len(by_user(target)) == 1
+
+
+async def test_a_report_that_somebody_waits_for_goes_before_its_turn(server, connect, people):
+    capsd = await connect()
+    info = sample("held-report")
+    capsd.known = {info.node_0390(): info}
+    target, asker, other = await people(report_target=None, report_asker=None, report_other=None)
+    capsd.slow = {"feed"}
+    before = len(capsd.named("feed"))
+    other.info = sample("held-other")
+    other.announce(other.info.c_0390(), to=asker.jid)
+    await until(lambda: len(capsd.named("feed")) > before, "a feed is on its way, and is not answered")
+    target.info = info
+    target.announce(info.c_0390(), to=asker.jid)
+    await until(lambda: asker.presences_from(target.bare), "it arrives")
+    assert (await asker.ask(to=target.jid)).info.covered() == info.covered()
+    assert not by_user(target)
+    told = [iq[0] for iq in capsd.requests[-2:]]
+    assert [element.tag.split("}")[1] for element in told] == ["feed", "lookup"] and told[0][0].get("jid") == target.jid

@@ -20,9 +20,6 @@ local lost = { ["timeout"] = true, ["absent"] = true, ["not now"] = true };
 -- Seconds for which a content is used where capsd does not say; for which a key without an answer is not waited for again; and for which
 -- an answer that was refused is not handed over again; and how long a patient query waits for the answer to another one at most.
 local default_max_age, patience, refusal, most_patience = 300, 30, 60, 10;
--- Seconds by which a timer is late only if the process is busy, and between looks whether it is; and how many times its time a query may
--- wait then.
-local most_lag, tick, most_stretch = 0.05, 0.1, 3;
 -- Seconds after which what a session announced is looked up again, where it was not known: longer each time. capsd itself asks nobody again
 -- who failed to answer, for ten minutes.
 local first_pause, longest_pause = 30, 600;
@@ -205,45 +202,20 @@ local function new(settings, link, listener)
 		link.lookup(flight.node, flight.jid, true, function (...) return looked_up(flight, ...); end);
 	end
 
-	-- While queries are held, how long this process has kept its timers waiting, in seconds of all time.
-	local lag, metering = 0, false;
-
-	local function meter()
-		if metering then return; end
-		metering = true;
-		local due = now() + tick;
-		module:add_timer(tick, function ()
-			if now() - due > most_lag then lag = lag + now() - due; end
-			metering = held_count > 0;
-			due = now() + tick;
-			return metering and tick or nil;
-		end);
-	end
-
-	local come_due;
-
-	local function wait(flight, item, seconds)
-		item.timer = module:add_timer(seconds, come_due, flight, item);
-	end
-
-	local function expire(flight, item)
+	local function expire(_, flight, item)
 		-- Somebody who may answer has been asked: by one of those that were held, or by capsd.
 		local is_asked = flight.gone or link.prompt;
 		if item.way.patient and is_asked and now() - item.since < most_patience then
-			return wait(flight, item, settings.hold);
+			item.timer = module:add_timer(settings.hold, expire, flight, item);
+			return;
 		end
 		listener.count("queries", "expired");
 		let_go(flight, item);
 	end
 
-	-- A query has waited for its time. What this process was busy with something else is no time in which it could have been answered, and
-	-- the answer may be there already, unread.
-	function come_due(_, flight, item)
-		local missed = lag - item.lag;
-		local last = item.is_last_look and missed == 0;
-		item.lag, item.is_last_look = lag, true;
-		if last or now() - item.since > settings.hold * most_stretch then return expire(flight, item); end
-		wait(flight, item, math.max(missed, settings.hold * 0.05));
+	-- After a time in which the process was busy with something else, the answer may be there already, unread: it is read first.
+	local function look_once_more(_, flight, item)
+		item.timer = module:add_timer(settings.hold * 0.05, expire, flight, item);
 	end
 
 	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer;
@@ -271,14 +243,13 @@ local function new(settings, link, listener)
 			return false;
 		end
 		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
-		local item = { stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now(), lag = lag };
+		local item = { stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now() };
 		local is_new = not flight;
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
 		table.insert(flight.items, item);
 		held_count = held_count + 1;
 		listener.count("queries", "held");
-		meter();
-		wait(flight, item, settings.hold * 0.95);
+		item.timer = module:add_timer(settings.hold * 0.95, look_once_more, flight, item);
 		if is_new then ask(flight); end
 		return true;
 	end
