@@ -4,8 +4,8 @@
 -- sections 6 and 7.
 --
 -- This file decides who is told what. In mod_capsd/, announcements.lib.lua reads presences, seen.lib.lua looks at those
--- that pass by, answers.lib.lua answers and holds queries, pep.lib.lua knows those of mod_pep, and link.lib.lua speaks
--- with capsd.
+-- that pass by, answers.lib.lua answers and holds queries, pep.lib.lua knows those of mod_pep, link.lib.lua speaks with
+-- capsd, and queue.lib.lua is the queue that they use.
 --
 -- luacheck: globals module, read globals prosody, max line length 140
 
@@ -370,7 +370,8 @@ local function start()
 			local target = full_sessions[stanza.attr.to];
 			local announcement = target and announced[target];
 			-- Other servers and components may send queries without an id, to which there is no answer.
-			if not announcement or not stanza.attr.id or is_capsd(stanza.attr.from, stanza.attr.id, stanza.attr.to) then return; end
+			if not announcement or not stanza.attr.id then return; end
+			if is_capsd(stanza.attr.from, stanza.attr.id, stanza.attr.to) then return answers.asked(announcement, query.attr.node); end
 			local told = told_by(target, stanza, origin);
 			if not told or told.id ~= announcement.id then return; end
 			return answers.take(stanza, query, told, origin, to_own) or nil;

@@ -404,6 +404,30 @@ async def test_nobody_waits_for_a_client_that_answers_by_an_error(server, connec
     assert stats(server)["hold_timeouts"] == timeouts, "and at once"
 
 
+async def test_who_comes_later_is_held_as_well(server, connect, people):
+    """Each for its own time: the first one has gone its way before the second one came."""
+    info = sample("comes-later")
+    capsd = await connect(known={info.node_0115(): info})
+    holder, first, second = await people(later_holder=None, later_first=None, later_second=None)
+    holder.info, holder.mode, capsd.slow = info, "silent", {"lookup"}
+    await show(holder, first, second)
+    early = asyncio.create_task(first.ask(info.node_0115(), to=holder.jid))
+    await until(lambda: holder.questions, "the first one was held for long enough")
+    server.set_option("hold", 5000)
+    try:
+        late = asyncio.create_task(second.ask(info.node_0115(), to=holder.jid))
+        await until(lambda: stats(server)["held_now"] == 1, "the second one is held")
+        capsd.slow = set()
+        capsd.answer(next(iq for iq in capsd.requests if iq[0].tag.endswith("}lookup")))
+        assert (await late).info.covered() == info.covered()
+        holder.mode = "honest"
+        holder.answer(holder.questions[0])
+        assert (await early).info.covered() == info.covered()
+        assert [question.sender for question in holder.questions] == [first.jid]
+    finally:
+        server.set_option("hold", 800)
+
+
 async def test_a_query_that_was_held_is_not_answered_by_an_announcement_that_has_been_replaced(server, connect, people, patient):
     old, new = sample("old"), sample("new")
     capsd = await connect(known={old.node_0115(): old})

@@ -16,9 +16,8 @@ from harness.one_prosody import DEFAULTS, LONG_HOLD, asked, by_user, configure, 
 from harness.processes import until
 from harness.scripted import ScriptedCapsd
 from harness.servers import COMPONENT, DOMAIN, ROOMS, Prosody
-from harness.watched import HIBERNATION, MUC, SECOND, Resumable
+from harness.watched import HIBERNATION, MUC, SECOND, WATCH, Resumable
 
-WATCH = "urn:example:caps-watch"
 LONG = os.environ.get("CAPSD_LONG") == "1"
 
 

@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from harness.caps import sample
-from harness.one_prosody import LONG_HOLD, by_user, configure, connect, people, server  # noqa: F401 (fixtures)
+from harness.one_prosody import DEFAULTS, LONG_HOLD, by_user, configure, connect, people, server  # noqa: F401 (fixtures)
 from harness.processes import until
+from harness.servers import DOMAIN
+from harness.watched import WATCH
 
 
 async def breaks_off(target):
@@ -22,12 +24,17 @@ async def is_unavailable(target):
 
 
 @pytest.fixture
-async def hold(server, connect, people, configure):
-    """Has a query held; returns the target, the asker, the answer to come, and what makes capsd say that it knows the content, or that not."""
-    configure(hold=LONG_HOLD)
-    capsd = await connect()
+async def capsd(connect):
+    return await connect()
 
-    async def make(name):
+
+@pytest.fixture
+async def hold(server, capsd, people, configure):
+    """Has a query held; returns the target, the asker, the answer to come, and what makes capsd say that it knows the content, or that not."""
+
+    async def make(name, hold=LONG_HOLD):
+        if hold != DEFAULTS["hold"]:
+            configure(hold=hold)
         info = sample(f"held-{name}")
         target, asker = await people(**{f"{name}_target": None, f"{name}_asker": None})
         target.info, capsd.slow = info, {"lookup"}
@@ -93,6 +100,31 @@ async def test_who_comes_later_is_held_for_the_answer_to_the_first_too(server, c
         capsd.answer(request)
     assert (await late).kind == "result"
     assert len(by_user(target)) == 1
+
+
+async def test_it_waits_for_the_answer_from_when_capsd_asks(capsd, hold):
+    """However long capsd's question took to come."""
+    target, _, answer, capsd_answers = await hold("asked", hold=3)
+    target.mode = "silent"
+    await asyncio.sleep(2)
+    capsd.ask(target.jid, target.info.node_0390())
+    await until(lambda: target.questions, "it arrives")
+    await asyncio.sleep(1.5)
+    assert by_user(target) == []
+    capsd_answers(knows=True)
+    assert (await answer).kind == "result"
+    assert by_user(target) == []
+
+
+async def test_it_waits_for_an_answer_that_a_busy_server_has_not_read(hold):
+    """Of each of its turns, a twentieth of the setting counts."""
+    target, asker, answer, capsd_answers = await hold("busy", hold=DEFAULTS["hold"])
+    target.mode = "silent"
+    asker.send(f"<iq type='set' id='busy' to='{DOMAIN}'><busy xmlns='{WATCH}' turns='15' seconds='0.2'/></iq>")
+    await asyncio.sleep(1.3)
+    capsd_answers(knows=True)
+    assert (await answer).kind == "result"
+    assert by_user(target) == []
 
 
 async def test_a_report_that_somebody_waits_for_goes_before_its_turn(server, connect, people):

@@ -5,6 +5,7 @@
 local st = require "util.stanza";
 local new_cache = require "util.cache".new;
 local now = require "util.time".now;
+local new_queue = module:require "queue".new;
 
 local hosts = prosody.hosts;
 
@@ -45,6 +46,11 @@ local function new(settings, link, listener)
 	local wishes = {};
 	-- Queries that are not to be held again.
 	local released = setmetatable({}, { __mode = "k" });
+
+	-- Held queries wait by ticks, one in each turn of the process at most: how long one of its turns takes is not the fault of who is to
+	-- answer, and what came in it is read before the next tick.
+	local tick = settings.hold / 20;
+	local enough = 19;
 
 	local function fresh(key)
 		local content = known:get(key);
@@ -92,12 +98,19 @@ local function new(settings, link, listener)
 
 	-- Sends a held query on its way again, where it is answered if its key is known by now.
 	local function resend(item)
-		item.timer:stop();
-		item.timer = nil;
 		held_count = held_count - 1;
 		listener.waited(now() - item.since);
 		local origin = origin_of(item);
 		if origin then item.way.send(origin, item.stanza); end
+	end
+
+	-- Sends everything that a flight holds on its way again.
+	local function resend_all(flight, is_released)
+		if flight.timer then flight.timer:stop(); end
+		for item in flight.held.pop do
+			if is_released then released[item.stanza] = true; end
+			resend(item);
+		end
 	end
 
 	local function close(flight)
@@ -107,13 +120,7 @@ local function new(settings, link, listener)
 		for probe in pairs(flight.probes) do
 			if probes[probe] == flight then probes[probe] = nil; end
 		end
-		local content = fresh(flight.key);
-		for _, item in ipairs(flight.items) do
-			if item.timer then
-				if not content then released[item.stanza] = true; end
-				resend(item);
-			end
-		end
+		resend_all(flight, not fresh(flight.key));
 	end
 
 	local pursue;
@@ -182,17 +189,18 @@ local function new(settings, link, listener)
 			return give_up(flight, true);
 		end
 		flight.asking = false;
-		for _, item in ipairs(flight.items) do
-			if item.timer and origin_of(item) then
+		for item in flight.held.pop do
+			if origin_of(item) then
 				module:add_timer(most_patience, function () give_up(flight); end);
 				return let_go(flight, item);
 			end
+			resend(item);
 		end
 		end_in_vain(flight);
 	end
 
 	local function open_flight(key, node, jid)
-		local flight = { key = key, node = node, jid = jid, items = {}, probes = {}, asking = true };
+		local flight = { key = key, node = node, jid = jid, held = new_queue(), probes = {}, asking = true, ticks = 0 };
 		flights[key] = flight;
 		flight_count = flight_count + 1;
 		return flight;
@@ -202,20 +210,36 @@ local function new(settings, link, listener)
 		link.lookup(flight.node, flight.jid, true, function (...) return looked_up(flight, ...); end);
 	end
 
-	local function expire(_, flight, item)
+	local function expire(flight, item)
 		-- Somebody who may answer has been asked: by one of those that were held, or by capsd.
 		local is_asked = flight.gone or link.prompt;
 		if item.way.patient and is_asked and now() - item.since < most_patience then
-			item.timer = module:add_timer(settings.hold, expire, flight, item);
-			return;
+			item.tick = flight.ticks;
+			flight.held.push(item);
+		else
+			listener.count("queries", "expired");
+			let_go(flight, item);
 		end
-		listener.count("queries", "expired");
-		let_go(flight, item);
 	end
 
-	-- After a time in which the process was busy with something else, the answer may be there already, unread: it is read first.
-	local function look_once_more(_, flight, item)
-		item.timer = module:add_timer(settings.hold * 0.05, expire, flight, item);
+	-- Lets go what has waited enough; what is held longest is first.
+	local function count_tick(_, flight)
+		flight.ticks = flight.ticks + 1;
+		while flights[flight.key] == flight do
+			local item = flight.held.peek();
+			if not item then
+				flight.timer = nil;
+				return;
+			end
+			if flight.ticks - math.max(item.tick, flight.asked_at or 0) < enough then return tick; end
+			expire(flight, flight.held.pop());
+		end
+	end
+
+	-- capsd's own question for that node of an announcement goes to a client now: those that wait for its answer may do so from now on.
+	function answers.asked(announcement, node)
+		local flight = flights[node and announcement.nodes[node] or announcement.key];
+		if flight then flight.asked_at = flight.asked_at or flight.ticks; end
 	end
 
 	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer;
@@ -242,14 +266,15 @@ local function new(settings, link, listener)
 			listener.count("queries", "passed");
 			return false;
 		end
-		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
-		local item = { stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now() };
 		local is_new = not flight;
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
-		table.insert(flight.items, item);
+		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
+		flight.held.push({
+			stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now(), tick = flight.ticks;
+		});
 		held_count = held_count + 1;
 		listener.count("queries", "held");
-		item.timer = module:add_timer(settings.hold * 0.95, look_once_more, flight, item);
+		flight.timer = flight.timer or module:add_timer(tick, count_tick, flight);
 		if is_new then ask(flight); end
 		return true;
 	end
@@ -374,12 +399,7 @@ local function new(settings, link, listener)
 		local open = flights;
 		flights, flight_count, probes = {}, 0, {};
 		for _, flight in pairs(open) do
-			for _, item in ipairs(flight.items) do
-				if item.timer then
-					released[item.stanza] = true;
-					resend(item);
-				end
-			end
+			resend_all(flight, true);
 		end
 	end
 

@@ -4,7 +4,7 @@
 
 local st = require "util.stanza";
 local new_token = require "util.id".short;
-local now = require "util.time".now;
+local new_queue = module:require "queue".new;
 
 local hosts = prosody.hosts;
 
@@ -13,26 +13,8 @@ local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
 
 -- Seconds until a request counts as not answered. A look-up that waits takes as long as capsd's own deadline at most.
 local answer_timeout = 10;
--- Seconds by which a timer is late only if the process is busy.
-local most_lag = 0.05;
 -- Elements in one feed, by the protocol.
 local most_elements = 256;
-
--- A queue of addresses.
-local function new_queue()
-	local first, last, items = 1, 0, {};
-	return {
-		push = function (item) last = last + 1; items[last] = item; end;
-		pop = function ()
-			local item = items[first];
-			if item == nil then return; end
-			items[first] = nil;
-			first = first + 1;
-			return item;
-		end;
-		is_empty = function () return first > last; end;
-	};
-end
 
 -- `settings`: components, stanza_size, retry, most_reports, hold. `source.holder(jid)` returns what an address announces now and whether it
 -- may be asked, `source.holders()` iterates over all addresses that announce something. `listener.ready()` and `listener.lost()` tell of
@@ -217,16 +199,14 @@ local function new(settings, source, listener)
 	end
 
 	-- capsd takes its time: it is sent what it answers at once, and if that takes long, too, nothing more is held for it until it has
-	-- answered. While this process is busy with other things, the answer may be there already, unread.
+	-- answered. The answer may be there already, unread, while this process is busy with other things: each of its turns counts once.
 	local function doubt()
 		if doubting or not current then return; end
 		greet(current);
-		local since = now();
-		doubting = module:add_timer(promptness, function ()
-			if now() - since > promptness + most_lag then
-				since = now();
-				return promptness;
-			end
+		local tick, left = promptness / 10, 10;
+		doubting = module:add_timer(tick, function ()
+			left = left - 1;
+			if left > 0 then return tick; end
 			be_prompt(false);
 		end);
 	end
@@ -248,7 +228,7 @@ local function new(settings, source, listener)
 	-- Sends the next part of the feed if the one before was answered.
 	function pump()
 		local peer = current;
-		if not peer or peer.asked or (live.is_empty() and anew.is_empty() and not begins) then return; end
+		if not peer or peer.asked or not (live.peek() or anew.peek() or begins) then return; end
 		local element, count, bytes = new_feed(peer), 0, 0;
 		local is_first = begins;
 		if is_first then

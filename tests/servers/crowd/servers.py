@@ -8,6 +8,7 @@ class CrowdProsody(Prosody):
     """Prosody with what a crowd needs."""
 
     modules = (*Prosody.modules, "carbons", "websocket")
+    log_level = "info"
     global_settings = "consider_websocket_secure = true\ncross_domain_websocket = true\nmuc_room_locking = false\n"
 
     def __init__(self, directory, **options):

@@ -87,5 +87,5 @@ async def asked(asker, target, node=None):
 
 
 def by_user(client):
-    """The questions that came from users; Prosody's own have the id 'disco'."""
-    return [question for question in client.questions if question.id != "disco"]
+    """The questions that came from users; Prosody's own have the id 'disco', and capsd asks as well."""
+    return [question for question in client.questions if question.id != "disco" and question.sender != COMPONENT]

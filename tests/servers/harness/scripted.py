@@ -7,7 +7,7 @@ import hashlib
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
-from .caps import info_of
+from .caps import DISCO_INFO, info_of
 from .client import CAPSD
 from .processes import until
 from .servers import COMPONENT, SECRET
@@ -95,6 +95,11 @@ class ScriptedCapsd:
             f"<iq type='result' from='{self.jid}' to={quoteattr(iq.get('from'))} id={quoteattr(iq.get('id'))}>"
             f"<{name} xmlns='{CAPSD}' instance='{self.instance}'{age}>{content}</{name}></iq>".encode()
         )
+
+    def ask(self, jid, node):
+        """Asks a client, as capsd does."""
+        query = f"<query xmlns='{DISCO_INFO}' node={quoteattr(node)}/>"
+        self.writer.write(f"<iq type='get' from='{self.jid}' to={quoteattr(jid)} id='question'>{query}</iq>".encode())
 
     def keys(self, lookup):
         answers = ""

@@ -17,6 +17,8 @@ GATEWAY = "gateway.example.org"
 # The same component may play contacts of this domain, whose stanzas go the ways of another server's.
 FAR = "far.example"
 SM = "urn:xmpp:sm:3"
+# What mod_caps_watch of the tests answers.
+WATCH = "urn:example:caps-watch"
 MUC = "http://jabber.org/protocol/muc"
 # Seconds for which sessions wait to be resumed.
 HIBERNATION = 2

@@ -1,8 +1,9 @@
--- For tests: a module that consumes session.caps_cache as community modules do, and says what it and the server see.
+-- For tests: a module that consumes session.caps_cache as community modules do, says what it and the server see, and keeps the server busy.
 --
 -- luacheck: read globals module prosody
 
 local st = require "util.stanza";
+local now = require "util.time".now;
 
 local xmlns = "urn:example:caps-watch";
 local changes = {};
@@ -21,5 +22,19 @@ module:hook("iq-get/host/" .. xmlns .. ":watch", function (event)
 		reply:up();
 	end
 	event.origin.send(reply);
+	return true;
+end);
+
+-- So many turns of the server last so many seconds each.
+module:hook("iq-set/host/" .. xmlns .. ":busy", function (event)
+	local attr = event.stanza.tags[1].attr;
+	local turns, seconds = tonumber(attr.turns), tonumber(attr.seconds);
+	module:add_timer(0, function ()
+		local time = now();
+		repeat until now() - time >= seconds;
+		turns = turns - 1;
+		return turns > 0 and 0 or nil;
+	end);
+	event.origin.send(st.reply(event.stanza));
 	return true;
 end);

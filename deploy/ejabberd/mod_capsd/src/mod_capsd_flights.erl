@@ -23,9 +23,7 @@
 -define(LONGEST_ANSWER, 65536).
 
 -record(flight, {
-    %% capsd is asked; it takes so long that nobody more is held for it; or a client is asked
-    phase = lookup :: lookup | overdue | scout,
-    %% the question to that client: who is expected to answer, under which row of the table it is found, and the timer of its end
+    %% the question to a client, if capsd was asked in vain: who is expected to answer, under which row of the table it is found, and the timer of its end
     scout = none :: none | {jid:ljid(), {jid:ljid(), binary()}, reference()},
     %% held queries, the first that came last, with the timer of each
     held = [] :: [{Timer :: reference(), Query :: reference()}]
@@ -171,9 +169,6 @@ hold_query(Node, Query, #state{capsd = Capsd, flights = Flights} = State) ->
     case {is_held(Query, Capsd), mod_capsd_answers:find(Capsd, Node), Flights} of
         {false, _, _} ->
             State;
-        {true, unknown, #{Key := #flight{phase = overdue}}} ->
-            release(Query, pass, Capsd),
-            State;
         {true, unknown, #{Key := Flight}} ->
             State#state{flights = Flights#{Key := add(Key, Query, Flight, Capsd)}};
         {true, unknown, _} ->
@@ -199,7 +194,7 @@ mark(failed) -> pass.
 %% A look-up that takes long may wait for a client, or capsd hangs: which of the two shows something that it answers at once.
 doubt(Key, #state{capsd = Capsd, flights = Flights} = State) ->
     case Flights of
-        #{Key := #flight{phase = lookup}} -> mod_capsd_link:doubt(Capsd);
+        #{Key := #flight{scout = none}} -> mod_capsd_link:doubt(Capsd);
         _ -> ok
     end,
     State.
@@ -215,12 +210,12 @@ looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = 
     mod_capsd_stats:count(Capsd, lookups_failed),
     Key = mod_capsd_answers:key(Node),
     case {is_worth_asking(Reason), Flights} of
-        {true, #{Key := #flight{phase = lookup, held = [_ | _] = Held} = Flight}} ->
+        {true, #{Key := #flight{scout = none, held = [_ | _] = Held} = Flight}} ->
             {Others, [{Timer, Query}]} = lists:split(length(Held) - 1, Held),
             _ = erlang:cancel_timer(Timer),
             Scout = send_scout(Query, Capsd),
             release(Query, pass, Capsd),
-            State#state{flights = Flights#{Key := Flight#flight{phase = scout, scout = Scout, held = Others}}};
+            State#state{flights = Flights#{Key := Flight#flight{scout = Scout, held = Others}}};
         {true, _} ->
             land(Key, pass, State);
         {false, _} ->
@@ -305,14 +300,10 @@ expire(Key, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
                 {value, {_, Query}, Others} ->
                     mod_capsd_stats:count(Capsd, hold_timeouts),
                     release(Query, pass, Capsd),
-                    Left = Flight#flight{held = Others},
-                    case {Flight#flight.phase, Others} of
-                        {lookup, _} ->
-                            State#state{flights = Flights#{Key := Left#flight{phase = overdue}}};
-                        {scout, []} ->
-                            in_vain(Key, unanswered, State#state{flights = Flights#{Key := Left}});
-                        _ ->
-                            State#state{flights = Flights#{Key := Left}}
+                    Left = State#state{flights = Flights#{Key := Flight#flight{held = Others}}},
+                    case Flight#flight.scout =/= none andalso Others of
+                        [] -> in_vain(Key, unanswered, Left);
+                        _ -> Left
                     end;
                 false ->
                     State
