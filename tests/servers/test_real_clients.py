@@ -1,12 +1,14 @@
 """Clients that people use: what capsd serves for each equals what the client itself answers, in everything that the hash covers."""
 
+from pathlib import Path
+
 import pytest
 from slixmpp import ClientXMPP
 
 from harness.caps import CAPS_0115
-from harness.processes import until
+from harness.processes import until, wait_until
 from harness.servers import PASSWORD
-from harness.terminals import TERMINALS
+from harness.terminals import TERMINALS, Shell
 
 
 def announcements(observer):
@@ -73,3 +75,16 @@ async def test_slixmpp(capsd, server, make_client):
         await compare(capsd, observer)
     finally:
         await client.disconnect()
+
+
+def test_a_terminal_leaves_no_client_behind():
+    """Not one either that goes on without its terminal, as poezio does at times."""
+    shell = Shell(None, "nobody")
+    try:
+        shell.start()
+        process = Path("/proc", shell.tmux("display-message", "-p", "#{pane_pid}").strip())
+        shell.order("trap '' HUP; exec sleep 1000")
+        wait_until(lambda: (process / "comm").read_text() == "sleep\n", "it sleeps and ignores that its terminal is gone")
+    finally:
+        shell.stop()
+    wait_until(lambda: not process.exists(), "it is gone", timeout=10)

@@ -1,7 +1,9 @@
 """Real clients for terminals, under a tmux of their own, logged in to a server of the tests."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -22,6 +24,7 @@ class Terminal:
         self.server = server
         self.bare = f"{user}@{DOMAIN}"
         self.socket = self.directory / "tmux"
+        self.process = None
         for part in ("config", "data", "cache"):
             (self.directory / part).mkdir()
 
@@ -40,7 +43,9 @@ class Terminal:
             "XDG_DATA_HOME": str(self.directory / "data"),
             "XDG_CACHE_HOME": str(self.directory / "cache"),
         }
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", *command, environment=environment)
+        size = ("-x", "120", "-y", "40")
+        shown = self.tmux("-f", "/dev/null", "new-session", "-d", "-P", "-F", "#{pane_pid}", *size, *command, environment=environment)
+        self.process = os.pidfd_open(int(shown))
         # A client that ends keeps its last words on the screen.
         self.tmux("set-option", "-g", "remain-on-exit", "on")
 
@@ -76,6 +81,12 @@ class Terminal:
         if self.socket.exists():
             subprocess.run(["tmux", "-S", str(self.socket), "kill-server"], capture_output=True, timeout=20)
             wait_until(lambda: not self.alive(), f"the tmux of {self.name} has ended")
+        # Without its terminal, poezio may go on for ever, and use a whole core for it.
+        if self.process:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.process, signal.SIGKILL)
+            os.close(self.process)
+            self.process = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def alive(self):

@@ -1,4 +1,5 @@
--- For tests: a module that consumes session.caps_cache as community modules do, says what it and the server see, and keeps the server busy.
+-- For tests: a module that consumes session.caps_cache as community modules do, says what it and the server see, and
+-- keeps the server busy.
 --
 -- luacheck: read globals module prosody
 
