@@ -117,7 +117,7 @@ async def test_it_waits_for_the_answer_from_when_capsd_asks(capsd, hold):
 
 
 async def test_it_waits_for_an_answer_that_a_busy_server_has_not_read(hold):
-    """Of each of its turns, a twentieth of the setting counts."""
+    """Of each of its turns, a fortieth of the setting counts."""
     target, asker, answer, capsd_answers = await hold("busy", hold=DEFAULTS["hold"])
     target.mode = "silent"
     asker.send(f"<iq type='set' id='busy' to='{DOMAIN}'><busy xmlns='{WATCH}' turns='15' seconds='0.2'/></iq>")
@@ -125,6 +125,19 @@ async def test_it_waits_for_an_answer_that_a_busy_server_has_not_read(hold):
     capsd_answers(knows=True)
     assert (await answer).kind == "result"
     assert by_user(target) == []
+
+
+async def test_a_fault_of_another_module_loses_no_other_query(server, hold):
+    target, asker, answer, capsd_answers = await hold("fault")
+    failing = asyncio.create_task(asker.ask(to=target.jid, id_="fails"))
+    others = [asyncio.create_task(asker.ask(to=target.jid)) for _ in range(3)]
+    await until(lambda: server.statistics()["held", None] == 5, "all are held")
+    capsd_answers(knows=True)
+    for reply in await asyncio.gather(answer, *others):
+        assert reply.info.covered() == target.info.covered()
+    assert server.statistics()["held", None] == 0
+    assert "A query that was held is lost, as a module failed" in server.log.read_text()
+    failing.cancel()
 
 
 async def test_a_report_that_somebody_waits_for_goes_before_its_turn(server, connect, people):

@@ -4,7 +4,7 @@
 
 local st = require "util.stanza";
 local new_cache = require "util.cache".new;
-local now = require "util.time".now;
+local now, monotonic = require "util.time".now, require "util.time".monotonic;
 local new_queue = module:require "queue".new;
 
 local hosts = prosody.hosts;
@@ -47,10 +47,11 @@ local function new(settings, link, listener)
 	-- Queries that are not to be held again.
 	local released = setmetatable({}, { __mode = "k" });
 
-	-- Held queries wait by ticks, one in each turn of the process at most: how long one of its turns takes is not the fault of who is to
-	-- answer, and what came in it is read before the next tick.
-	local tick = settings.hold / 20;
-	local enough = 19;
+	-- Held queries wait by a clock that counts a fortieth of the setting at most for a turn of the process: how long a turn takes is not the
+	-- fault of who is to answer, and what came in it is read before the clock is looked at. It runs while anything is held.
+	local clock, ticker = 0, nil;
+	local tick = settings.hold / 80;
+	local enough = settings.hold - 2 * tick;
 
 	local function fresh(key)
 		local content = known:get(key);
@@ -101,12 +102,14 @@ local function new(settings, link, listener)
 		held_count = held_count - 1;
 		listener.waited(now() - item.since);
 		local origin = origin_of(item);
-		if origin then item.way.send(origin, item.stanza); end
+		if not origin then return; end
+		-- Whatever another module has against this one, the others are sent on as well.
+		local is_sent, fault = pcall(item.way.send, origin, item.stanza);
+		if not is_sent then module:log("error", "A query that was held is lost, as a module failed: %s", fault); end
 	end
 
 	-- Sends everything that a flight holds on its way again.
 	local function resend_all(flight, is_released)
-		if flight.timer then flight.timer:stop(); end
 		for item in flight.held.pop do
 			if is_released then released[item.stanza] = true; end
 			resend(item);
@@ -200,7 +203,7 @@ local function new(settings, link, listener)
 	end
 
 	local function open_flight(key, node, jid)
-		local flight = { key = key, node = node, jid = jid, held = new_queue(), probes = {}, asking = true, ticks = 0 };
+		local flight = { key = key, node = node, jid = jid, held = new_queue(), probes = {}, asking = true, asked_at = 0 };
 		flights[key] = flight;
 		flight_count = flight_count + 1;
 		return flight;
@@ -214,7 +217,7 @@ local function new(settings, link, listener)
 		-- Somebody who may answer has been asked: by one of those that were held, or by capsd.
 		local is_asked = flight.gone or link.prompt;
 		if item.way.patient and is_asked and now() - item.since < most_patience then
-			item.tick = flight.ticks;
+			item.clock = clock;
 			flight.held.push(item);
 		else
 			listener.count("queries", "expired");
@@ -222,24 +225,33 @@ local function new(settings, link, listener)
 		end
 	end
 
-	-- Lets go what has waited enough; what is held longest is first.
-	local function count_tick(_, flight)
-		flight.ticks = flight.ticks + 1;
-		while flights[flight.key] == flight do
-			local item = flight.held.peek();
-			if not item then
-				flight.timer = nil;
-				return;
+	-- What has waited enough is the first.
+	local function is_due(flight)
+		local item = flight.held.peek();
+		return item and clock - math.max(item.clock, flight.asked_at) >= enough;
+	end
+
+	local function start_clock()
+		local last = monotonic();
+		ticker = module:add_timer(tick, function ()
+			local current = monotonic();
+			clock, last = clock + math.min(current - last, 2 * tick), current;
+			local due = {};
+			for _, flight in pairs(flights) do
+				if is_due(flight) then table.insert(due, flight); end
 			end
-			if flight.ticks - math.max(item.tick, flight.asked_at or 0) < enough then return tick; end
-			expire(flight, flight.held.pop());
-		end
+			for _, flight in ipairs(due) do
+				while flights[flight.key] == flight and is_due(flight) do expire(flight, flight.held.pop()); end
+			end
+			if held_count > 0 then return tick; end
+			ticker = nil;
+		end);
 	end
 
 	-- capsd's own question for that node of an announcement goes to a client now: those that wait for its answer may do so from now on.
 	function answers.asked(announcement, node)
 		local flight = flights[node and announcement.nodes[node] or announcement.key];
-		if flight then flight.asked_at = flight.asked_at or flight.ticks; end
+		if flight and flight.asked_at == 0 then flight.asked_at = clock; end
 	end
 
 	-- Takes a query, if it may be answered or held; returns whether it was. `way.respond(origin, stanza, answer)` sends an answer;
@@ -270,11 +282,11 @@ local function new(settings, link, listener)
 		flight = flight or open_flight(key, node or announcement.node, stanza.attr.to);
 		-- Whoever handles the stanza may change it afterwards, as rooms do: the copy stays.
 		flight.held.push({
-			stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now(), tick = flight.ticks;
+			stanza = way.copy(stanza), origin = origin, is_client = origin.type == "c2s", way = way, since = now(), clock = clock;
 		});
 		held_count = held_count + 1;
 		listener.count("queries", "held");
-		flight.timer = flight.timer or module:add_timer(tick, count_tick, flight);
+		if not ticker then start_clock(); end
 		if is_new then ask(flight); end
 		return true;
 	end

@@ -1,5 +1,5 @@
--- For tests: a module that consumes session.caps_cache as community modules do, says what it and the server see, and
--- keeps the server busy.
+-- For tests: a module that consumes session.caps_cache as community modules do, says what it and the server see,
+-- keeps the server busy, and fails.
 --
 -- luacheck: read globals module prosody
 
@@ -39,3 +39,11 @@ module:hook("iq-set/host/" .. xmlns .. ":busy", function (event)
 	event.origin.send(st.reply(event.stanza));
 	return true;
 end);
+
+-- Fails when such a stanza comes for the second time.
+local failing = 0;
+module:hook("iq/full", function (event)
+	if event.stanza.attr.id ~= "fails" or event.stanza.attr.type ~= "get" then return; end
+	failing = failing + 1;
+	if failing == 2 then error("as the test wants it"); end
+end, 1);
