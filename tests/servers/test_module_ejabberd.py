@@ -404,6 +404,62 @@ async def test_nobody_waits_for_a_client_that_answers_by_an_error(server, connec
     assert stats(server)["hold_timeouts"] == timeouts, "and at once"
 
 
+@pytest.fixture
+async def hold(server, connect, people):
+    """Has a query held; returns who is asked, who asks, the answer to come, capsd, and what makes capsd say that it knows the content."""
+
+    async def make(name):
+        info = sample(f"held-{name}")
+        capsd = await connect(known={info.node_0115(): info})
+        holder, asker = await people(**{f"{name}_holder": None, f"{name}_asker": None})
+        # By directed presence alone, so that mod_caps asks nothing.
+        holder.info, holder.mode, capsd.slow = info, "silent", {"lookup"}
+        await show(holder, asker)
+        answer = asyncio.create_task(asker.ask(info.node_0115(), to=holder.jid))
+        await until(lambda: stats(server)["held_now"] == 1, "the query is held")
+
+        def capsd_answers():
+            capsd.slow = set()
+            capsd.answer(next(iq for iq in capsd.requests if iq[0].tag.endswith("}lookup")))
+
+        return holder, asker, answer, capsd, capsd_answers
+
+    return make
+
+
+async def test_it_waits_for_the_answer_from_when_capsd_asks(server, hold):
+    """However long capsd's question took to come."""
+    server.set_option("hold", 3000)
+    try:
+        holder, asker, answer, capsd, capsd_answers = await hold("questioned")
+        await asyncio.sleep(2)
+        capsd.ask(holder.jid, holder.info.node_0115())
+        await until(lambda: holder.questions, "it arrives")
+        await asyncio.sleep(1.5)
+        capsd_answers()
+        assert (await answer).info.covered() == holder.info.covered()
+        assert asker.jid not in [question.sender for question in holder.questions]
+    finally:
+        server.set_option("hold", 800)
+
+
+async def test_it_waits_for_an_answer_that_a_busy_server_has_not_read(server, hold):
+    """Of the time in which the process that holds it does nothing, a fortieth of the setting counts."""
+    holder, asker, answer, _, capsd_answers = await hold("busy")
+    process = f'gen_mod:get_module_proc(<<"{DOMAIN}">>, mod_capsd_flights)'
+    server.evaluate(f"sys:suspend({process})")
+    try:
+        await asyncio.sleep(1)
+        unread = lambda: server.evaluate(f"element(2, process_info(whereis({process}), message_queue_len))")
+        before = unread()
+        capsd_answers()
+        await until(lambda: unread() != before, "capsd's answer waits to be read")
+    finally:
+        server.evaluate(f"sys:resume({process})")
+    assert (await answer).info.covered() == holder.info.covered()
+    assert holder.questions == []
+
+
 async def test_who_comes_later_is_held_as_well(server, connect, people):
     """Each for its own time: the first one has gone its way before the second one came."""
     info = sample("comes-later")

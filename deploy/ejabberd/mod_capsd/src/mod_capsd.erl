@@ -239,7 +239,7 @@ mod_doc() ->
                 "true | false",
                 "Whether clients that announce by XEP-0115 alone are answered for as well. The default is 'true'."
             ),
-            option(hold, "0 .. 5000", "For how many milliseconds a query may be held; 0 holds none. The default is '800'."),
+            option(hold, "0 .. 5000", "For how many milliseconds a query may be held, on a machine that is not too busy; 0 holds none. The default is '800'."),
             option(max_held, "0 .. 100000", "How many queries are held at the same time; others go their way. The default is '1000'."),
             option(retry, "timeout()", "How often a component that does not answer is tried again. The default is '5' seconds."),
             option(feed_queue, "256 .. 10000000", "How many reports may wait; beyond that all is told anew. The default is '65536'."),

@@ -7,7 +7,7 @@
 
 -behaviour(gen_server).
 
--export([hold/3, learn/4, asked/3, refused/3, options/2, unasked/1, keep_up/2, release_all/1]).
+-export([hold/3, questioned/2, learn/4, asked/3, refused/3, options/2, unasked/1, keep_up/2, release_all/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -25,8 +25,10 @@
 -record(flight, {
     %% the question to a client, if capsd was asked in vain: who is expected to answer, under which row of the table it is found, and the timer of its end
     scout = none :: none | {jid:ljid(), {jid:ljid(), binary()}, reference()},
-    %% held queries, the first that came last, with the timer of each
-    held = [] :: [{Timer :: reference(), Query :: reference()}]
+    %% held queries, the first that came first, with what the clock showed when they came
+    held = queue:new() :: queue:queue({non_neg_integer(), Query :: reference()}),
+    %% what it showed when a question of capsd went to a client
+    questioned = 0 :: non_neg_integer()
 }).
 
 -record(state, {
@@ -35,6 +37,10 @@
     bounds :: {pos_integer(), pos_integer()},
     life :: pos_integer(),
     flights = #{} :: #{mod_capsd_answers:key() => #flight{}},
+    %% the clock by which queries are held, in milliseconds, when it was looked at, and the timer of the next look if anything is held
+    clock = 0 :: non_neg_integer(),
+    looked = 0 :: integer(),
+    ticker = none :: none | reference(),
     contributing = #{} :: #{{binary(), jid:ljid()} => []},
     refuted = #{} :: #{{binary(), jid:ljid()} => []}
 }).
@@ -63,6 +69,11 @@ hold(#capsd{host = Host, state = State, held = Table, max_held = Max} = Capsd, N
                     false
             end
     end.
+
+%% A question of capsd itself for that node goes to a client: those that wait for its answer may do so from now on.
+-spec questioned(#capsd{}, binary()) -> ok.
+questioned(#capsd{host = Host}, Node) ->
+    gen_server:cast(gen_mod:get_module_proc(Host, ?MODULE), {questioned, Node}).
 
 %% An answer passed by for a node that its sender announced.
 -spec learn(#capsd{}, binary(), jid:jid(), fxml:xmlel()) -> ok.
@@ -124,6 +135,12 @@ handle_call(_, _, State) ->
 
 handle_cast({hold, Node, Query}, State) ->
     {noreply, hold_query(Node, Query, renew(State))};
+handle_cast({questioned, Node}, #state{flights = Flights, clock = Clock} = State) ->
+    Key = mod_capsd_answers:key(Node),
+    case Flights of
+        #{Key := #flight{questioned = 0} = Flight} -> {noreply, State#state{flights = Flights#{Key := Flight#flight{questioned = Clock}}}};
+        _ -> {noreply, State}
+    end;
 handle_cast(unasked, #state{flights = Flights} = State) ->
     {noreply, lists:foldl(fun(Key, Left) -> land(Key, pass, Left) end, renew(State#state{contributing = #{}}), maps:keys(Flights))};
 handle_cast(withdraw, State0) ->
@@ -143,8 +160,8 @@ handle_info({capsd, {lookup, Node}, IQ}, State) ->
     {noreply, looked_up(Node, mod_capsd_stanza:lookup_result(IQ, Node), renew(State))};
 handle_info({capsd, {contribute, Node, LJID}, IQ}, State) ->
     {noreply, contributed(Node, LJID, mod_capsd_stanza:contribute_result(IQ), renew(State))};
-handle_info({timeout, Timer, {held, Key}}, State) ->
-    {noreply, expire(Key, Timer, renew(State))};
+handle_info({timeout, Ticker, tick}, #state{ticker = Ticker} = State) ->
+    {noreply, tick(renew(State))};
 handle_info({timeout, Timer, {scout, Node}}, State) ->
     {noreply, give_up(Node, Timer, renew(State))};
 handle_info({timeout, _, {doubt, Key}}, State) ->
@@ -170,19 +187,18 @@ hold_query(Node, Query, #state{capsd = Capsd, flights = Flights} = State) ->
         {false, _, _} ->
             State;
         {true, unknown, #{Key := Flight}} ->
-            State#state{flights = Flights#{Key := add(Key, Query, Flight, Capsd)}};
+            add(Key, Query, Flight, State);
         {true, unknown, _} ->
             look_up(Node, true, Capsd),
             _ = erlang:start_timer(mod_capsd_link:prompt(Capsd), self(), {doubt, Key}),
-            State#state{flights = Flights#{Key => add(Key, Query, #flight{}, Capsd)}};
+            add(Key, Query, #flight{}, State);
         {true, Found, _} ->
             release(Query, mark(Found), Capsd),
             State
     end.
 
-add(Key, Query, #flight{held = Held} = Flight, Capsd) ->
-    Timer = erlang:start_timer(Capsd#capsd.hold, self(), {held, Key}),
-    Flight#flight{held = [{Timer, Query} | Held]}.
+add(Key, Query, #flight{held = Held} = Flight, #state{flights = Flights, clock = Clock} = State) ->
+    run_clock(State#state{flights = Flights#{Key => Flight#flight{held = queue:in({Clock, Query}, Held)}}}).
 
 %% Not if another process of this kind has let it go already.
 is_held(Query, #capsd{held = Table}) ->
@@ -210,12 +226,15 @@ looked_up(Node, {reason, _, Reason}, #state{capsd = Capsd, flights = Flights} = 
     mod_capsd_stats:count(Capsd, lookups_failed),
     Key = mod_capsd_answers:key(Node),
     case {is_worth_asking(Reason), Flights} of
-        {true, #{Key := #flight{scout = none, held = [_ | _] = Held} = Flight}} ->
-            {Others, [{Timer, Query}]} = lists:split(length(Held) - 1, Held),
-            _ = erlang:cancel_timer(Timer),
-            Scout = send_scout(Query, Capsd),
-            release(Query, pass, Capsd),
-            State#state{flights = Flights#{Key := Flight#flight{scout = Scout, held = Others}}};
+        {true, #{Key := #flight{scout = none, held = Held} = Flight}} ->
+            case queue:out(Held) of
+                {{value, {_, Query}}, Others} ->
+                    Scout = send_scout(Query, Capsd),
+                    release(Query, pass, Capsd),
+                    State#state{flights = Flights#{Key := Flight#flight{scout = Scout, held = Others}}};
+                {empty, _} ->
+                    land(Key, pass, State)
+            end;
         {true, _} ->
             land(Key, pass, State);
         {false, _} ->
@@ -284,29 +303,39 @@ give_up(Node, Which, #state{flights = Flights} = State) ->
     end.
 
 let_go(#flight{held = Held}, Mark, #state{capsd = Capsd}) ->
-    lists:foreach(
-        fun({Timer, Query}) ->
-            _ = erlang:cancel_timer(Timer),
-            release(Query, Mark, Capsd)
-        end,
-        lists:reverse(Held)
-    ).
+    lists:foreach(fun({_, Query}) -> release(Query, Mark, Capsd) end, queue:to_list(Held)).
 
-%% One has waited long enough; the others have timers of their own. Whatever comes late is kept for those that ask later.
-expire(Key, Timer, #state{capsd = Capsd, flights = Flights} = State) ->
-    case Flights of
-        #{Key := #flight{held = Held} = Flight} ->
-            case lists:keytake(Timer, 1, Held) of
-                {value, {_, Query}, Others} ->
-                    mod_capsd_stats:count(Capsd, hold_timeouts),
-                    release(Query, pass, Capsd),
-                    Left = State#state{flights = Flights#{Key := Flight#flight{held = Others}}},
-                    case Flight#flight.scout =/= none andalso Others of
-                        [] -> in_vain(Key, unanswered, Left);
-                        _ -> Left
-                    end;
-                false ->
-                    State
+%% The clock runs while anything is held. Of the time since it was looked at last it counts two ticks at most: what this process was kept from
+%% reading for longer, as the machine is busy, may be an answer that has come.
+run_clock(#state{ticker = none, capsd = Capsd} = State) ->
+    State#state{ticker = erlang:start_timer(tick_length(Capsd), self(), tick), looked = erlang:monotonic_time(millisecond)};
+run_clock(State) ->
+    State.
+
+tick_length(#capsd{hold = Hold}) ->
+    max(1, Hold div 80).
+
+tick(#state{capsd = Capsd, clock = Clock, looked = Looked, flights = Flights} = State) ->
+    Passed = min(erlang:monotonic_time(millisecond) - Looked, 2 * tick_length(Capsd)),
+    Left = lists:foldl(fun expire/2, State#state{ticker = none, clock = Clock + Passed}, maps:keys(Flights)),
+    case lists:any(fun(#flight{held = Held}) -> not queue:is_empty(Held) end, maps:values(Left#state.flights)) of
+        true -> run_clock(Left);
+        false -> Left
+    end.
+
+%% What has waited for long enough goes its way, the first that came first. Whatever comes late is kept for those that ask later.
+expire(Key, #state{capsd = Capsd, flights = Flights, clock = Clock} = State) ->
+    #{Key := #flight{held = Held, questioned = Questioned} = Flight} = Flights,
+    Enough = Capsd#capsd.hold - 2 * tick_length(Capsd),
+    case queue:peek(Held) of
+        {value, {Since, Query}} when Clock - Since >= Enough, Clock - Questioned >= Enough ->
+            mod_capsd_stats:count(Capsd, hold_timeouts),
+            release(Query, pass, Capsd),
+            Others = queue:drop(Held),
+            Left = State#state{flights = Flights#{Key := Flight#flight{held = Others}}},
+            case Flight#flight.scout =/= none andalso queue:is_empty(Others) of
+                true -> in_vain(Key, unanswered, Left);
+                false -> expire(Key, Left)
             end;
         _ ->
             State

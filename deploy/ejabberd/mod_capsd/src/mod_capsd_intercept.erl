@@ -179,8 +179,12 @@ incoming(#iq{from = From} = IQ, Node, #{jid := JID, lserver := Host} = State, Ac
             case mod_capsd_watch:own_nodes(Capsd, LJID) of
                 Nodes when Nodes =/= none, Nodes =/= [] ->
                     case received(Capsd, IQ, jid:tolower(From), LJID, Nodes, State) of
-                        true -> decide(Capsd, marked(IQ, Nodes), Node, Nodes, is_again(IQ), Acc, {stop, {drop, State}});
-                        false -> Acc
+                        true ->
+                            decide(Capsd, marked(IQ, Nodes), Node, Nodes, is_again(IQ), Acc, {stop, {drop, State}});
+                        false ->
+                            _ = is_capsd(Capsd, From, IQ#iq.id, IQ#iq.to) andalso
+                                lists:keymember(Node, 2, Nodes) andalso mod_capsd_flights:questioned(Capsd, Node),
+                            Acc
                     end;
                 _ ->
                     Acc
