@@ -23,7 +23,8 @@
 -define(LONGEST_ANSWER, 65536).
 
 -record(flight, {
-    %% the question to a client, if capsd was asked in vain: who is expected to answer, under which row of the table it is found, and the timer of its end
+    %% the question to a client, if capsd was asked in vain: who is expected to answer, under which row of the table it is found, and the timer
+    %% of its end
     scout = none :: none | {jid:ljid(), {jid:ljid(), binary()}, reference()},
     %% held queries, the first that came first, with what the clock showed when they came
     held = queue:new() :: queue:queue({non_neg_integer(), Query :: reference()}),
