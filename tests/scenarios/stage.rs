@@ -140,6 +140,9 @@ impl Stage {
         }
         self.resolver.expire(end);
         self.settle();
+        // The disk is a real one and knows nothing of this clock: by now it would have ended what the store has begun.
+        let work = self.resolver.work(|below| below.store.flush());
+        self.runtime.block_on(work).unwrap();
     }
 
     pub(crate) fn announce(&mut self, address: &str, keys: &str, link: LinkId, askable: bool) {
