@@ -88,7 +88,8 @@ fn settle(store: &mut Store, setup: &Setup, start: u64) {
         if is_on_disk(store) && next >= now + Duration::from_millis(900) {
             return;
         }
-        std::thread::sleep(Duration::from_micros(100));
+        // The disk is a real one, and may be slow; the patience of the store passes by these steps.
+        std::thread::sleep(Duration::from_micros(100 + 10 * step));
     }
     panic!("the store does not come to rest: {:?}", store.state());
 }
