@@ -30,7 +30,7 @@ const WINDOW: u64 = 64;
 /// How long a turn takes.
 const TURN: Duration = Duration::from_millis(200);
 /// How many turns each server has before they count.
-const WARMING: usize = 8;
+const WARMING: usize = 4;
 /// Beside this number no content is another's.
 const CONTENT: usize = 7;
 

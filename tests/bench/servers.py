@@ -173,6 +173,6 @@ def main(arguments):
 
 parser = argparse.ArgumentParser(prog="tests/bench/servers.sh")
 parser.add_argument("--server", choices=sorted(KINDS), help="one kind of server; both by default")
-parser.add_argument("--pairs", type=int, default=10)
-parser.add_argument("--seconds", type=float, default=5.0)
+parser.add_argument("--pairs", type=int, default=30)
+parser.add_argument("--seconds", type=float, default=2.0)
 sys.exit(main(parser.parse_args()))
