@@ -463,7 +463,12 @@ async def by_unavailable(client):
     client.become_unavailable()
 
 
-@pytest.mark.parametrize("end", [by_log_out, by_abort, by_unavailable])
+async def by_timeout(client):
+    client.send(f"<iq type='set' id='end' to='{DOMAIN}'><end xmlns='{WATCH}'/></iq>")
+    await until(lambda: not client.connected, "the server has ended it")
+
+
+@pytest.mark.parametrize("end", [by_log_out, by_abort, by_unavailable, by_timeout])
 async def test_ends_of_sessions(server, connect, people, end):
     capsd = await connect()
     client, = await people(**{f"ends_{end.__name__}": sample("ends")})

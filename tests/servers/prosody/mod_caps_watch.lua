@@ -1,5 +1,5 @@
 -- For tests: a module that consumes session.caps_cache as community modules do, says what it and the server see,
--- keeps the server busy, and fails.
+-- keeps the server busy, ends sessions, and fails.
 --
 -- luacheck: read globals module prosody
 
@@ -37,6 +37,12 @@ module:hook("iq-set/host/" .. xmlns .. ":busy", function (event)
 		return turns > 0 and 0 or nil;
 	end);
 	event.origin.send(st.reply(event.stanza));
+	return true;
+end);
+
+-- Ends the session of whoever asks for it, as Prosody does when a client does not answer any more.
+module:hook("iq-set/host/" .. xmlns .. ":end", function (event)
+	event.origin:close({ condition = "connection-timeout" });
 	return true;
 end);
 
