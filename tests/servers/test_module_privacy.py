@@ -130,9 +130,9 @@ def has_seen(client, sender, type_=None):
     return any(xml.get("from") == sender and xml.get("type") == type_ for xml in client.presences)
 
 
-def announced(info, client, bare):
-    """Whether the last presence that the client received from that account announces this info."""
-    presences = client.presences_from(bare)
+def announced(info, client, sender):
+    """Whether the last presence that the client received from that account, or session, announces this info."""
+    presences = client.presences_from(sender)
     c = presences[-1].find(f"{{{CAPS_0115}}}c") if presences else None
     return c is not None and c.get("ver") == info.ver()
 
@@ -487,7 +487,7 @@ async def test_another_session_of_the_same_account(compare, with_module):
         await stage.ask(other, target)
         await stage.ask(other, target, target.info.node_0115())
         other.announce_nothing()
-        await until(lambda: announced(target.info, other, target.bare), "it hears of the other session")
+        await until(lambda: announced(target.info, other, target.jid), "it hears of the other session")
         await stage.ask(other, target)
 
     bare, dressed = await compare(own_session, with_module)

@@ -151,7 +151,8 @@ class Client:
 
     def presences_from(self, sender, type_=None):
         """The presences received from that bare or full JID with that type."""
-        return [xml for xml in self.presences if xml.get("from", "").split("/")[0] == sender and xml.get("type") == type_]
+        is_from = lambda address: sender in (address, address.split("/")[0])
+        return [xml for xml in self.presences if is_from(xml.get("from", "")) and xml.get("type") == type_]
 
     # Answering
 
