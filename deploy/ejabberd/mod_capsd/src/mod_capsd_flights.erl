@@ -29,7 +29,9 @@
     %% held queries, the first that came first, with what the clock showed when they came
     held = queue:new() :: queue:queue({non_neg_integer(), Query :: reference()}),
     %% what it showed when a question of capsd went to a client
-    questioned = 0 :: non_neg_integer()
+    questioned = 0 :: non_neg_integer(),
+    %% what it shows when capsd is doubted, if it has not answered by then; then, under which name, and when that doubt is well founded
+    doubt :: non_neg_integer() | {reference(), non_neg_integer()} | done
 }).
 
 -record(state, {
@@ -38,7 +40,7 @@
     bounds :: {pos_integer(), pos_integer()},
     life :: pos_integer(),
     flights = #{} :: #{mod_capsd_answers:key() => #flight{}},
-    %% the clock by which queries are held, in milliseconds, when it was looked at, and the timer of the next look if anything is held
+    %% the clock by which queries are held, in microseconds, when it was looked at, and the timer of the next look if anything is held
     clock = 0 :: non_neg_integer(),
     looked = 0 :: integer(),
     ticker = none :: none | reference(),
@@ -165,8 +167,6 @@ handle_info({timeout, Ticker, tick}, #state{ticker = Ticker} = State) ->
     {noreply, tick(renew(State))};
 handle_info({timeout, Timer, {scout, Node}}, State) ->
     {noreply, give_up(Node, Timer, renew(State))};
-handle_info({timeout, _, {doubt, Key}}, State) ->
-    {noreply, doubt(Key, renew(State))};
 handle_info({forgive, Which}, #state{refuted = Refuted} = State) ->
     {noreply, State#state{refuted = maps:remove(Which, Refuted)}};
 handle_info(_, State) ->
@@ -191,8 +191,7 @@ hold_query(Node, Query, #state{capsd = Capsd, flights = Flights} = State) ->
             add(Key, Query, Flight, State);
         {true, unknown, _} ->
             look_up(Node, true, Capsd),
-            _ = erlang:start_timer(mod_capsd_link:prompt(Capsd), self(), {doubt, Key}),
-            add(Key, Query, #flight{}, State);
+            add(Key, Query, #flight{doubt = State#state.clock + prompt(Capsd)}, State);
         {true, Found, _} ->
             release(Query, mark(Found), Capsd),
             State
@@ -208,13 +207,21 @@ is_held(Query, #capsd{held = Table}) ->
 mark({answer, _}) -> again;
 mark(failed) -> pass.
 
+%% Within how long capsd answers what it answers at once, in microseconds. Twice that has passed, and whether it hangs is known, before the
+%% first of those that were held for it has waited for too long.
+prompt(#capsd{hold = Hold}) ->
+    1000 * (Hold div 3).
+
 %% A look-up that takes long may wait for a client, or capsd hangs: which of the two shows something that it answers at once.
-doubt(Key, #state{capsd = Capsd, flights = Flights} = State) ->
-    case Flights of
-        #{Key := #flight{scout = none}} -> mod_capsd_link:doubt(Capsd);
-        _ -> ok
-    end,
-    State.
+doubt(#flight{scout = none, doubt = At} = Flight, #state{capsd = Capsd, clock = Clock}) when is_integer(At), Clock >= At ->
+    Ref = make_ref(),
+    mod_capsd_link:doubt(Capsd, Ref),
+    Flight#flight{doubt = {Ref, Clock + prompt(Capsd)}};
+doubt(#flight{scout = none, doubt = {Ref, At}} = Flight, #state{capsd = Capsd, clock = Clock}) when Clock >= At ->
+    mod_capsd_link:late(Capsd, Ref),
+    Flight#flight{doubt = done};
+doubt(Flight, _) ->
+    Flight.
 
 look_up(Node, Wait, Capsd) ->
     mod_capsd_stats:count(Capsd, lookups),
@@ -306,19 +313,22 @@ give_up(Node, Which, #state{flights = Flights} = State) ->
 let_go(#flight{held = Held}, Mark, #state{capsd = Capsd}) ->
     lists:foreach(fun({_, Query}) -> release(Query, Mark, Capsd) end, queue:to_list(Held)).
 
-%% The clock runs while anything is held. Of the time since it was looked at last it counts two ticks at most: what this process was kept from
-%% reading for longer, as the machine is busy, may be an answer that has come.
+%% The clock runs while anything is held. A tick that comes later than on a machine with little to do counts for no more than there: clients
+%% are kept from answering as well, and what this process was kept from reading may be an answer.
 run_clock(#state{ticker = none, capsd = Capsd} = State) ->
-    State#state{ticker = erlang:start_timer(tick_length(Capsd), self(), tick), looked = erlang:monotonic_time(millisecond)};
+    State#state{ticker = erlang:start_timer(tick_length(Capsd), self(), tick), looked = erlang:monotonic_time(microsecond)};
 run_clock(State) ->
     State.
 
+%% In milliseconds, of which a timer of Erlang may be one late at any time. What keeps a busy machine shows best by short ones.
 tick_length(#capsd{hold = Hold}) ->
-    max(1, Hold div 80).
+    max(1, min(5, Hold div 40)).
 
 tick(#state{capsd = Capsd, clock = Clock, looked = Looked, flights = Flights} = State) ->
-    Passed = min(erlang:monotonic_time(millisecond) - Looked, 2 * tick_length(Capsd)),
-    Left = lists:foldl(fun expire/2, State#state{ticker = none, clock = Clock + Passed}, maps:keys(Flights)),
+    Passed = min(erlang:monotonic_time(microsecond) - Looked, 1000 * (tick_length(Capsd) + 1)),
+    Now = State#state{ticker = none, clock = Clock + Passed},
+    Doubted = maps:map(fun(_, Flight) -> doubt(Flight, Now) end, Flights),
+    Left = lists:foldl(fun expire/2, Now#state{flights = Doubted}, maps:keys(Flights)),
     case lists:any(fun(#flight{held = Held}) -> not queue:is_empty(Held) end, maps:values(Left#state.flights)) of
         true -> run_clock(Left);
         false -> Left
@@ -327,7 +337,7 @@ tick(#state{capsd = Capsd, clock = Clock, looked = Looked, flights = Flights} = 
 %% What has waited for long enough goes its way, the first that came first. Whatever comes late is kept for those that ask later.
 expire(Key, #state{capsd = Capsd, flights = Flights, clock = Clock} = State) ->
     #{Key := #flight{held = Held, questioned = Questioned} = Flight} = Flights,
-    Enough = Capsd#capsd.hold - 2 * tick_length(Capsd),
+    Enough = 1000 * (Capsd#capsd.hold - 2 * tick_length(Capsd)),
     case queue:peek(Held) of
         {value, {Since, Query}} when Clock - Since >= Enough, Clock - Questioned >= Enough ->
             mod_capsd_stats:count(Capsd, hold_timeouts),

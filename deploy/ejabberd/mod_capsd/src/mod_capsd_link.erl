@@ -9,7 +9,7 @@
 
 -behaviour(gen_server).
 
--export([report/2, watch/3, request/4, doubt/1, prompt/1, component/3, options/2, census/1, begin_anew/1]).
+-export([report/2, watch/3, request/4, doubt/2, late/2, component/3, options/2, census/1, begin_anew/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("mod_capsd.hrl").
@@ -71,15 +71,14 @@ request(#capsd{host = Host}, Type, Payload, Tag) ->
     cast(Host, {request, {Type, Payload, self(), Tag}}).
 
 %% Something takes long: capsd is sent what it answers at once. If that takes long, too, nothing more is held until an answer comes.
--spec doubt(#capsd{}) -> ok.
-doubt(#capsd{host = Host}) ->
-    cast(Host, doubt).
+-spec doubt(#capsd{}, reference()) -> ok.
+doubt(#capsd{host = Host}, Ref) ->
+    cast(Host, {doubt, Ref}).
 
-%% Within how many milliseconds capsd answers what it answers at once. Twice that has passed, and whether it hangs is known, before the first
-%% of those that were held for it has waited for too long.
--spec prompt(#capsd{}) -> non_neg_integer().
-prompt(#capsd{hold = Hold}) ->
-    Hold div 3.
+%% That has taken too long, if capsd has not answered yet: nothing more is held for it until it has.
+-spec late(#capsd{}, reference()) -> ok.
+late(#capsd{host = Host}, Ref) ->
+    cast(Host, {late, Ref}).
 
 -spec component(binary(), connected | disconnected, binary()) -> ok.
 component(Host, What, Component) ->
@@ -134,8 +133,10 @@ handle_cast({request, Request}, #state{queue = Queue} = State) ->
             fail(Request),
             {noreply, State}
     end;
-handle_cast(doubt, State) ->
-    {noreply, probe(State)};
+handle_cast({doubt, Ref}, State) ->
+    {noreply, probe(Ref, State)};
+handle_cast({late, Ref}, #state{probing = Ref} = State) ->
+    {noreply, set_holding(0, State)};
 handle_cast({connected, Component}, #state{components = Components} = State) ->
     case {lists:member(Component, Components), State#state.current} of
         %% It may be the same capsd or another one: either way it heard nothing of what was said before.
@@ -164,8 +165,6 @@ handle_cast(_, State) ->
 
 handle_info({iq_reply, IQ, Context}, State) ->
     {noreply, replied(Context, IQ, State)};
-handle_info({timeout, _, {late, Ref}}, #state{probing = Ref} = State) ->
-    {noreply, set_holding(0, State)};
 handle_info({'DOWN', _, process, Session, _}, #state{host = Host, sessions = Sessions} = State) ->
     case maps:take(Session, Sessions) of
         {LJID, Rest} ->
@@ -260,12 +259,10 @@ tried(failed, Component, Others, State) ->
     end,
     try_next(Others, State).
 
-probe(#state{probing = none, current = {Component, Instance}, host = Host} = State) ->
-    Ref = make_ref(),
+probe(Ref, #state{probing = none, current = {Component, Instance}} = State) ->
     send(set, feed_of([], Instance, goes_on), Component, {probe, Ref, Component}, ?PROBE_TIMEOUT, State),
-    _ = erlang:start_timer(prompt(mod_capsd:find(Host)), self(), {late, Ref}),
     State#state{probing = Ref};
-probe(State) ->
+probe(_, State) ->
     State.
 
 probed({ok, _} = Answered, Component, State) ->
@@ -437,7 +434,7 @@ fed(failed, goes_on, Events, #state{queue = Queue, queued = Queued} = State) ->
 
 %% Without an answer it may wait for a client still, if the deadline of capsd is a long one.
 requested(timeout, Component, #state{current = {Component, _}} = State) ->
-    probe(State);
+    probe(make_ref(), State);
 requested(IQ, Component, #state{current = {Component, Old}} = State) ->
     case mod_capsd_stanza:instance(IQ) of
         {ok, Instance} when Instance =/= Old, Instance =/= <<>> -> pump(renewed(Component, Old, Instance, State));
