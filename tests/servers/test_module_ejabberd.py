@@ -444,7 +444,7 @@ async def test_it_waits_for_the_answer_from_when_capsd_asks(server, hold):
 
 
 async def test_it_waits_for_an_answer_that_a_busy_server_has_not_read(server, hold):
-    """Of the time in which the process that holds it does nothing, a fortieth of the setting counts."""
+    """Of the time in which the process that holds it does nothing, a tick counts."""
     holder, asker, answer, _, capsd_answers = await hold("busy")
     process = f'gen_mod:get_module_proc(<<"{DOMAIN}">>, mod_capsd_flights)'
     server.evaluate(f"sys:suspend({process})")
@@ -456,6 +456,20 @@ async def test_it_waits_for_an_answer_that_a_busy_server_has_not_read(server, ho
         await until(lambda: unread() != before, "capsd's answer waits to be read")
     finally:
         server.evaluate(f"sys:resume({process})")
+    assert (await answer).info.covered() == holder.info.covered()
+    assert holder.questions == []
+
+
+async def test_it_waits_longer_while_the_server_is_late(server, hold):
+    """The process that holds it gets its turn three times later than it wants to, all the time."""
+    holder, asker, answer, _, capsd_answers = await hold("late")
+    process = f'gen_mod:get_module_proc(<<"{DOMAIN}">>, mod_capsd_flights)'
+    late = "fun(State) -> timer:sleep(15), State end"
+    begin = time.monotonic()
+    await asyncio.to_thread(server.evaluate, f"[sys:replace_state({process}, {late}) || _ <- lists:seq(1, 80)], ok")
+    assert time.monotonic() - begin > 1.2
+    assert holder.questions == []
+    capsd_answers()
     assert (await answer).info.covered() == holder.info.covered()
     assert holder.questions == []
 
