@@ -50,6 +50,8 @@
     trying = none :: none | reference(),
     %% whether the component in use hangs is being found out
     probing = none :: none | reference(),
+    %% the doubts that wait for what comes of that
+    doubts = [] :: [reference()],
     idle = true :: boolean(),
     sessions = #{} :: #{pid() => jid:ljid()}
 }).
@@ -133,10 +135,16 @@ handle_cast({request, Request}, #state{queue = Queue} = State) ->
             fail(Request),
             {noreply, State}
     end;
-handle_cast({doubt, Ref}, State) ->
-    {noreply, probe(Ref, State)};
-handle_cast({late, Ref}, #state{probing = Ref} = State) ->
-    {noreply, set_holding(0, State)};
+handle_cast({doubt, Ref}, State0) ->
+    case probe(State0) of
+        #state{probing = none} = State -> {noreply, State};
+        #state{doubts = Doubts} = State -> {noreply, State#state{doubts = [Ref | Doubts]}}
+    end;
+handle_cast({late, Ref}, #state{doubts = Doubts} = State) ->
+    case lists:member(Ref, Doubts) of
+        true -> {noreply, set_holding(0, State)};
+        false -> {noreply, State}
+    end;
 handle_cast({connected, Component}, #state{components = Components} = State) ->
     case {lists:member(Component, Components), State#state.current} of
         %% It may be the same capsd or another one: either way it heard nothing of what was said before.
@@ -205,7 +213,7 @@ replied({try_it, Ref, Component, Others}, IQ, #state{trying = Ref} = State) ->
     tried(mod_capsd_stanza:instance(IQ), Component, Others, State#state{trying = none});
 replied({probe, Ref, Component}, IQ, #state{probing = Ref} = State) ->
     keep_up(IQ, State),
-    probed(mod_capsd_stanza:instance(IQ), Component, State#state{probing = none});
+    probed(mod_capsd_stanza:instance(IQ), Component, State#state{probing = none, doubts = []});
 replied({request, Component, From, Tag}, IQ, State) ->
     is_current(Component, State) andalso keep_up(IQ, State),
     From ! {capsd, Tag, IQ},
@@ -259,10 +267,11 @@ tried(failed, Component, Others, State) ->
     end,
     try_next(Others, State).
 
-probe(Ref, #state{probing = none, current = {Component, Instance}} = State) ->
+probe(#state{probing = none, current = {Component, Instance}} = State) ->
+    Ref = make_ref(),
     send(set, feed_of([], Instance, goes_on), Component, {probe, Ref, Component}, ?PROBE_TIMEOUT, State),
     State#state{probing = Ref};
-probe(_, State) ->
+probe(State) ->
     State.
 
 probed({ok, _} = Answered, Component, State) ->
@@ -332,7 +341,7 @@ say_conflict(Component, #state{host = Host, conflict_said = Said} = State) ->
 forget(#state{queue = Queue} = State) ->
     set_unready(State),
     [fail(Request) || {request, Request} <- queue:to_list(Queue)],
-    State#state{current = none, queue = queue:new(), queued = 0, replay = done, sent = none, probing = none}.
+    State#state{current = none, queue = queue:new(), queued = 0, replay = done, sent = none, probing = none, doubts = []}.
 
 known_instance(Component, #state{current = {Component, Instance}}) -> Instance;
 known_instance(_, _) -> <<>>.
@@ -434,7 +443,7 @@ fed(failed, goes_on, Events, #state{queue = Queue, queued = Queued} = State) ->
 
 %% Without an answer it may wait for a client still, if the deadline of capsd is a long one.
 requested(timeout, Component, #state{current = {Component, _}} = State) ->
-    probe(make_ref(), State);
+    probe(State);
 requested(IQ, Component, #state{current = {Component, Old}} = State) ->
     case mod_capsd_stanza:instance(IQ) of
         {ok, Instance} when Instance =/= Old, Instance =/= <<>> -> pump(renewed(Component, Old, Instance, State));
